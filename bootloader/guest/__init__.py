@@ -1,0 +1,1 @@
+"""What runs beside user code, in processes of its own. Started, never imported; imports only ``wire``."""

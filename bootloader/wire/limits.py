@@ -1,0 +1,28 @@
+"""Every bound that both ends must agree on. Sizes in bytes, times in seconds."""
+
+PROTOCOL = 1
+"""Version of everything that crosses the link. The two ends must be equal."""
+
+FRAME_BYTES = 24 * 1024 * 1024
+"""Largest frame that is read from a link; a longer one closes it."""
+
+MANIFEST_FILES = 100_000
+"""Most files in one tree."""
+
+PATH_BYTES = 1024
+"""Longest path in a tree, in UTF-8."""
+
+FILE_BYTES = 4 * 1024**3
+"""Largest file in a tree."""
+
+INLINE_BYTES = 1024 * 1024
+"""Most blob bytes that ride inside an overlay; more is uploaded before it."""
+
+PART_BYTES = 4 * 1024 * 1024
+"""Most blob bytes in one upload call."""
+
+UPLOAD_BLOBS = 2048
+"""Most blobs in one upload call."""
+
+LINE_BYTES = 8 * 1024
+"""Longest line of output kept as one event; a longer one is split."""

@@ -1,0 +1,95 @@
+r"""How an application's process tells its output apart on one pipe, so that nothing changes places.
+
+Python's ``print`` and ``logging`` write *records*: ``\x1e`` ``R``, the kind (one byte), the length of the payload (two
+bytes, big-endian), the payload. A record is at most ``PIPE_BUF`` bytes, so the kernel writes it whole, whichever
+thread or forked child wrote it. Anything between records is raw output of descriptor 1 (a subprocess, a C
+library). One pipe has one order; that is the point.
+
+Kinds: ``o`` stdout, ``e`` stderr, ``D I W E C`` a log record by level (debug to critical), ``n`` a note of the
+guest to the bootloader (a line of JSON).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from .limits import LINE_BYTES
+
+STDOUT, STDERR, NOTE = "o", "e", "n"
+LEVELS = {"D": "debug", "I": "info", "W": "warning", "E": "error", "C": "critical"}
+KINDS = frozenset({STDOUT, STDERR, NOTE, *LEVELS})
+
+_MARK = b"\x1eR"
+_HEAD = struct.Struct(">2s1sH")
+_MOST = 4096 - _HEAD.size
+_NOTE_BYTES = 1024 * 1024
+
+
+def encode(kind: str, payload: bytes) -> Iterator[bytes]:
+    """``payload`` as records, each to be written with one ``write``."""
+    for start in range(0, len(payload), _MOST):
+        part = payload[start : start + _MOST]
+        yield _HEAD.pack(_MARK, kind.encode(), len(part)) + part
+
+
+def level_kind(level: int) -> str:
+    """The kind of a log record of ``level`` (:mod:`logging`'s numbers)."""
+    return "DIWEC"[min(4, max(0, level // 10 - 1))]
+
+
+class Lines:
+    """Bytes of the pipe in, lines out: ``(kind, text)`` in order. Bounded: a line past ``LINE_BYTES`` is split."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._open: dict[str, bytes] = {}
+
+    def feed(self, data: bytes) -> Iterator[tuple[str, str]]:
+        """Every line that ``data`` completes."""
+        buffer = self._buffer + data
+        at = 0
+        while at < len(buffer):
+            mark = buffer.find(_MARK, at)
+            if mark == -1:
+                end = len(buffer) - (buffer[-1] == _MARK[0])
+                yield from self._add(STDOUT, buffer[at:end])
+                at = end
+                break
+            if mark > at:
+                yield from self._add(STDOUT, buffer[at:mark])
+                at = mark
+            if len(buffer) - at < _HEAD.size:
+                break
+            _, kind_byte, length = _HEAD.unpack_from(buffer, at)
+            kind = kind_byte.decode("latin-1")
+            if kind not in KINDS or length > _MOST:
+                yield from self._add(STDOUT, buffer[at : at + len(_MARK)])
+                at += len(_MARK)
+                continue
+            if len(buffer) - at < _HEAD.size + length:
+                break
+            yield from self._add(kind, buffer[at + _HEAD.size : at + _HEAD.size + length])
+            at += _HEAD.size + length
+        self._buffer = buffer[at:]
+
+    def close(self) -> Iterator[tuple[str, str]]:
+        """What is left when the pipe is at its end."""
+        if self._buffer:
+            yield from self._add(STDOUT, self._buffer)
+            self._buffer = b""
+        for kind, rest in self._open.items():
+            if rest:
+                yield kind, rest.decode("utf-8", "replace")
+        self._open.clear()
+
+    def _add(self, kind: str, data: bytes) -> Iterator[tuple[str, str]]:
+        most = _NOTE_BYTES if kind == NOTE else LINE_BYTES
+        *whole, rest = (self._open.get(kind, b"") + data).split(b"\n")
+        while len(rest) > most:
+            whole.append(rest[:most])
+            rest = rest[most:]
+        self._open[kind] = rest
+        for line in whole:
+            for start in range(0, max(1, len(line)), most):
+                yield kind, line[start : start + most].removesuffix(b"\r").decode("utf-8", "replace")
