@@ -1,0 +1,206 @@
+"""Accepts links: an explicit address, a bound on everything, and no RPyC byte read from a peer that is not obeyed.
+
+Owns the listening socket, the thread that accepts, and a thread for each connection, in which the handshake, the
+look-up of the host's name and then its requests happen. Knows nothing of what the requests are.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from time import monotonic
+
+from .trust import Trust
+from .wire.errors import Fault, LinkClosed, LinkDown, Malformed
+from .wire.stream import TlsStream, shown
+from .wire.strict import Method, serve
+
+HANDSHAKE_S = 5.0
+MOST_CONNECTIONS = 64
+MOST_PER_ADDRESS = 16
+
+_BACKLOG = 64
+_STARVED_S = 0.25
+"""How long accepting pauses where the process has no descriptor or thread left."""
+
+_CLOSE_S = 5.0
+_REFUSALS_EVERY_S = 1.0
+
+OnEvent = Callable[[str, Mapping[str, str | int]], None]
+
+
+class Listener:
+    """Listens from construction, accepts from :meth:`start`, ends with :meth:`close`.
+
+    Events: ``link-up`` and ``link-down`` (``host``, ``address``, and ``why`` it ended); ``link-refused`` (``reason``,
+    ``why``, ``address``, and how many of the same reason were ``suppressed`` since the last): at most one a second
+    a reason; ``link-stuck`` (``threads`` that :meth:`close` could not wait for).
+    """
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        trust: Trust,
+        methods_for: Callable[[str], Mapping[str, Method]],
+        on_event: OnEvent,
+        on_fault: Callable[[Exception], None],
+    ) -> None:
+        """Binds ``address`` (port 0: any free one). ``methods_for`` gives a host, by name, what it may call.
+
+        ``on_event`` and ``on_fault`` are called from the listener's threads.
+        """
+        self._trust = trust
+        self._methods_for = methods_for
+        self._on_event = on_event
+        self._on_fault = on_fault
+        self._lock = threading.Lock()
+        self._closing = False
+        self._links: dict[threading.Thread, tuple[TlsStream, str]] = {}
+        self._told: dict[str, tuple[float, int]] = {}
+        self._listening = _bind(address)
+        self.address: tuple[str, int] = self._listening.getsockname()[:2]
+        """Where it listens, with the port that was chosen."""
+        self._wake, self._waker = socket.socketpair()
+        self._accepting = threading.Thread(target=self._accept, name="listener", daemon=True)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._accepting.start()
+
+    def close(self) -> None:
+        """Stop accepting, end every link, and wait for the threads; not from one of them."""
+        with self._lock:
+            if self._closing:
+                return
+            self._closing = True
+            links = dict(self._links)
+        self._waker.send(b"\0")
+        for stream, _ in links.values():
+            stream.close()
+        deadline = monotonic() + _CLOSE_S
+        threads = [thread for thread in (self._accepting, *links) if thread.is_alive()]
+        for thread in threads:
+            thread.join(max(0.0, deadline - monotonic()))
+        for sock in (self._listening, self._wake, self._waker):
+            sock.close()
+        stuck = [thread.name for thread in threads if thread.is_alive()]
+        if stuck:
+            self._on_event("link-stuck", {"threads": ", ".join(stuck)})
+
+    def _accept(self) -> None:
+        poll = select.poll()
+        poll.register(self._listening, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        while not self._closing:
+            poll.poll()
+            try:
+                sock, peer = self._listening.accept()
+            except (BlockingIOError, ConnectionError):
+                continue  # it went before it was let in
+            except OSError as error:
+                self._refuse("starved", f"no connection can be accepted ({error.strerror})", "")
+                self._pause()
+                continue
+            self._admit(sock, peer[0], shown(peer))
+
+    def _admit(self, sock: socket.socket, host: str, where: str) -> None:
+        """Give a connection its thread, where there is room; it counts from here on."""
+        with self._lock:
+            crowd = len(self._links)
+            neighbours = Counter(address for _, address in self._links.values())[host]
+        if crowd >= MOST_CONNECTIONS or neighbours >= MOST_PER_ADDRESS:
+            sock.close()
+            self._refuse("too-many", f"there are {crowd} links, {neighbours} of them from there", where)
+            return
+        try:
+            stream = TlsStream(sock, self._trust.context, server_side=True)
+        except LinkDown as fault:
+            self._refuse(fault.code, fault.what, where)
+            return
+        thread = threading.Thread(target=self._carry, args=(stream,), name=f"link {where}", daemon=True)
+        with self._lock:
+            if self._closing:
+                stream.close()
+                return
+            self._links[thread] = (stream, host)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                del self._links[thread]
+                starved = str(error)
+            else:
+                return
+        stream.close()
+        self._refuse("starved", starved, where)
+        self._pause()
+
+    def _carry(self, stream: TlsStream) -> None:
+        """One connection, from its first byte to its end."""
+        try:
+            host = self._greet(stream)
+            if host is not None:
+                self._on_event("link-up", {"host": host, "address": stream.peer})
+                why = self._serve(stream, host)
+                self._on_event("link-down", {"host": host, "address": stream.peer, "why": why})
+        finally:
+            stream.close()
+            with self._lock:
+                del self._links[threading.current_thread()]
+
+    def _greet(self, stream: TlsStream) -> str | None:
+        """The name of the host at the other end; None for a peer that has none, refused."""
+        try:
+            stream.handshake(HANDSHAKE_S)
+        except LinkClosed:
+            return None
+        except Fault as fault:
+            self._refuse(fault.code, fault.what, stream.peer)
+            return None
+        host = self._trust.host_of(stream.peer_fingerprint)
+        if host is None:
+            self._refuse("untrusted", "its certificate is of no host that this device obeys", stream.peer)
+        return host
+
+    def _serve(self, stream: TlsStream, host: str) -> str:
+        """Answer the host until the link ends, and say why it did."""
+        try:
+            serve(stream, self._methods_for(host), self._on_fault)
+        except Malformed as fault:
+            return fault.what
+        return stream.fault.what
+
+    def _refuse(self, reason: str, why: str, where: str) -> None:
+        """Tell of a refusal, unless the last of its kind is too near: a flood of peers is no flood of events."""
+        now = monotonic()
+        with self._lock:
+            last, suppressed = self._told.get(reason, (now - _REFUSALS_EVERY_S, 0))
+            if now - last < _REFUSALS_EVERY_S:
+                self._told[reason] = (last, suppressed + 1)
+                return
+            self._told[reason] = (now, 0)
+        self._on_event("link-refused", {"reason": reason, "why": why, "address": where, "suppressed": suppressed})
+
+    def _pause(self) -> None:
+        """Let others give something back; a process without descriptors would spin otherwise."""
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        poll.poll(_STARVED_S * 1000)
+
+
+def _bind(address: tuple[str, int]) -> socket.socket:
+    host, port = address
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise Fault(
+            "listen-failed",
+            f"can't listen ({error})",
+            to=shown(address),
+            do="free that port, or choose another address with --listen",
+        ) from error
+    listening.setblocking(False)
+    return listening

@@ -1,0 +1,74 @@
+"""A pinned connection to one target, and its calls: a method's name and a message in, a message out.
+
+Owns one connection and its reader thread; whoever needs two (control, events) makes two. Knows nothing of what the
+methods mean, and takes nothing that the target sends on trust: shapes are checked where they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from bootloader.wire.errors import Fault
+from bootloader.wire.messages import Fields, answer, pack
+from bootloader.wire.stream import client_context, connect, fingerprint
+from bootloader.wire.strict import Caller
+
+from .trust import KeyPair
+
+CALL_S = 10.0
+
+
+class Link:
+    """One live connection. Threads may share it; the first fault that is a link's ends it for all of them."""
+
+    def __init__(self, caller: Caller) -> None:
+        """Use :meth:`connect`."""
+        self._caller = caller
+
+    @classmethod
+    def connect(
+        cls, address: str, port: int, identity: KeyPair, device_cert: Path, timeout_s: float, name: str = "link"
+    ) -> Link:
+        """The link to the target at ``address`` that holds the key of ``device_cert``; ``name`` names its thread.
+
+        :class:`LinkDown` where nothing answers, :class:`Untrusted` where something else does.
+        """
+        try:
+            pem = device_cert.read_text("ascii")
+            pin = fingerprint(pem)
+        except (OSError, ValueError) as error:
+            raise Fault(
+                "unusable-identity",
+                f"the device's certificate can't be read ({error})",
+                to=str(device_cert),
+                do="pair with the device again",
+            ) from error
+        context = client_context(identity.certificate, identity.key, pem)
+        return cls(Caller(connect(address, port, context, pin, timeout_s), name))
+
+    def call(
+        self, method: str, body: Mapping[str, Any], blobs: Sequence[bytes] = (), timeout_s: float = CALL_S
+    ) -> tuple[Fields, list[bytes]]:
+        """What the target's ``method`` answers; :class:`Refused` where it says no.
+
+        Besides that :class:`Malformed` (the answer makes no sense), :class:`CallTimeout`, :class:`LinkDown`,
+        :class:`Untrusted` and :class:`LinkClosed`.
+        """
+        return answer(self._caller.call(method, pack(body, blobs), timeout_s))
+
+    @property
+    def closed(self) -> bool:
+        """Whether the link has ended, by whichever end."""
+        return self._caller.closed
+
+    def close(self) -> None:
+        """End the link; waiting calls raise :class:`LinkClosed`."""
+        self._caller.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,234 @@
+"""This host's key, the devices that it knows, and the keys that it makes for them.
+
+Owns the folder of the host's identity (``REACTOR_HOME``, or the user's configuration folder): ``identity/host.crt`` and
+``host.key``, ``devices/<name>.crt`` and ``<name>.address``. Knows nothing of connections.
+
+Certificates are pinned, so a certificate is only the envelope of a key: self-signed, no authority (a pinned authority
+could mint certificates that pass), for both ends' use, and valid from 1970 to 9999, as boards have no clock at first.
+"""
+
+from __future__ import annotations
+
+import errno
+import getpass
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bootloader.wire.errors import Fault
+from bootloader.wire.stream import client_context, fingerprint
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A new key and its certificate, as PEM texts; ``fingerprint`` is the SHA-256 that the other end pins."""
+
+    cert_pem: str
+    key_pem: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """Where a certificate and its key lie."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A target that this host knows: under which name, where it was last, and by which certificate."""
+
+    name: str
+    address: str
+    fingerprint: str
+    certificate: Path
+
+
+def default_home() -> Path:
+    """The folder of this user's identity: ``REACTOR_HOME`` if set, else where the system keeps configurations."""
+    chosen = os.environ.get("REACTOR_HOME")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    from platformdirs import user_config_path
+
+    return user_config_path("reactor")
+
+
+def make_identity(common_name: str) -> Identity:
+    """A new P-256 key and its certificate. The name is for people; only the key counts."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime(1970, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    cert_pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    key_pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    return Identity(cert_pem, key_pem, fingerprint(cert_pem))
+
+
+def host_identity(home: Path) -> KeyPair:
+    """This host's certificate and key, made on first use. Processes that start at once get the same one."""
+    folder = home / "identity"
+    pair = KeyPair(folder / "host.crt", folder / "host.key")
+    if not folder.exists():
+        me = make_identity(_host_name())
+        with _new_folder(folder) as made:
+            _write(made / "host.key", me.key_pem)
+            _write(made / "host.crt", me.cert_pem)
+    _check_private(pair.key)
+    return pair
+
+
+def issue(state_dir: Path, home: Path, name: str) -> None:
+    """Give the target whose state is ``state_dir`` a key of its own, if it has none, and have it obey this host."""
+    host_pem = _read(host_identity(home).certificate)
+    trust = state_dir / "trust"
+    if not trust.exists():
+        with _new_folder(trust) as made:
+            _write_device(made, name)
+            _write_host(made, host_pem)
+        # Another process may have been first, for another host: so the folder is looked at all the same.
+    if not _works(KeyPair(trust / "device.crt", trust / "device.key")):
+        _write_device(trust, name)
+    _write_host(trust, host_pem)
+
+
+def remember(home: Path, name: str, cert_pem: str, address: str) -> None:
+    """Know the device of ``cert_pem`` as ``name``, last seen at ``address``; the name's former device is forgotten."""
+    if not _NAME.fullmatch(name):
+        raise Fault("bad-name", "not a device's name", to=repr(name[:80]), do="use letters, digits, '.', '_' and '-'")
+    folder = home / "devices"
+    _make_folder(folder)
+    _write(folder / f"{name}.address", address + "\n")
+    _write(folder / f"{name}.crt", cert_pem)
+
+
+def known(home: Path) -> list[Device]:
+    """The devices that this host knows, by name."""
+    devices = []
+    for path in sorted((home / "devices").glob("*.crt")):
+        address = _read(path.with_suffix(".address")).strip()
+        try:
+            devices.append(Device(path.stem, address, fingerprint(_read(path)), path))
+        except ValueError as error:
+            raise Fault(
+                "unusable-trust", "not a certificate", to=str(path), do="remove it and pair with the device again"
+            ) from error
+    return devices
+
+
+def _write_device(trust: Path, name: str) -> None:
+    device = make_identity(name)
+    _write(trust / "device.key", device.key_pem)
+    _write(trust / "device.crt", device.cert_pem)
+
+
+def _write_host(trust: Path, host_pem: str) -> None:
+    hosts = trust / "hosts"
+    _make_folder(hosts)
+    if all(_read(path) != host_pem for path in hosts.glob("*.crt")):
+        _write(hosts / f"{_host_name()}.crt", host_pem)
+
+
+def _host_name() -> str:
+    """Who this is, to people: ``user@machine``; also a file's name at the devices."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # no such user in the system's list, as in some containers
+        user = str(os.getuid())
+    name = re.sub(r"[^A-Za-z0-9._@-]", "-", f"{user}@{platform.node() or 'host'}")
+    return name.lstrip(".-@")[:64] or "host"
+
+
+def _works(pair: KeyPair) -> bool:
+    """Whether certificate and key are there, readable and of one another."""
+    try:
+        client_context(pair.certificate, pair.key, "")
+    except Fault:
+        return False
+    _check_private(pair.key)
+    return True
+
+
+def _check_private(key: Path) -> None:
+    try:
+        mode = key.stat().st_mode
+    except OSError as error:
+        raise Fault(
+            "no-identity",
+            f"can't be read ({error.strerror})",
+            to=str(key),
+            do=f"remove '{key.parent}' to have a new one made, and pair with the devices again",
+        ) from error
+    if mode & 0o077:
+        raise Fault("exposed-key", "other users may read it", to=str(key), do=f"chmod go-rwx '{key}'")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise Fault("unusable-trust", f"can't be read ({error})", to=str(path)) from error
+
+
+def _write(path: Path, text: str) -> None:
+    """``path`` with ``text``, for this user alone: all of it or none of it, whoever looks and whatever fails."""
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(aside).replace(path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+def _make_folder(path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes ``folder`` at once and whole, unless another process was first."""
+    _make_folder(folder.parent)
+    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix="."))
+    try:
+        yield made
+        try:
+            made.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
