@@ -1,0 +1,236 @@
+"""Which files of a folder are shipped: git's rules, less what no target needs, as the settings change that.
+
+Owns the default exclusions and git's semantics of nested ``.gitignore`` files: the deeper file wins, the last
+matching line wins, and below an ignored folder nothing can be brought back. The lines themselves are compiled by
+pathspec. Pure: paths are text relative to the root of the project, ``/`` between the parts, and what must be known
+of a folder comes from a function that is handed in.
+
+The user's global excludes file is left out on purpose: two hosts with one checkout ship one tree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from pathspec import GitIgnoreSpec
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+from bootloader.wire.launch import DEPENDS
+from bootloader.wire.manifest import Manifest
+
+RULE_FILES = frozenset({".gitignore", "pyvenv.cfg"})
+"""A change of a file of one of these names, anywhere, changes what is shipped."""
+
+NEVER_FOLDERS = frozenset(
+    (
+        *(".git", ".hg", ".svn", ".bzr", ".jj", "_darcs", "CVS"),
+        *(".venv", "venv", "node_modules"),
+        *("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".tox", ".nox", ".eggs"),
+        *(".ipynb_checkpoints", ".reactor"),
+    )
+)
+"""Version control, virtual environments, caches, our own: not shipped, whatever ``include`` says."""
+
+NEVER_FILES = re.compile(
+    r"""\.git                       # of a worktree or a submodule
+    | .*\.py[co]
+    | \..*\.sw[a-z] | 4913 | .*~    # vim, and the backups of most editors
+    | \#.*\# | \.\#.*               # emacs
+    | .*___jb_(tmp|old)___          # JetBrains
+    | \..*\.kate-swp | \.goutputstream-.* | \.subl.*\.tmp
+    | \.DS_Store | Thumbs\.db""",
+    re.VERBOSE | re.DOTALL,
+)
+"""Bytecode and what editors leave beside a file: not shipped either."""
+
+TOP_FOLDERS = frozenset({"tests", "test", "docs", "doc", "build", "dist"})
+"""Folders at the project's top that ``include`` may bring back."""
+
+ANY_FOLDERS = re.compile(r".*\.egg-info|\.idea|\.vscode", re.DOTALL)
+"""Folders anywhere that ``include`` may bring back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What the rules must know of a folder: the text of its .gitignore, and whether it is a virtual environment."""
+
+    gitignore: str | None = None
+    environment: bool = False
+
+
+Look = Callable[[str], Folder]
+"""Tells of the folder of that path, ``""`` for the root. It is asked once a folder."""
+
+
+def pattern_problem(pattern: str) -> str | None:
+    """What is wrong with ``pattern`` as a line of ``include`` or ``exclude``, or None."""
+    parts = pattern.removeprefix("!").split("/")
+    if "." in parts or ".." in parts:
+        return "has a '.' or '..' part; patterns start at the project's folder"
+    try:
+        (compiled,) = GitIgnoreSpec.from_lines([pattern]).patterns
+    except (ValueError, re.error):
+        return "is not a pattern"
+    return "matches nothing" if compiled.include is None else None
+
+
+class Rules:
+    """The rules of one root. Thread-safe: what is cached is only ever replaced by the same or by newer facts."""
+
+    def __init__(
+        self,
+        look: Look,
+        *,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        inside: str = "",
+        above: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """``inside``: the root's path in its git repository. ``above``: the ignore files of that repository that lie
+        above the root, as (folder, text), weakest first: ``.git/info/exclude``, then from the top down."""
+        self._look = look
+        self._include = GitIgnoreSpec.from_lines(include) if include is not None else None
+        self._reach = [_reach(pattern) for pattern in include or () if not pattern.startswith("!")]
+        self._exclude = _Lines("", exclude)
+        self._inside = f"{inside}/" if inside else ""
+        chain = tuple(_Lines(base, text.splitlines()) for base, text in above)
+        if any(_ignored(chain, folder, True) for folder in _ancestors(inside)):
+            chain = ()  # the repository ignores the whole project: its rules are about other things
+        self._above = chain
+        self._chains: dict[str, tuple[_Lines, ...]] = {}
+        self._enters: dict[str, bool] = {}
+
+    def enters(self, folder: str) -> bool:
+        """Whether anything in ``folder`` may be shipped, as far as the folder itself can tell."""
+        known = self._enters.get(folder)
+        if known is None:
+            known = self._enters[folder] = not folder or self._decide_folder(folder)
+        return known
+
+    def ships(self, path: str) -> bool:
+        """Whether the file ``path`` is shipped."""
+        folder, _, name = path.rpartition("/")
+        if NEVER_FILES.fullmatch(name) or not self.enters(folder):
+            return False
+        if self._exclude.decide(path, False):
+            return False
+        if self._include is not None:
+            return self._include.match_file(path)
+        return not _ignored(self._chain(folder), self._inside + path, False)
+
+    def forget(self, folder: str = "") -> None:
+        """Look again at ``folder`` and all below it when next asked: it is new, or an ignore file in it changed."""
+        for cache in (self._enters, self._chains):
+            for path in list(cache):
+                if not folder or path == folder or path.startswith(f"{folder}/"):
+                    cache.pop(path, None)
+
+    def _decide_folder(self, folder: str) -> bool:
+        parent, _, name = folder.rpartition("/")
+        if name in NEVER_FOLDERS or not self.enters(parent) or self._exclude.decide(folder, True):
+            return False
+        if self._include is not None:
+            if not any(_meets(reach, folder) for reach in self._reach):
+                return False
+        elif (
+            (not parent and name in TOP_FOLDERS)
+            or ANY_FOLDERS.fullmatch(name)
+            or _ignored(self._chain(parent), self._inside + folder, True)
+        ):
+            return False
+        return not self._look(folder).environment
+
+    def _chain(self, folder: str) -> tuple[_Lines, ...]:
+        """The ignore files that speak about what lies in ``folder``, weakest first."""
+        chain = self._chains.get(folder)
+        if chain is None:
+            chain = self._chain(folder.rpartition("/")[0]) if folder else self._above
+            text = self._look(folder).gitignore
+            if text is not None:
+                chain = (*chain, _Lines((self._inside + folder).rstrip("/"), text.splitlines()))
+            self._chains[folder] = chain
+        return chain
+
+
+class _Lines:
+    """The lines of one ignore file that lies in the folder ``base``."""
+
+    def __init__(self, base: str, lines: Iterable[str]) -> None:
+        self._skip = len(base) + 1 if base else 0
+        compiled = [pattern for line in lines for pattern in _compiled(line)]
+        self._patterns = [(p.regex, p.include) for p in reversed(compiled) if p.regex and p.include is not None]
+
+    def decide(self, path: str, folder: bool) -> bool | None:
+        """True where the last line that matches ``path`` ignores it, False where it brings it back, else None."""
+        path = path[self._skip :]
+        for regex, ignored in self._patterns:
+            if _matches(regex, path, folder):
+                return ignored
+        return None
+
+
+def python_path(manifest: Manifest, depends: Sequence[str]) -> tuple[str, ...]:
+    """The folders of the tree that go to the front of ``sys.path``: of the project, then of each sibling of the names
+    ``depends``, ``src`` where it holds Python, then its root."""
+    path: list[str] = []
+    for root in ("", *(f"{DEPENDS}/{name}" for name in depends)):
+        source = f"{root}/src" if root else "src"
+        # A `src` that is a package itself is imported as `src`, from the root.
+        if f"{source}/__init__.py" not in manifest and any(file.endswith(".py") for file in manifest.below(source)):
+            path.append(source)
+        path.append(root or ".")
+    return tuple(path)
+
+
+def _compiled(line: str) -> Sequence[GitIgnoreSpecPattern]:
+    try:
+        return GitIgnoreSpec.from_lines([line]).patterns
+    except (ValueError, re.error):
+        return ()  # git, too, passes over a line that is no pattern
+
+
+def _ignored(chain: Sequence[_Lines], path: str, folder: bool) -> bool:
+    """Whether the strongest of ``chain`` that has a say ignores ``path``."""
+    for lines in reversed(chain):
+        decision = lines.decide(path, folder)
+        if decision is not None:
+            return decision
+    return False
+
+
+def _matches(regex: re.Pattern[str], path: str, folder: bool) -> bool:
+    """Whether a compiled line matches ``path`` itself.
+
+    pathspec's expressions also match what lies below a matching folder, and set their one group at that folder's
+    slash. Git asks each folder on the way down instead, so that a match through a folder above says nothing here.
+    """
+    match = regex.search(f"{path}/" if folder else path)
+    if match is None:
+        return False
+    if not folder:
+        return match.lastindex is None
+    if match.lastindex is None:
+        return regex.search(path) is not None  # `x/**` is about what x holds, not about x
+    return match.end() == len(path) + 1 or match.group() == "/"  # the latter: `*/`, any folder
+
+
+def _ancestors(path: str) -> list[str]:
+    """``path`` and the folders above it, from the top down."""
+    parts = path.split("/") if path else []
+    return ["/".join(parts[: end + 1]) for end in range(len(parts))]
+
+
+def _reach(pattern: str) -> list[str]:
+    """The leading folders that anything matching ``pattern`` lies in; none where it may lie anywhere."""
+    parts = pattern.rstrip("/").split("/")
+    if len(parts) == 1:
+        return []
+    parts = parts[1:] if not parts[0] else parts
+    plain = [not re.search(r"[*?\[\\]", part) for part in parts]
+    return parts[: plain.index(False)] if False in plain else parts
+
+
+def _meets(reach: Sequence[str], folder: str) -> bool:
+    return all(one == two for one, two in zip(reach, folder.split("/"), strict=False))

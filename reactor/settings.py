@@ -1,0 +1,346 @@
+"""``[tool.reactor]`` of a project: read, checked, and turned into what a target runs.
+
+Owns which keys there are, what each may be, and the one line that says what is wrong with one. Pure: text in,
+:class:`Settings` out. Knows nothing of folders; whether a path of ``depends`` exists is :mod:`reactor.project`'s.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from bootloader.wire.errors import Fault
+from bootloader.wire.launch import ENTRY, FAILURES, NAME, RELOADS, Application, Launch
+
+from .plan import pattern_problem
+
+EMBEDDED = ("local", "host")
+"""The embedded target's names: the one that is typed, and the one that a profile may also have."""
+
+SETTLE_S, GRACE_S = 0.5, 3.0
+"""How long an application must stay up to be healthy, and how long it may take to stop, where nothing else is set."""
+
+NO_ENTRY = '''write:  [tool.reactor]  and below it  entry = "package.module:callable"'''
+
+_T = TypeVar("_T")
+
+
+class BadSettings(Fault):
+    """The settings are wrong: which file and key, on which line, and what was expected."""
+
+    def __init__(self, what: str, *, file: str, line: int = 0, do: str = "") -> None:
+        at: dict[str, str | int] = {"file": file, "line": line} if line else {"file": file}
+        super().__init__("bad-settings", what, to=f"{file}:{line}" if line else file, do=do, **at)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A profile: where a target is, and what differs there."""
+
+    address: str | None = None
+    entry: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    requirements: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A project's settings, checked. ``include`` is None for the default; times are in seconds."""
+
+    name: str
+    entry: str
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    depends: tuple[str, ...] = ()
+    reload: str = "auto"
+    on_failure: str = "hold"
+    safe: str | None = None
+    settle_s: float = SETTLE_S
+    grace_s: float = GRACE_S
+    env: Mapping[str, str] = field(default_factory=dict)
+    applications: tuple[Application, ...] = ()
+    targets: Mapping[str, Target] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line for each setting that is accepted and has no effect in this version."""
+        notes = []
+        if self.safe is not None:
+            notes.append("'safe' has no effect in this version: nothing is called when the application dies")
+        if self.reload == "patch":
+            notes.append("'reload = \"patch\"' has no effect in this version: every change restarts the application")
+        for name, target in self.targets.items():
+            if target.requirements:
+                notes.append(f"'requirements' of target '{name}' has no effect in this version: nothing is installed")
+        return tuple(notes)
+
+    def profile(self, target: str) -> Target:
+        """What differs on ``target``; nothing where the settings don't name it."""
+        names = EMBEDDED if target in EMBEDDED else (target,)
+        return next((self.targets[name] for name in names if name in self.targets), Target())
+
+    def launch(self, target: str, python_path: tuple[str, ...]) -> Launch:
+        """What ``target`` runs. The profile's ``entry`` is for the main application, its ``env`` for each."""
+        profile = self.profile(target)
+        main = Application(
+            self.name, profile.entry or self.entry, False, {**self.env, **profile.env}, self.settle_s, self.grace_s
+        )
+        others = [
+            Application(app.name, app.entry, app.init, {**app.env, **profile.env}, app.settle_s, app.grace_s)
+            for app in self.applications
+        ]
+        first = [app for app in others if app.init]
+        last = [app for app in others if not app.init]
+        return Launch((*first, main, *last), python_path, self.reload, self.on_failure)
+
+
+def parse(text: str, file: str, folder_name: str = "app") -> Settings:
+    """The settings in ``text``, the content of a pyproject.toml that is called ``file`` in messages.
+
+    ``folder_name`` names the application where ``[project]`` has no name. Anything wrong is :class:`BadSettings`.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        # Its message ends in "(at line 3, column 7)" or "(at end of document)".
+        at = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        line = int(at[1]) if at else text.count("\n") + 1
+        reason = str(error)[: at.start()] if at else str(error)
+        raise BadSettings(f"not TOML: {reason}", file=file, line=line) from error
+    body = document.get("tool", {})
+    body = body.get("reactor") if isinstance(body, dict) else None
+    if body is None:
+        raise BadSettings("has no [tool.reactor]", file=file, do=NO_ENTRY)
+    if not isinstance(body, dict):
+        raise BadSettings("'tool.reactor' is not a table", file=file, do=NO_ENTRY)
+    project = document.get("project")
+    name = project.get("name") if isinstance(project, dict) else None
+    return _settings(
+        _Table(body, ("tool", "reactor"), text, file), _name(name if isinstance(name, str) else folder_name)
+    )
+
+
+def _name(text: str) -> str:
+    """``text`` as an application's legal name."""
+    name = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")
+    if not re.match(r"[a-z]", name):
+        name = f"app-{name}" if name else "app"
+    return name[:32].rstrip("-_")
+
+
+def _settings(table: _Table, name: str) -> Settings:
+    table.known("entry", "include", "exclude", "depends", "reload", "on_failure", "safe", "settle_s", "grace_s", "env",
+                "applications", "targets")  # fmt: skip
+    if "entry" not in table.body:
+        raise table.wrong(None, "has no 'entry'", NO_ENTRY)
+    applications = []
+    for key, child in table.children("applications"):
+        if not NAME.fullmatch(key):
+            raise child.wrong(
+                None, "is not an application's name", "use a-z, 0-9, '_' and '-', a letter first, at most 32"
+            )
+        if key == name:
+            raise child.wrong(None, f"has the name of the project itself, '{name}'", "give it another name")
+        applications.append(_application(child, key))
+    if len(applications) > 31:
+        raise table.wrong("applications", f"holds {len(applications)} applications", "at most 31 besides the main one")
+    return Settings(
+        name,
+        table.get("entry", _entry, ""),
+        table.get("include", _patterns, None),
+        table.get("exclude", _patterns, ()),
+        table.get("depends", _texts, ()),
+        table.get("reload", _one_of(RELOADS), "auto"),
+        table.get("on_failure", _one_of(FAILURES), "hold"),
+        table.get("safe", _callable, None),
+        table.get("settle_s", _seconds(3600), SETTLE_S),
+        table.get("grace_s", _seconds(60), GRACE_S),
+        table.get("env", _env, {}),
+        tuple(applications),
+        {key: _target(child, key) for key, child in table.children("targets")},
+    )
+
+
+def _application(table: _Table, name: str) -> Application:
+    table.known("entry", "init", "env", "settle_s", "grace_s")
+    if "entry" not in table.body:
+        raise table.wrong(None, "has no 'entry'", 'write:  entry = "package.module:callable"')
+    return Application(
+        name,
+        table.get("entry", _entry, ""),
+        table.get("init", _flag, False),
+        table.get("env", _env, {}),
+        table.get("settle_s", _seconds(3600), SETTLE_S),
+        table.get("grace_s", _seconds(60), GRACE_S),
+    )
+
+
+def _target(table: _Table, name: str) -> Target:
+    table.known("address", "entry", "env", "requirements")
+    if name in EMBEDDED and "address" in table.body:
+        raise table.wrong("address", "the embedded target has no address", "give this target another name")
+    return Target(
+        table.get("address", _address, None),
+        table.get("entry", _entry, None),
+        table.get("env", _env, {}),
+        table.get("requirements", _texts, ()),
+    )
+
+
+class _Unfit(Exception):
+    """A value is not what its key takes; the text says what was expected."""
+
+
+class _Table:
+    """One table of the settings, which can say where in the text it and its keys are."""
+
+    def __init__(self, body: Mapping[str, Any], path: tuple[str, ...], text: str, file: str) -> None:
+        self.body = body
+        self._path = path
+        self._text = text
+        self._file = file
+
+    def known(self, *keys: str) -> None:
+        """Refuse any other key."""
+        for key in self.body:
+            if key not in keys:
+                near = get_close_matches(key, keys, 1, 0.5)
+                do = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(keys)}"
+                raise self.wrong(key, f"unknown key '{key}' in [{'.'.join(self._path)}]", do)
+
+    def get(self, key: str, read: Callable[[Any], _T], default: _T) -> _T:
+        """The value of ``key``, read by ``read``, or ``default`` where the key is absent."""
+        if key not in self.body:
+            return default
+        value = self.body[key]
+        try:
+            return read(value)
+        except _Unfit as unfit:
+            what = f"'{key}' in [{'.'.join(self._path)}] is {_shown(value)}, expected {unfit}"
+            raise self.wrong(key, what) from None
+
+    def children(self, key: str) -> list[tuple[str, _Table]]:
+        """The tables in the table ``key``; none where it is absent."""
+        none: Mapping[str, Any] = {}
+        body = self.get(key, _table, none)
+        path = (*self._path, key)
+        this = _Table(body, path, self._text, self._file)
+        return [(name, _Table(this.get(name, _table, none), (*path, name), self._text, self._file)) for name in body]
+
+    def wrong(self, key: str | None, what: str, do: str = "") -> BadSettings:
+        """The error for ``key``, or for the whole table."""
+        if key is None:
+            what = f"[{'.'.join(self._path)}] {what}"
+        return BadSettings(what, file=self._file, line=_line(self._text, self._path, key), do=do)
+
+
+_HEADER = re.compile(r"\s*\[([^\[\]]+)\]\s*(#.*)?")
+
+
+def _line(text: str, path: tuple[str, ...], key: str | None) -> int:
+    """The line of ``key`` in the table ``path``, or of the table's header, or 0 where neither is plain to see.
+
+    The toml parser of the standard library tells no lines, so this looks for ``[a.b]`` and ``key =`` as people write
+    them; what is written in another way (inline, dotted) gets the line of the nearest header.
+    """
+    table: tuple[str, ...] = ()
+    best = depth = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER.fullmatch(line):
+            table = tuple(part.strip().strip("\"'") for part in header[1].split("."))
+            if path[: len(table)] == table and len(table) > depth:
+                best, depth = number, len(table)
+            if key is not None and table == (*path, key):
+                return number
+        elif path[: len(table)] == table:
+            rest = [*path[len(table) :], *([key] if key is not None else [])]
+            dotted = r"\s*\.\s*".join(rf"[\"']?{re.escape(part)}[\"']?" for part in rest)
+            if rest and re.match(rf"\s*{dotted}\s*[=.]", line):
+                return number
+    return best
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise _Unfit("a table")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _Unfit("true or false")
+    return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) and item and "\0" not in item for item in value):
+        raise _Unfit("a list of strings")
+    return tuple(value)
+
+
+def _patterns(value: object) -> tuple[str, ...]:
+    patterns = _texts(value)
+    if not patterns:
+        raise _Unfit('a list of patterns such as "src/**"')
+    for pattern in patterns:
+        if problem := pattern_problem(pattern):
+            raise _Unfit(f"patterns as in a .gitignore: {pattern!r} {problem}")
+    return patterns
+
+
+def _entry(value: object) -> str:
+    if not isinstance(value, str) or not ENTRY.fullmatch(value):
+        raise _Unfit("'package.module' or 'package.module:callable'")
+    if re.fullmatch(r".*\.py", value):
+        raise _Unfit("a module, not a file: leave '.py' off")
+    return value
+
+
+def _callable(value: object) -> str:
+    if not isinstance(value, str) or not ENTRY.fullmatch(value) or ":" not in value:
+        raise _Unfit("'package.module:callable'")
+    return value
+
+
+def _address(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[^\s\0]+", value):
+        raise _Unfit("'host' or 'host:port'")
+    return value
+
+
+def _one_of(values: tuple[str, ...]) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if not isinstance(value, str) or value not in values:
+            raise _Unfit(" or ".join(f"'{each}'" for each in values))
+        return value
+
+    return read
+
+
+def _seconds(most: float) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+            raise _Unfit(f"seconds, 0 to {most:g}")
+        return float(value)
+
+    return read
+
+
+def _env(value: object) -> Mapping[str, str]:
+    if not isinstance(value, dict):
+        raise _Unfit('a table of strings such as { LED_PIN = "17" }')
+    for key, text in value.items():
+        if not key or "=" in key or "\0" in key:
+            raise _Unfit(f"names of environment variables: {key!r} is none")
+        if not isinstance(text, str) or "\0" in text:
+            raise _Unfit(f'strings only: write {key} = "{text if isinstance(text, int | float) else "..."}"')
+    return dict(value)
