@@ -1,4 +1,4 @@
-"""A tree as a value: the sorted list ``blake3 mode size path`` of its files, and the root that names it.
+r"""A tree as a value: the sorted list ``blake3 mode size path`` of its files, and the root that names it.
 
 Owns what a legal path is and how a manifest is written, read, hashed and compared. Knows nothing of disks: a tree
 here is its files' names, modes and hashes. Directories exist only as parts of paths, as in git.
@@ -6,6 +6,10 @@ here is its files' names, modes and hashes. Directories exist only as parts of p
 An edit of a few files costs a few bisections and one join of the lines, so that the size of the project hardly
 shows in the latency of a save. Code-point order of ``str`` equals byte order of UTF-8, so Python's own sorting
 is the order of the format.
+
+A reader without this program checks a tree against its manifest, from inside the tree, with
+
+    sed -E 's/^([0-9a-f]{64}) [0-9]+ [0-9]+ /\1  /' MANIFEST | b3sum --check
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ MODES = (PLAIN, RUNNABLE)
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LINE = re.compile(r"([0-9a-f]{64}) (644|755) (0|[1-9][0-9]{0,11}) (.+)")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def blob_name(content: bytes | memoryview) -> str:
@@ -80,7 +84,7 @@ class Entry:
         check_hash(self.blake3)
         if self.mode not in MODES:
             raise Malformed(f"the mode is {self.mode:o}, expected 644 or 755")
-        if not 0 <= self.size <= FILE_BYTES:
+        if isinstance(self.size, bool) or not 0 <= self.size <= FILE_BYTES:
             raise Malformed(f"the size is {self.size}, expected 0 to {FILE_BYTES}")
 
     def line(self, path: str) -> bytes:
@@ -98,7 +102,7 @@ class Manifest:
     __slots__ = ("__dict__", "_entries", "_lines", "_paths")
 
     def __init__(self, entries: Mapping[str, Entry] | None = None) -> None:
-        """A tree of ``entries``, path to entry. Illegal paths, and a file that is also a folder, are :class:`Malformed`."""
+        """A tree of ``entries``. An illegal path, and a file that is also a folder, are :class:`Malformed`."""
         files = dict(entries or {})
         if len(files) > MANIFEST_FILES:
             raise Malformed(f"{len(files)} files, at most {MANIFEST_FILES} fit", do="exclude what need not be shipped")
