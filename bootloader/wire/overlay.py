@@ -53,19 +53,18 @@ class Overlay:
     @classmethod
     def decode(cls, fields: Fields, carried: list[bytes]) -> Overlay:
         """The overlay in a message's fields and blobs; anything odd is :class:`Malformed`."""
-        edits: dict[str, Entry | None] = {}
-        for path in fields.texts("delete"):
-            edits[check_path(path)] = None
+        changes: list[tuple[str, Entry | None]] = [(path, None) for path in fields.texts("delete")]
         for row in fields.rows("put"):
             match row:
                 case [str(path), str(name), int(mode), int(size)]:
-                    if path in edits:
-                        raise Malformed("the overlay names a path twice", to=repr(path))
-                    edits[check_path(path)] = Entry(name, mode, size)
+                    changes.append((path, Entry(name, mode, size)))
                 case _:
                     raise Malformed("not [path, blake3, mode, size]", to="the overlay's 'put'")
-        if len(edits) > 2 * MANIFEST_FILES:
-            raise Malformed(f"{len(edits)} changes in one overlay", do="exclude what need not be shipped")
+        if len(changes) > 2 * MANIFEST_FILES:
+            raise Malformed(f"{len(changes)} changes in one overlay", do="exclude what need not be shipped")
+        edits = {check_path(path): entry for path, entry in changes}
+        if len(edits) != len(changes):
+            raise Malformed("the overlay names a path twice")
         inline = fields.rows("inline")
         if len(inline) != len(carried):
             raise Malformed("the overlay's blobs do not match their list")
@@ -74,10 +73,14 @@ class Overlay:
             match row:
                 case [str(name)]:
                     blobs[check_hash(name)] = content
-                case [str(name), str(base), int(prefix), int(suffix)] if 0 <= prefix + suffix <= FILE_BYTES:
+                case [str(name), str(base), int(prefix), int(suffix)] if (
+                    0 <= min(prefix, suffix) <= prefix + suffix <= FILE_BYTES
+                ):
                     blobs[check_hash(name)] = Splice(check_hash(base), Delta(prefix, suffix, content))
                 case _:
                     raise Malformed("not [blake3] or [blake3, base, prefix, suffix]", to="the overlay's 'inline'")
+        if len(blobs) != len(inline):
+            raise Malformed("the overlay carries a blob twice")
         return cls(check_hash(fields.text("base")), check_hash(fields.text("root")), edits, blobs)
 
 
