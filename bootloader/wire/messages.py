@@ -10,9 +10,10 @@ Reading is strict: a shape that is not expected is :class:`~bootloader.wire.erro
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from .errors import Fault, Malformed, Refused
 from .limits import PROTOCOL
@@ -23,9 +24,17 @@ _MAGIC = b"RL"
 Body = Mapping[str, Any]
 
 
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+_write = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_read = json.JSONDecoder(parse_constant=_no_number).decode
+
+
 def pack(body: Body, blobs: Sequence[bytes | memoryview] = ()) -> bytes:
     """One message of a JSON object and raw blobs."""
-    text = json.dumps({**body, "blobs": [len(blob) for blob in blobs]}, separators=(",", ":")).encode()
+    text = _write({**body, "blobs": [len(blob) for blob in blobs]}).encode()
     return b"".join((_HEAD.pack(_MAGIC, PROTOCOL, len(text)), text, *blobs))
 
 
@@ -43,7 +52,7 @@ def unpack(data: object) -> tuple[Fields, list[bytes]]:
         )
     at = _HEAD.size + length
     try:
-        body = json.loads(data[_HEAD.size : at])
+        body = _read(data[_HEAD.size : at].decode())
     except (ValueError, RecursionError) as error:
         raise Malformed("the message's header is not JSON") from error
     if not isinstance(body, dict):
@@ -85,11 +94,17 @@ class Fields:
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
-        """A number."""
+        """A finite number."""
         value = self._body.get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise Malformed(f"expected a number, got {type(value).__name__}", to=f"field '{key}'")
-        return float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number of hundreds of digits
+            number = math.inf
+        if not math.isfinite(number):
+            raise Malformed("expected a finite number", to=f"field '{key}'")
+        return number
 
     def flag(self, key: str, default: bool | None = None) -> bool:
         """A truth value."""
@@ -145,4 +160,4 @@ def answer(data: object) -> tuple[Fields, list[bytes]]:
 
 def lines(events: Iterable[Body]) -> bytes:
     """Objects as JSON lines."""
-    return b"".join(json.dumps(event, separators=(",", ":")).encode() + b"\n" for event in events)
+    return b"".join(_write(event).encode() + b"\n" for event in events)
