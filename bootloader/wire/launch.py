@@ -23,6 +23,8 @@ DEPENDS = ".reactor/depends"
 VERSION = 1
 ENTRY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)?")
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_ENV_NAME = re.compile(r"[^=\0\ud800-\udfff]+")
+_ENV_VALUE = re.compile(r"[^\0\ud800-\udfff]*")
 
 RELOADS = ("auto", "patch", "restart")
 FAILURES = ("hold", "rollback")
@@ -101,8 +103,9 @@ def _application(fields: Fields) -> Application:
     if not ENTRY.fullmatch(entry):
         raise Malformed("not 'module' or 'module:callable'", to=repr(entry[:80]))
     env = fields.child("env").plain()
-    if not all(isinstance(value, str) and "\0" not in key + value and "=" not in key for key, value in env.items()):
-        raise Malformed("'env' maps names to strings", to=name)
+    for key, value in env.items():
+        if not (isinstance(value, str) and _ENV_NAME.fullmatch(key) and _ENV_VALUE.fullmatch(value)):
+            raise Malformed("'env' maps names to strings that a process can have", to=name)
     settle_s, grace_s = fields.number("settle_s"), fields.number("grace_s")
     if not (0 <= settle_s <= 3600 and 0 <= grace_s <= 60):
         raise Malformed("'settle_s' is 0 to 3600, 'grace_s' is 0 to 60", to=name)
