@@ -79,17 +79,28 @@ class Lines:
             yield from self._add(STDOUT, self._buffer)
             self._buffer = b""
         for kind, rest in self._open.items():
-            if rest:
-                yield kind, rest.decode("utf-8", "replace")
+            yield kind, rest.decode("utf-8", "replace")
         self._open.clear()
 
     def _add(self, kind: str, data: bytes) -> Iterator[tuple[str, str]]:
         most = _NOTE_BYTES if kind == NOTE else LINE_BYTES
-        *whole, rest = (self._open.get(kind, b"") + data).split(b"\n")
-        while len(rest) > most:
-            whole.append(rest[:most])
-            rest = rest[most:]
-        self._open[kind] = rest
-        for line in whole:
-            for start in range(0, max(1, len(line)), most):
-                yield kind, line[start : start + most].removesuffix(b"\r").decode("utf-8", "replace")
+        *ended, rest = (self._open.pop(kind, b"") + data).split(b"\n")
+        for line in ended:
+            *parts, last = _parts(line, most)
+            for part in (*parts, last.removesuffix(b"\r")):
+                yield kind, part.decode("utf-8", "replace")
+        *parts, rest = _parts(rest, most)
+        for part in parts:
+            yield kind, part.decode("utf-8", "replace")
+        if rest:
+            self._open[kind] = rest
+
+
+def _parts(line: bytes, most: int) -> list[bytes]:
+    """``line`` cut into at most ``most`` bytes each, between characters where it is UTF-8."""
+    parts = []
+    while len(line) > most:
+        end = next((at for at in range(most, most - 4, -1) if line[at] & 0xC0 != 0x80), most)
+        parts.append(line[:end])
+        line = line[end:]
+    return [*parts, line]
