@@ -1,0 +1,127 @@
+"""The target's front door: arguments in, a running bootloader, an exit code out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .boot import Bootloader
+from .wire.errors import Fault
+
+PORT = 7717
+SHUTDOWN_GRACE_S = 3.0
+
+
+def main() -> None:
+    """Run the command of ``sys.argv``; exits 0 when ended by a signal, 1 with a reason, 2 on wrong use."""
+    arguments = _parser().parse_args()
+    try:
+        _run(arguments)
+    except Fault as fault:
+        if arguments.json:
+            _line(event="problem", **fault.as_fields())
+        else:
+            print(f"bootloader: {fault}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bootloader", description="The target's half of live reload for hardware.")
+    parser.add_argument("--version", action="version", version=f"bootloader {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run until ended by SIGTERM or SIGINT")
+    run.add_argument("--state", type=Path, default=_state_folder(), metavar="DIR", help="state folder (%(default)s)")
+    run.add_argument(
+        "--listen",
+        type=_address,
+        default=("127.0.0.1", PORT),
+        metavar="ADDR",
+        help=f"HOST, HOST:PORT or [IPV6]:PORT to listen on (127.0.0.1:{PORT}); 0.0.0.0 for every interface",
+    )
+    run.add_argument("--name", default=socket.gethostname(), help="what the target calls itself (%(default)s)")
+    run.add_argument("--hold", action="store_true", help="start no application before a host says so")
+    run.add_argument("--grace", type=float, default=SHUTDOWN_GRACE_S, metavar="S", help="longest stop at the end")
+    run.add_argument("--until-stdin-ends", action="store_true", help="end when standard input does")
+    run.add_argument("--json", action="store_true", help="one JSON object a line")
+    return parser
+
+
+def _state_folder() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/bootloader")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "bootloader"
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, str(PORT)
+    if not port.isdecimal() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is not HOST, HOST:PORT or [IPV6]:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: ending.set())
+    if arguments.until_stdin_ends:
+        threading.Thread(target=_watch_stdin, args=(ending,), name="stdin", daemon=True).start()
+    state = arguments.state.absolute()
+    bootloader = Bootloader(state, arguments.listen, arguments.name, hold=arguments.hold, grace_s=arguments.grace)
+    try:
+        host, port = bootloader.address
+        if arguments.json:
+            _line(event="listening", host=host, port=port, state=str(state), boot=bootloader.journal.boot)
+        else:
+            print(f"bootloader {__version__} on {host} port {port}, state in {state}", flush=True)
+            threading.Thread(target=_follow, args=(bootloader,), name="follow", daemon=True).start()
+        ending.wait()
+    finally:
+        bootloader.close()
+
+
+def _follow(bootloader: Bootloader) -> None:
+    """Say what happens, for a terminal or the system's log; what applications print is theirs to fetch."""
+    cursor = 0
+    while True:
+        cursor, _, lines = bootloader.journal.pull(cursor, 1000, 1024 * 1024, 3600)
+        for line in lines.splitlines():
+            event = json.loads(line)
+            if text := _say(event):
+                print(text, flush=True)
+
+
+def _say(event: dict[str, Any]) -> str:
+    match event["event"]:
+        case "state":
+            return f"{event['application']}: {event['state']}" + (f" ({event['why']})" if event["why"] else "")
+        case "problem":
+            return f"{event.get('application', '')}: {event.get('what', '')}"
+        case "notice":
+            return f"{event['code']}: {event['text']}"
+        case "generation":
+            return f"generation {event['generation']}: {event['state']}"
+    return ""
+
+
+def _watch_stdin(ending: threading.Event) -> None:
+    while sys.stdin.buffer.read(4096):
+        pass
+    ending.set()
+
+
+def _line(**fields: Any) -> None:
+    print(json.dumps(fields), flush=True)
+
+
+if __name__ == "__main__":
+    main()

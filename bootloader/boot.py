@@ -1,0 +1,108 @@
+"""Puts the parts of a target together in boot order, and takes them apart backwards.
+
+Owns the state folder's lock: one bootloader runs on a state folder, and the next one waits until the applications of
+the last are gone, however that one ended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from .journal import Journal
+from .listener import Listener
+from .service import Service
+from .store import Store
+from .supervisor import Supervisor
+from .trust import Trust
+from .wire.errors import Fault
+
+_LOCK_S = 6.0
+_POLL_S = 0.02
+
+
+class Bootloader:
+    """A running target. ``address``: where it listens; ``journal``: what happens on it."""
+
+    def __init__(self, state: Path, address: tuple[str, int], name: str, *, hold: bool, grace_s: float) -> None:
+        """Boot on the folder ``state``. With ``hold``, applications start only when a host says so."""
+        with ExitStack() as parts:
+            _folders(state)
+            lock = _lock(state / "run" / "lock")
+            parts.callback(os.close, lock)
+            self.journal = Journal()
+            trust = Trust.load(state / "trust")
+            store = Store(state, self._notice)
+            supervisor = Supervisor(state, self.journal, lock, lambda *fate: service.fared(*fate))
+            service = Service(name, store, supervisor, self.journal)
+            parts.callback(service.close)
+            supervisor.start()
+            parts.callback(supervisor.close, grace_s)
+            listener = Listener(address, trust, service.methods, self._link_event, self._fault)
+            parts.callback(listener.close)
+            parts.callback(self.journal.close)  # wakes the links that wait for events
+            self.address = listener.address
+            for problem in trust.problems:
+                self._notice(problem.code, str(problem))
+            listener.start()
+            _publish(state / "run" / "address", self.address)
+            if not hold:
+                try:
+                    service.boot()
+                except Fault as fault:
+                    self._notice("boot-failed", f"the applications could not be started: {fault}")
+            self._parts = parts.pop_all()
+
+    def close(self) -> None:
+        """Stop the applications and end every part, the last one first."""
+        self._parts.close()
+
+    def _notice(self, code: str, text: str) -> None:
+        self.journal.add("notice", {"code": code, "text": text})
+
+    def _link_event(self, kind: str, fields: Mapping[str, str | int]) -> None:
+        self.journal.add("link", {"kind": kind, **fields})
+
+    def _fault(self, error: Exception) -> None:
+        self._notice("internal-error", f"a request met a fault: {type(error).__name__}: {error}")
+
+
+def _folders(state: Path) -> None:
+    try:
+        for folder in (state, state / "run", state / "data"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Fault(
+            "no-state", error.strerror or str(error), to=str(error.filename), do="give a folder with --state"
+        ) from error
+
+
+def _lock(path: Path) -> int:
+    """The state folder's lock. The warm parent holds it too, so it is free only when all processes are gone."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise Fault(
+                    "already-running",
+                    "another bootloader, or what it started, still runs here",
+                    to=str(path.parent.parent),
+                    do="stop it, or give another folder with --state",
+                ) from None
+            time.sleep(_POLL_S)
+
+
+def _publish(path: Path, address: tuple[str, int]) -> None:
+    """Tell commands on this machine where we listen."""
+    aside = path.with_suffix(".new")
+    aside.write_text(f"{address[0]} {address[1]}\n")
+    aside.replace(path)

@@ -1,0 +1,211 @@
+"""One application process: waits for its orders, then becomes the application.
+
+It is forked ahead of time, so that at a save the next process already exists. Orders come as JSON lines on a pipe:
+``check`` compiles files and answers; ``go`` runs the application and never returns. The end of the pipe ends it.
+What it has to say (``checked``, ``running``, ``died``, ``modules``) goes as notes down its output pipe, in order with
+what the application prints.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import importlib
+import inspect
+import json
+import os
+import runpy
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from types import FrameType, ModuleType
+from typing import Any, NoReturn
+
+from .check import check
+from .output import Output
+
+_FRAMES = 40
+_HERE = os.path.dirname(__file__)
+
+
+class Guest:
+    """The process from its fork to its end. ``known``: the modules that were there before the application."""
+
+    def __init__(self, orders: int, output: Output) -> None:
+        self._orders = orders
+        self._output = output
+        self._known = frozenset(sys.modules)
+        self._live = ""
+        self._stopping = False
+
+    def serve(self) -> None:
+        """Take orders until ``go``; returns when the orders end without one."""
+        with open(self._orders, "rb", buffering=0, closefd=True) as pipe:
+            buffer = b""
+            while chunk := pipe.read(65536):
+                *lines, buffer = (buffer + chunk).split(b"\n")
+                for line in lines:
+                    order = json.loads(line)
+                    if "check" in order:
+                        sys.pycache_prefix = order["pycache"]
+                        problem = check(order["tree"], order["live"], order["check"])
+                        self._output.note(checked=order["id"], problem=problem)
+                    elif "go" in order:
+                        pipe.close()
+                        self._go(order["go"])
+
+    def _go(self, go: dict[str, Any]) -> NoReturn:
+        self._live = go["live"]
+        os.environ.update(go["env"])
+        os.chdir(go["data"])
+        sys.pycache_prefix = go["pycache"]
+        sys.path[:0] = go["path"]
+        sys.argv[:] = [go["entry"]]
+        sys.modules["__main__"] = ModuleType("__main__")
+        _reseed()
+        signal.signal(signal.SIGTERM, self._on_terminate)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        code: object = 1
+        try:
+            code = self._run(go["entry"])
+        except SystemExit as end:
+            code = end.code
+            if isinstance(code, str):
+                print(code, file=sys.stderr)
+                code = 1
+        except KeyboardInterrupt:
+            code = 130
+        except BaseException as error:  # noqa: BLE001 - whatever ended the application is what we report
+            self._died(error)
+        self._leave(code if isinstance(code, int) else 0)
+
+    def _leave(self, code: int) -> NoReturn:
+        """End as Python ends, but without taking apart what the warm parent brought.
+
+        Other threads are waited for, ``atexit`` runs, the application's own modules are emptied so that what they held
+        is closed and finalised. The third-party modules' teardown, two thirds of a stop with numpy, is left to the
+        kernel: nothing of the application's is in there that ``atexit`` has not seen.
+        """
+        try:
+            self._tell_modules()
+            threading._shutdown()  # type: ignore[attr-defined]
+            atexit._run_exitfuncs()
+            for module in [module for module in list(sys.modules.values()) if self._owns(module)]:
+                module.__dict__.clear()
+            gc.collect()
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):  # closed by the application
+                    stream.flush()
+            os._exit(code & 0xFF)
+
+    def _owns(self, module: ModuleType) -> bool:
+        return (getattr(module, "__file__", None) or "").startswith(self._live + "/")
+
+    def _run(self, entry: str) -> object:
+        module_name, _, attribute = entry.partition(":")
+        if not attribute:
+            self._output.note(running=True)
+            runpy.run_module(module_name, run_name="__main__", alter_sys=True)
+            return 0
+        target: Any = importlib.import_module(module_name)
+        for name in attribute.split("."):
+            target = getattr(target, name)
+        self._tell_modules()
+        self._output.note(running=True)
+        result = self._run_async(target) if inspect.iscoroutinefunction(target) else target()
+        return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+    def _run_async(self, target: Callable[[], Any]) -> object:
+        import asyncio
+
+        async def main() -> object:
+            task = asyncio.current_task()
+            assert task is not None
+
+            def stop() -> None:
+                self._stopping = True
+                task.cancel()
+
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+            return await target()
+
+        try:
+            return asyncio.run(main())
+        except asyncio.CancelledError:
+            if self._stopping:
+                return 0
+            raise
+
+    def _on_terminate(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+        raise SystemExit(0)
+
+    def _tell_modules(self) -> None:
+        """The modules that the application brought in and that are not its own: the next warm parent has them."""
+        names = []
+        for name, module in list(sys.modules.items()):
+            if name in self._known or name == "__main__":
+                continue
+            origin = getattr(getattr(module, "__spec__", None), "origin", None)
+            if isinstance(origin, str) and os.path.isabs(origin) and not origin.startswith(self._live + "/"):
+                names.append(name)
+        if names:
+            self._output.note(modules=names[:2000])
+            self._known |= frozenset(names)
+
+    def _died(self, error: BaseException) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        frames = [
+            {"file": frame.filename, "line": frame.lineno or 0, "function": frame.name}
+            for frame in traceback.extract_tb(error.__traceback__)
+            if not frame.filename.startswith(_HERE) and "importlib" not in frame.filename and frame.filename[:1] != "<"
+        ]
+        note: dict[str, Any] = {
+            "died": type(error).__qualname__,
+            "message": _text_of(error)[:2000],
+            "frames": frames[-_FRAMES:],
+            "traceback": _traceback(error),
+        }
+        if isinstance(error, SyntaxError):
+            note["syntax"] = {
+                "file": error.filename or "",
+                "line": error.lineno or 0,
+                "column": error.offset or 0,
+                "text": (error.text or "").rstrip("\n")[:500],
+            }
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            note["missing_module"] = error.name
+        if isinstance(error, FileNotFoundError) and isinstance(error.filename, str):
+            note["missing_file"] = error.filename[:1000]
+        self._output.note(**note)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as second:  # noqa: BLE001 - an exception's own __str__ is user code, and may raise anything
+        return f"(its text could not be made: {type(second).__name__})"
+
+
+def _traceback(error: BaseException) -> str:
+    """The whole story, causes included, without this folder's own frames."""
+    story = traceback.TracebackException.from_exception(error, limit=-_FRAMES)
+    link: traceback.TracebackException | None = story
+    while link is not None:
+        link.stack = traceback.StackSummary.from_list(
+            [frame for frame in link.stack if not frame.filename.startswith(_HERE)]
+        )
+        link = link.__cause__ or link.__context__
+    return "".join(story.format())[-20_000:]
+
+
+def _reseed() -> None:
+    """Forks of one parent would draw the same numbers. Python reseeds its own generator, numpy does not."""
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()

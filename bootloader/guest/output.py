@@ -1,0 +1,80 @@
+"""Python's own output as records on the one pipe that the bootloader reads (``wire.records``).
+
+``sys.stdout`` and ``sys.stderr`` become writers of records, and a log record that goes to either carries its level.
+How lines look stays the application's business: its handlers and formats are untouched.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import select
+import sys
+import threading
+from typing import Any
+
+from bootloader.wire.records import NOTE, STDERR, STDOUT, encode, level_kind
+
+_level = threading.local()
+
+
+def _write(pipe: int, kind: str, payload: bytes) -> None:
+    for record in encode(kind, payload):
+        while True:
+            try:
+                os.write(pipe, record)  # at most PIPE_BUF: all of it, or an error
+                break
+            except BlockingIOError:  # somebody made the pipe non-blocking: asyncio does that to stdout
+                select.select([], [pipe], [])
+
+
+class _Records(io.RawIOBase):
+    """A raw stream whose every write is records of one kind."""
+
+    def __init__(self, pipe: int, kind: str, descriptor: int) -> None:
+        self._pipe = pipe
+        self._kind = kind
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, data: Any) -> int:
+        payload = bytes(data)
+        _write(self._pipe, getattr(_level, "kind", None) or self._kind, payload)
+        return len(payload)
+
+
+class Output:
+    """The output of this process. ``pipe`` is a descriptor of its own, so that closing 1 and 2 costs no report."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+
+    def install(self) -> None:
+        """Replace ``sys.stdout`` and ``sys.stderr``, and have log records carry their level."""
+        sys.stdout = _text(_Records(self._pipe, STDOUT, 1))
+        sys.stderr = _text(_Records(self._pipe, STDERR, 2))
+        original = logging.StreamHandler.emit
+
+        def emit(handler: Any, record: logging.LogRecord) -> None:
+            _level.kind = level_kind(record.levelno)
+            try:
+                original(handler, record)
+            finally:
+                _level.kind = None
+
+        logging.StreamHandler.emit = emit  # type: ignore[method-assign,assignment]
+
+    def note(self, **fields: Any) -> None:
+        """Tell the bootloader something."""
+        _write(self._pipe, NOTE, json.dumps(fields).encode() + b"\n")
+
+
+def _text(raw: io.RawIOBase) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True)

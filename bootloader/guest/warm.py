@@ -1,0 +1,180 @@
+"""The warm parent: has imported the third-party modules, and forks applications from there.
+
+Started by the bootloader as a program of its own, so that no fork ever happens near a connection. One thread. It
+speaks JSON lines over a socket pair: its first order lists the modules to import; then each ``fork`` order, with three
+descriptors, makes one process (``guest.entry``). It reports ``ready``, ``forked`` and ``exited``. When the bootloader
+is gone, the socket ends, and it takes every process group that it made with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from .entry import Guest
+from .output import Output
+
+_ORDER_BYTES = 4 * 1024 * 1024
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Warm:
+    """The parent's loop. ``children``: process id to the bootloader's number for it."""
+
+    def __init__(self, control: socket.socket, lock: int) -> None:
+        self._control = control
+        self._lock = lock
+        self._buffer = b""
+        self._descriptors: list[int] = []
+        self._children: dict[int, int] = {}
+        self._prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
+        if self._prctl is not None:
+            self._prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what an application leaves behind is reaped here
+
+    def run(self) -> Callable[[], None] | None:
+        """Serve until the bootloader is gone; in a child, returns what the child does."""
+        signals, waker = os.pipe()
+        os.set_blocking(waker, False)
+        os.set_blocking(signals, False)
+        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        order = self._next_order()
+        if order is None:
+            return None
+        self._warm_up(order["import"])
+        control = self._control.fileno()
+        while True:
+            waiting = b"\n" in self._buffer  # orders that came together
+            ready, _, _ = select.select([control, signals], [], [], 0 if waiting else None)
+            if signals in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(signals, 4096)
+                self._reap()
+            if waiting or control in ready:
+                order = self._next_order()
+                if order is None:
+                    self._end_all()
+                    return None
+                child = self._fork(order["fork"], (signals, waker))
+                if child is not None:
+                    return child
+
+    def _next_order(self) -> dict[str, Any] | None:
+        while b"\n" not in self._buffer:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 8)
+            except ConnectionError:
+                return None
+            if not data or len(self._buffer) > _ORDER_BYTES:
+                return None
+            self._buffer += data
+            self._descriptors += descriptors
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        order: dict[str, Any] = json.loads(line)
+        return order
+
+    def _tell(self, **fields: Any) -> None:
+        with contextlib.suppress(ConnectionError):  # the bootloader is gone: the next read sees it
+            self._control.sendall(json.dumps(fields).encode() + b"\n")
+
+    def _warm_up(self, names: list[str]) -> None:
+        """Import ``names``; what can't be imported, or starts threads, costs its warmth and nothing else."""
+        start = time.monotonic()
+        failed: dict[str, str] = {}
+        for name in names:
+            try:
+                importlib.import_module(name)
+            except BaseException as error:  # noqa: BLE001 - a foreign module's import may raise anything, SystemExit too
+                failed[name] = f"{type(error).__name__}: {error}"[:200]
+            if threading.active_count() > 1:
+                self._tell(threads=name)
+                os._exit(3)  # a fork would lose the thread: the bootloader starts again without this module
+        gc.collect()
+        gc.freeze()
+        self._tell(ready=len(names), failed=failed, seconds=round(time.monotonic() - start, 4))
+
+    def _fork(self, number: int, own: tuple[int, int]) -> Callable[[], None] | None:
+        orders, out, err = self._descriptors[:3]
+        del self._descriptors[:3]
+        with warnings.catch_warnings():
+            # OpenBLAS and the like end their threads before a fork, by pthread_atfork; Python can't know.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid:
+            for descriptor in (orders, out, err):
+                os.close(descriptor)
+            self._children[pid] = number
+            self._tell(forked=number, pid=pid)
+            return None
+        return lambda: self._become(orders, out, err, own)
+
+    def _become(self, orders: int, out: int, err: int, own: tuple[int, int]) -> None:
+        """In the child: a session of its own, its own descriptors, and the orders."""
+        os.setsid()
+        if self._prctl is not None:
+            self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        self._control.close()
+        for descriptor in (*own, self._lock):
+            os.close(descriptor)
+        with open(os.devnull, "rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        os.close(err)
+        os.set_inheritable(out, False)
+        output = Output(out)
+        output.install()
+        Guest(orders, output).serve()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            number = self._children.pop(pid, None)
+            if number is not None:
+                self._tell(exited=number, status=os.waitstatus_to_exitcode(status))
+
+    def _end_all(self) -> None:
+        for pid in self._children:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+
+
+def main() -> Callable[[], None] | None:
+    """Serve on the socket whose descriptor is the first argument; the second is the state folder's lock.
+
+    The lock is only held: the next bootloader waits until this parent, and so all that it made, is gone.
+    """
+    os.setsid()
+    control, lock = (int(argument) for argument in sys.argv[1:3])
+    return Warm(socket.socket(fileno=control), lock).run()
+
+
+if __name__ == "__main__":
+    become = main()  # a child comes back up to here, so that no frame of the parent's is left on its stack
+    if become is not None:
+        become()

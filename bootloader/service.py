@@ -1,0 +1,305 @@
+"""What the link answers: one method a request, a message in, a message out (``docs/protocol.md``).
+
+Turns requests into calls on the store and the supervisor, in the order that keeps a refusal from changing anything.
+Knows nothing of sockets and of TLS. A refusal is raised here as a :class:`~bootloader.wire.errors.Fault` and becomes a
+value on the wire in the link.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import queue
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from . import __version__
+from .journal import Journal
+from .ladder import ROLLBACK, Decision, decide
+from .ledger import Generation
+from .objects import sync
+from .store import Staged, Store
+from .supervisor import Supervisor, Transition
+from .triage import choose
+from .wire.errors import Fault, Refused
+from .wire.limits import PROTOCOL, UPLOAD_BLOBS
+from .wire.manifest import check_hash
+from .wire.messages import Fields, pack, unpack
+from .wire.overlay import Overlay
+
+_LOCK_S = 90.0
+_WAIT_S = 30.0
+_EVENTS = 5000
+_EVENT_BYTES = 1024 * 1024
+_CHORES = 64
+
+Answer = Callable[[Fields, list[bytes], str], bytes]
+
+
+class Service:
+    """The answers of one target. Methods are called from the link's threads, several at once."""
+
+    def __init__(self, name: str, store: Store, supervisor: Supervisor, journal: Journal) -> None:
+        self._name = name
+        self._store = store
+        self._supervisor = supervisor
+        self._journal = journal
+        self._started = time.monotonic()
+        self._chores: queue.Queue[Callable[[], None] | None] = queue.Queue(_CHORES)
+        self._worker = threading.Thread(target=self._work, name="settler", daemon=True)
+        self._worker.start()
+        self._answers: dict[str, Answer] = {
+            "hello": self._hello,
+            "status": self._status,
+            "missing": self._missing,
+            "upload": self._upload,
+            "manifest": self._manifest,
+            "apply": self._apply,
+            "start": self._start,
+            "history": self._history,
+            "rollback": self._rollback,
+            "events": self._events,
+        }
+
+    def methods(self, host: str) -> Mapping[str, Callable[[bytes], bytes]]:
+        """What the host called ``host`` may call."""
+
+        def bound(answer: Answer) -> Callable[[bytes], bytes]:
+            return lambda request: answer(*unpack(request), host)
+
+        return {name: bound(answer) for name, answer in self._answers.items()}
+
+    def boot(self) -> None:
+        """Start what the disk says, falling back to the last healthy generation."""
+        with self._locked():
+            live = self._store.live
+            root = self._store.manifest.root if live is not None else None
+            choice = choose(root, self._store.ledger.newest_first())
+            if not choice.start:
+                self._journal.add("notice", {"code": "nothing-to-run", "text": choice.why})
+            elif choice.back_to is not None:
+                self._roll_back(choice.back_to, "bootloader", choice.why)
+            else:
+                self._start_live("bootloader")
+
+    def fared(self, number: int, fate: str, why: str) -> None:
+        """A generation is healthy, or failed, or was replaced. Called on the supervisor's thread."""
+        self._store.ledger.mark(number, fate, why)
+        if fate != "failed":
+            return
+        launch, generation = self._store.launch(), self._store.ledger.get(number)
+        if launch is None or launch.on_failure != "rollback":
+            return
+        if generation is not None and generation.rung != ROLLBACK:
+            self._chore(lambda: self._give_up(generation, why))
+
+    def close(self) -> None:
+        """Finish the chores and end."""
+        self._chores.put(None)
+        self._worker.join(10)
+
+    # requests
+
+    def _hello(self, _fields: Fields, _blobs: list[bytes], _host: str) -> bytes:
+        last = self._store.ledger.last()
+        return pack(
+            {
+                "protocol": PROTOCOL,
+                "version": __version__,
+                "name": self._name,
+                "python": list(sys.version_info[:3]),
+                "machine": platform.machine(),
+                "boot": self._journal.boot,
+                "pid": os.getpid(),
+                "root": self._store.manifest.root,
+                "generation": last.number if last is not None else 0,
+                "live": str(self._store.live_path),
+                "interpreter": sys.executable,
+            }
+        )
+
+    def _status(self, _fields: Fields, _blobs: list[bytes], _host: str) -> bytes:
+        last = self._store.ledger.last()
+        disk = shutil.disk_usage(self._store.live_path.parent)
+        return pack(
+            {
+                "name": self._name,
+                "version": __version__,
+                "python": ".".join(map(str, sys.version_info[:3])),
+                "machine": platform.machine(),
+                "up_s": round(time.monotonic() - self._started, 1),
+                "root": self._store.manifest.root,
+                "files": len(self._store.manifest),
+                "generation": last.as_fields() if last is not None else {},
+                "applications": self._supervisor.states(),
+                "warm": self._supervisor.warmth(),
+                "disk_free_bytes": disk.free,
+                "disk_bytes": disk.total,
+            }
+        )
+
+    def _missing(self, fields: Fields, _blobs: list[bytes], _host: str) -> bytes:
+        wanted = []
+        for row in fields.rows("names"):
+            match row:
+                case [str(name), int(size)]:
+                    wanted.append((check_hash(name), size))
+                case _:
+                    raise Refused("malformed", "not [blake3, size]", to="'names'")
+        return pack({"missing": self._store.objects.missing(wanted)})
+
+    def _upload(self, fields: Fields, blobs: list[bytes], _host: str) -> bytes:
+        rows = fields.rows("parts")
+        if len(rows) != len(blobs) or len(rows) > UPLOAD_BLOBS:
+            raise Refused("malformed", "the parts do not match their list", to="'parts'")
+        with self._locked():
+            for row, content in zip(rows, blobs, strict=True):
+                match row:
+                    case [str(name), int(offset), int(size)] if offset >= 0:
+                        self._store.upload(check_hash(name), offset, size, content)
+                    case _:
+                        raise Refused("malformed", "not [blake3, offset, size]", to="'parts'")
+        return pack({})
+
+    def _manifest(self, fields: Fields, _blobs: list[bytes], _host: str) -> bytes:
+        manifest = self._store.manifest_of(check_hash(fields.text("root")))
+        if manifest is None:
+            raise Refused("unknown-root", "this target does not have that manifest", to=fields.text("root")[:12])
+        return pack({}, [manifest.text])
+
+    def _apply(self, fields: Fields, blobs: list[bytes], host: str) -> bytes:
+        began = time.monotonic()
+        overlay = Overlay.decode(fields, blobs)
+        with self._locked():
+            staged = self._store.stage(overlay)
+            return self._take(staged, host, began)
+
+    def _start(self, _fields: Fields, _blobs: list[bytes], host: str) -> bytes:
+        with self._locked():
+            return self._start_live(host)
+
+    def _rollback(self, fields: Fields, _blobs: list[bytes], host: str) -> bytes:
+        with self._locked():
+            ledger = self._store.ledger
+            number = fields.integer("generation", 0)
+            current = ledger.last()
+            if number:
+                wanted = ledger.get(number)
+                if wanted is None:
+                    raise Refused("unknown-generation", "this target has no such generation", to=str(number))
+            else:
+                live = self._store.manifest.root
+                healthy = (one for one in ledger.newest_first() if one.was_healthy and one.root != live)
+                wanted = next(healthy, None)
+                if wanted is None:
+                    raise Refused("no-generation", "no other generation was healthy", do="name one: `reactor history`")
+            why = f"asked to, from generation {current.number}" if current is not None else "asked to"
+            return self._roll_back(wanted, host, why)
+
+    def _history(self, fields: Fields, _blobs: list[bytes], _host: str) -> bytes:
+        most = max(1, min(256, fields.integer("limit", 20)))
+        live = self._store.manifest.root
+        generations = [one.as_fields() for one in self._store.ledger.newest_first()[:most]]
+        return pack({"generations": generations, "root": live})
+
+    def _events(self, fields: Fields, _blobs: list[bytes], _host: str) -> bytes:
+        cursor = fields.integer("cursor", 0) if fields.text("boot", "") == self._journal.boot else 0
+        if not fields.text("boot", ""):
+            cursor = fields.integer("cursor", 0)
+        events = max(1, min(_EVENTS, fields.integer("max_events", _EVENTS)))
+        size = max(1024, min(_EVENT_BYTES, fields.integer("max_bytes", _EVENT_BYTES)))
+        wait_s = max(0.0, min(_WAIT_S, fields.number("wait_s", 0)))
+        cursor, lost, lines = self._journal.pull(cursor, events, size, wait_s)
+        return pack({"boot": self._journal.boot, "cursor": cursor, "lost": lost, "now": time.time()}, [lines])
+
+    # changes
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if not self._store.lock.acquire(timeout=_LOCK_S):
+            raise Refused("busy", "another change is under way", do="try again")
+        try:
+            yield
+        finally:
+            self._store.lock.release()
+
+    def _take(self, staged: Staged, who: str, began: float, rung: str = "", why: str = "") -> bytes:
+        """What is staged compiles, and becomes what runs."""
+        transition = Transition(staged.launch, _NOTHING, lambda: 0, began, {})
+        transition.stage("store")
+        python = [path for path, entry in staged.edits.items() if entry is not None and path.endswith(".py")]
+        if python:
+            problem = self._supervisor.check(staged.tree.folder, self._store.live_path, python)
+            if problem:
+                raise Refused.from_fields(problem)
+        transition.stage("check")
+        decision = decide(staged.launch_before, staged.launch, staged.edits, self._supervisor.running())
+        rung, why = rung or decision.rung, why or decision.why
+        transition.decision = decision
+        transition.switch = lambda: self._store.switch(staged, who, rung, why).number
+        number = self._supervisor.change(transition)
+        self._chore(self._settle)
+        return pack(
+            {
+                "generation": number,
+                "root": staged.manifest.root,
+                "rung": rung,
+                "why": why,
+                "stages_ms": dict(transition.stages_ms),
+            }
+        )
+
+    def _start_live(self, who: str) -> bytes:
+        """Start what is live and does not run."""
+        launch, last = self._store.launch(), self._store.ledger.last()
+        if launch is None or last is None:
+            raise Refused("nothing-live", "this target has no application yet", do="push one")
+        running = self._supervisor.running()
+        start = tuple(app.name for app in launch.applications if app.name not in running)
+        if start:
+            decision = Decision("restart", f"started by {who}", (), start)
+            self._supervisor.change(Transition(launch, decision, lambda: last.number, time.monotonic(), {}))
+        return pack({"generation": last.number, "root": last.root, "started": list(start)})
+
+    def _roll_back(self, wanted: Generation, who: str, why: str) -> bytes:
+        began = time.monotonic()
+        staged = self._store.stage_root(wanted.root)
+        return self._take(staged, who, began, ROLLBACK, f"to generation {wanted.number}: {why}")
+
+    def _give_up(self, failed: Generation, why: str) -> None:
+        """Policy ``rollback``: the last healthy generation takes the place of one that failed."""
+        with self._locked():
+            current = self._store.ledger.last()
+            healthy = self._store.ledger.last_healthy(before=failed.number)
+            if current is None or current.number != failed.number:
+                return
+            if healthy is None:
+                self._journal.add("notice", {"code": "no-rollback", "text": "no generation was healthy before"})
+                return
+            self._roll_back(healthy, "bootloader", f"generation {failed.number} failed: {why}")
+
+    def _settle(self) -> None:
+        with self._locked():
+            paths = self._store.settle()
+        for path in paths:
+            sync(path)
+
+    def _chore(self, chore: Callable[[], None]) -> None:
+        try:
+            self._chores.put_nowait(chore)
+        except queue.Full:
+            self._journal.add("notice", {"code": "chores-late", "text": "the disk is slower than the saves"})
+
+    def _work(self) -> None:
+        while (chore := self._chores.get()) is not None:
+            try:
+                chore()
+            except (Fault, OSError) as error:
+                self._journal.add("notice", {"code": "chore-failed", "text": str(error)})
+
+
+_NOTHING = Decision("", "", (), ())
