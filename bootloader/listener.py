@@ -154,14 +154,14 @@ class Listener:
         """The name of the host at the other end; None for a peer that has none, refused."""
         try:
             stream.handshake(HANDSHAKE_S)
+            host = self._trust.host_of(stream.peer_fingerprint)
+            if host is None:
+                raise stream.distrust()
         except LinkClosed:
             return None
         except Fault as fault:
             self._refuse(fault.code, fault.what, stream.peer)
             return None
-        host = self._trust.host_of(stream.peer_fingerprint)
-        if host is None:
-            self._refuse("untrusted", "its certificate is of no host that this device obeys", stream.peer)
         return host
 
     def _serve(self, stream: TlsStream, host: str) -> str:
@@ -193,8 +193,8 @@ class Listener:
 def _bind(address: tuple[str, int]) -> socket.socket:
     host, port = address
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.create_server(where, family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
         raise Fault(
             "listen-failed",

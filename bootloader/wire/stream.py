@@ -29,6 +29,9 @@ STALL_S = 20.0
 _CHUNK_BYTES = 128 * 1024
 """Most bytes that one operation encrypts, and so roughly how long a reader may wait for the lock."""
 
+_JOIN_BYTES = 16 * 1024
+"""Parts up to this are one TLS record, and one packet where it fits; above, copying them costs more."""
+
 _KEEPALIVE_IDLE_S = 15
 _KEEPALIVE_INTERVAL_S = 5
 _KEEPALIVE_PROBES = 3
@@ -94,6 +97,7 @@ class TlsStream:
         self._waiting = 0
         self._why: Callable[[], Fault] | None = None
         self._heard = False
+        self._refused = False
         self.peer = "a peer that is gone"
         """The other end's address, for people."""
         self.peer_fingerprint = ""
@@ -127,18 +131,22 @@ class TlsStream:
                 at += count
         return data
 
-    def write(self, data: bytes) -> None:
-        """All of ``data``, as fast as the peer takes it; ``STALL_S`` without any of it taken ends the stream."""
-        at = 0
+    def write(self, *parts: bytes) -> None:
+        """All of ``parts``, as fast as the peer takes them; ``STALL_S`` without a byte taken ends the stream."""
+        if sum(map(len, parts)) <= _JOIN_BYTES:
+            parts = (b"".join(parts),)
         try:
-            with memoryview(data) as view:
-                while at < len(view):
-                    # A write that has to be tried again is tried with the same bytes: OpenSSL insists.
-                    send = partial(self._ssl.send, view[at : at + _CHUNK_BYTES])
-                    at += self._run(send, monotonic() + STALL_S, "it takes no more bytes")
+            for part in parts:
+                self._write(memoryview(part))
         except BaseException:
-            self.close()  # part of a message is out, so nothing that follows could be understood
+            self.close()  # half a message is out, so nothing that follows could be understood
             raise
+
+    def _write(self, view: memoryview) -> None:
+        while view:
+            # A write that has to be tried again is tried with the same bytes: OpenSSL insists.
+            send = partial(self._ssl.send, view[:_CHUNK_BYTES])
+            view = view[self._run(send, monotonic() + STALL_S, "it takes no more bytes") :]
 
     def close(self, why: Callable[[], Fault] | None = None) -> None:
         """End the stream and wake whoever waits in it. The first call's ``why`` makes everybody's fault."""
@@ -152,6 +160,10 @@ class TlsStream:
             except OSError:
                 pass  # the peer was faster, and that woke them as well
             self._release()
+
+    def distrust(self) -> Fault:
+        """End the stream, as its peer is not the one that was expected; the fault says so."""
+        return self._end(self._untrusted())
 
     @property
     def closed(self) -> bool:
@@ -176,7 +188,7 @@ class TlsStream:
                 except ssl.SSLWantWriteError:
                     event = select.POLLOUT
                 except OSError as error:
-                    broken = error
+                    broken, why = error, self._diagnose(error)
                     break
                 self._waiting += 1
             try:
@@ -187,12 +199,16 @@ class TlsStream:
                     self._release()
             if not ready:
                 raise self._end(partial(LinkDown, late, to=self.peer))
-        raise self._end(self._diagnose(broken)) from broken
+        raise self._end(why) from broken
 
     def _wait(self, event: int, deadline: float | None) -> bool:
+        """Whether the descriptor was ready before ``deadline``."""
         poll = select.poll()
         poll.register(self._ssl, event)
-        return bool(poll.poll(None if deadline is None else max(0.0, deadline - monotonic()) * 1000))
+        if deadline is None:
+            return bool(poll.poll())
+        left_s = deadline - monotonic()  # never the last look at a ready descriptor: a trickle would have no end
+        return left_s > 0 and bool(poll.poll(left_s * 1000))
 
     def _release(self) -> None:
         """Give the descriptor back once nobody waits for it; sooner, and its number could be another file's."""
@@ -204,29 +220,41 @@ class TlsStream:
         return self.fault
 
     def _diagnose(self, error: OSError) -> Callable[[], Fault]:
-        """What an error of the SSL object means to this end."""
-        reason = _reason(error)
+        """What an error of the SSL object means to this end. Under the lock."""
+        why = f"the link broke ({_reason(error)})"
         shaken = bool(self.peer_fingerprint)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return self._untrusted()
+        if not shaken and isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+            why = f"it does not speak this link's TLS 1.3 ({_reason(error)})"
+            if self._server_side:
+                return partial(Untrusted, why, to=self.peer)
+        if shaken and not self._server_side and not self._heard and self._is_refused(error):
+            what = "the device does not obey this host"
+            return partial(Untrusted, what, to=self.peer, do="pair with the device, or have it obey this host")
+        return partial(LinkDown, why, to=self.peer)
+
+    def _untrusted(self) -> Callable[[], Fault]:
         if self._server_side:
-            if isinstance(error, ssl.SSLCertVerificationError):
-                return partial(Untrusted, "its certificate is of no host that this device obeys", to=self.peer)
-            if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError) and not shaken:
-                return partial(Untrusted, f"it did not shake hands as TLS 1.3 ({reason})", to=self.peer)
-        elif isinstance(error, ssl.SSLCertVerificationError):
-            return partial(
-                Untrusted,
-                "its certificate is not the one that this host knows it by",
-                to=self.peer,
-                do="if the device was set up anew, pair with it again; if not, do not trust this network",
-            )
-        elif isinstance(error, ssl.SSLError) and shaken and not self._heard and "ALERT" in (error.reason or ""):
-            # TLS 1.3: the client is done before the server has looked at its certificate, and learns it from a read.
-            return partial(
-                Untrusted, f"the device does not obey this host ({reason})", to=self.peer, do="pair with the device"
-            )
-        elif isinstance(error, ssl.SSLError) and not shaken:
-            return partial(LinkDown, f"it did not shake hands as TLS 1.3 ({reason})", to=self.peer, do="check the port")
-        return partial(LinkDown, f"the link broke ({reason})", to=self.peer)
+            return partial(Untrusted, "its certificate is of no host that this device obeys", to=self.peer)
+        what = "its certificate is not the one that this host knows the device by"
+        do = "if the device was set up anew, pair with it again; if not, do not trust this network"
+        return partial(Untrusted, what, to=self.peer, do=do)
+
+    def _is_refused(self, error: OSError) -> bool:
+        """Whether the target's alert is here, which says that it does not take this host's certificate.
+
+        A TLS 1.3 client has shaken hands before the server has looked at its certificate. It learns of a refusal from
+        its first read, and if its first write came sooner and failed, from the read that is done here.
+        """
+        if not self._refused:
+            try:
+                if not isinstance(error, ssl.SSLError):
+                    self._ssl.recv(1)
+            except OSError as found:
+                error = found
+            self._refused = isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
+        return self._refused
 
 
 def connect(host: str, port: int, context: ssl.SSLContext, pin: str, timeout_s: float) -> TlsStream:
@@ -245,12 +273,7 @@ def connect(host: str, port: int, context: ssl.SSLContext, pin: str, timeout_s: 
     stream = TlsStream(sock, context, server_side=False)
     stream.handshake(timeout_s)
     if stream.peer_fingerprint != pin:
-        stream.close()
-        raise Untrusted(
-            "its certificate is not the one that this host knows it by",
-            to=where,
-            do="if the device was set up anew, pair with it again; if not, do not trust this network",
-        )
+        raise stream.distrust()
     return stream
 
 

@@ -33,7 +33,7 @@ _ENVELOPE_BYTES = 512
 
 _NAME_CHARS = 64
 _VALUES = 16
-"""Most values in one frame; the longest that an end of ours makes has 9."""
+"""Most values in one frame; the longest that an end of ours makes has 10."""
 
 _JOIN_CLOSE_S = 2.0
 
@@ -58,53 +58,61 @@ _SETTINGS: dict[str, object] = {
 }
 
 
-_SIZES = {  # what follows a tag of brine: how many bytes, how many values
-    ord(brine.TAG_NONE): (0, 0),
-    ord(brine.TAG_TRUE): (0, 0),
-    ord(brine.TAG_FALSE): (0, 0),
-    ord(brine.TAG_EMPTY_STR): (0, 0),
-    ord(brine.TAG_STR1): (1, 0),
-    ord(brine.TAG_STR2): (2, 0),
-    ord(brine.TAG_STR3): (3, 0),
-    ord(brine.TAG_STR4): (4, 0),
-    ord(brine.TAG_UNICODE): (0, 1),
-    ord(brine.TAG_EMPTY_TUPLE): (0, 0),
-    ord(brine.TAG_TUP1): (0, 1),
-    ord(brine.TAG_TUP2): (0, 2),
-    ord(brine.TAG_TUP3): (0, 3),
-    ord(brine.TAG_TUP4): (0, 4),
-    **{ord(tag): (0, 0) for tag in brine.IMM_INTS_LOADER},
-}
-_LENGTHS = {  # tags that a length follows, and the length's own length
-    ord(brine.TAG_STR_L1): 1,
-    ord(brine.TAG_STR_L4): 4,
-    ord(brine.TAG_INT_L1): 1,
-}
+_BYTES = {brine.TAG_EMPTY_STR: 0, brine.TAG_STR1: 1, brine.TAG_STR2: 2, brine.TAG_STR3: 3, brine.TAG_STR4: 4}
+_LONG_BYTES = {brine.TAG_STR_L1: 1, brine.TAG_STR_L4: 4}
+_TUPLES = {brine.TAG_EMPTY_TUPLE: 0, brine.TAG_TUP1: 1, brine.TAG_TUP2: 2, brine.TAG_TUP3: 3, brine.TAG_TUP4: 4}
 
 
-def check_frame(frame: memoryview) -> None:
-    """Refuse a frame that is not a few plain values to its last byte, before brine makes objects of it.
+def read_frame(frame: memoryview) -> tuple[int, object]:
+    """A frame's kind and its value: a few whole numbers, texts, bytes and short tuples, to the frame's last byte.
 
-    Brine alone would build a gigabyte of sets from a frame within the cap, or exhaust the stack with tuples.
+    RPyC's own reader makes a gigabyte of sets from a frame within the cap, recurses as deep as the frame says, and
+    copies a long answer twice.
     """
-    at, left = 1, 1
-    for _ in range(_VALUES):
-        if not left or at >= len(frame):
-            break
-        tag = frame[at]
-        at += 1
-        if tag in _LENGTHS:
-            width = _LENGTHS[tag]
-            size, values = int.from_bytes(frame[at : at + width], "big"), 0
-            at += width
-        elif tag in _SIZES:
-            size, values = _SIZES[tag]
-        else:
-            break
-        at += size
-        left += values - 1
-    if left or at != len(frame):
-        raise Malformed("a frame of the link is not a few plain values")
+    values = _Values(frame)
+    try:
+        kind, value = values.take(1)[0], values.next()
+    except ValueError as error:
+        raise Malformed("a frame of the link can't be read") from error
+    if values.rest:
+        raise Malformed("a frame of the link is longer than what it says")
+    return kind, value
+
+
+class _Values:
+    """As much of brine as is used here."""
+
+    def __init__(self, frame: memoryview) -> None:
+        self.rest = frame
+        self._left = _VALUES
+
+    def take(self, size: int) -> memoryview:
+        part, self.rest = self.rest[:size], self.rest[size:]
+        if len(part) != size:
+            raise Malformed("a frame of the link is shorter than what it says")
+        return part
+
+    def _size(self, width: int) -> int:
+        return int.from_bytes(self.take(width), "big")
+
+    def next(self) -> object:
+        self._left -= 1
+        tag = bytes(self.take(1))
+        if self._left < 0:
+            raise Malformed(f"a frame of the link has more than {_VALUES} values")
+        if tag in brine.IMM_INTS_LOADER:
+            return brine.IMM_INTS_LOADER[tag]
+        if tag in _BYTES:
+            return bytes(self.take(_BYTES[tag]))
+        if tag in _LONG_BYTES:
+            return bytes(self.take(self._size(_LONG_BYTES[tag])))
+        if tag in _TUPLES:
+            return tuple(self.next() for _ in range(_TUPLES[tag]))
+        if tag == brine.TAG_INT_L1:
+            return int(bytes(self.take(self._size(1))))
+        if tag == brine.TAG_UNICODE and isinstance(text := self.next(), bytes):
+            return text.decode()
+        raise Malformed("a frame of the link holds something else than numbers, texts, bytes and tuples")
 
 
 class _Frames(Channel):  # type: ignore[misc]  # rpyc has no types
@@ -129,8 +137,9 @@ class _Frames(Channel):  # type: ignore[misc]  # rpyc has no types
             raise Malformed("a frame of the link does not end where it says")
         return memoryview(body)[:size]
 
-    def send(self, data: bytes) -> None:
-        self.stream.write(b"".join((self.FRAME_HEADER.pack(len(data), 0), data, self.FLUSHER)))
+    def send(self, data: bytes, kind: bytes = b"") -> None:
+        header = self.FRAME_HEADER.pack(len(kind) + len(data), 0)
+        self.stream.write(header + kind, data, self.FLUSHER)
 
 
 class _Strict(Connection):  # type: ignore[misc]  # rpyc has no types
@@ -147,20 +156,18 @@ class _Strict(Connection):  # type: ignore[misc]  # rpyc has no types
 
     def receive(self) -> None:
         """One frame, read and acted upon. A frame that this end has no use for is :class:`Malformed`."""
-        frame = self._channel.recv()
-        check_frame(frame)
-        try:
-            seq, body = brine.load(frame[1:])
-            kind, seq = frame[0], int(seq)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise Malformed("a frame of the link can't be read") from error
-        self._act(kind, seq, body)
+        kind, message = read_frame(self._channel.recv())
+        match message:
+            case (int(seq), body):
+                self._act(kind, seq, body)
+            case _:
+                raise Malformed("a frame of the link has no sequence number")
 
     def _act(self, kind: int, seq: int, body: object) -> None:
         raise NotImplementedError
 
     def _send(self, msg: int, seq: int, args: object) -> None:
-        self._channel.send(brine.I1.pack(msg) + brine.dump((seq, args)))
+        self._channel.send(brine.dump((seq, args)), brine.I1.pack(msg))
 
     def _box(self, obj: object) -> tuple[int, object]:
         if not brine.dumpable(obj):
