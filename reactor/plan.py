@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pathspec import GitIgnoreSpec
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
@@ -95,10 +96,12 @@ class Rules:
         self._reach = [_reach(pattern) for pattern in include or () if not pattern.startswith("!")]
         self._exclude = _Lines("", exclude)
         self._inside = f"{inside}/" if inside else ""
-        chain = tuple(_Lines(base, text.splitlines()) for base, text in above)
+        self._given = tuple(above)
+        chain = tuple(_Lines(base, text.splitlines()) for base, text in self._given)
         if any(_ignored(chain, folder, True) for folder in _ancestors(inside)):
             chain = ()  # the repository ignores the whole project: its rules are about other things
         self._above = chain
+        self._folders: dict[str, Folder] = {}
         self._chains: dict[str, tuple[_Lines, ...]] = {}
         self._enters: dict[str, bool] = {}
 
@@ -122,10 +125,22 @@ class Rules:
 
     def forget(self, folder: str = "") -> None:
         """Look again at ``folder`` and all below it when next asked: it is new, or an ignore file in it changed."""
-        for cache in (self._enters, self._chains):
+        caches: tuple[dict[str, Any], ...] = (self._enters, self._chains, self._folders)
+        for cache in caches:
             for path in list(cache):
                 if not folder or path == folder or path.startswith(f"{folder}/"):
                     cache.pop(path, None)
+
+    def facts(self) -> dict[str, Folder]:
+        """What is special about the folders that were looked at, and the files of the repository above."""
+        folders = {path: facts for path, facts in list(self._folders.items()) if facts != Folder()}
+        return {**folders, **{f"/{base}/{n}": Folder(text) for n, (base, text) in enumerate(self._given)}}
+
+    def _facts(self, folder: str) -> Folder:
+        facts = self._folders.get(folder)
+        if facts is None:
+            facts = self._folders[folder] = self._look(folder)
+        return facts
 
     def _decide_folder(self, folder: str) -> bool:
         parent, _, name = folder.rpartition("/")
@@ -140,14 +155,14 @@ class Rules:
             or _ignored(self._chain(parent), self._inside + folder, True)
         ):
             return False
-        return not self._look(folder).environment
+        return not self._facts(folder).environment
 
     def _chain(self, folder: str) -> tuple[_Lines, ...]:
         """The ignore files that speak about what lies in ``folder``, weakest first."""
         chain = self._chains.get(folder)
         if chain is None:
             chain = self._chain(folder.rpartition("/")[0]) if folder else self._above
-            text = self._look(folder).gitignore
+            text = self._facts(folder).gitignore
             if text is not None:
                 chain = (*chain, _Lines((self._inside + folder).rstrip("/"), text.splitlines()))
             self._chains[folder] = chain

@@ -75,6 +75,12 @@ class Project:
         own = _root(folder, "", settings)
         return cls(folder, settings, (own, *(_root(sibling, sibling.name, None) for sibling in siblings)))
 
+    def differs(self, other: Project) -> bool:
+        """Whether the settings, the siblings or the ignore files that were met are others than in ``other``."""
+        return self.settings != other.settings or [(root.folder, root.rules.facts()) for root in self.roots] != [
+            (root.folder, root.rules.facts()) for root in other.roots
+        ]
+
     def root_of(self, path: str) -> tuple[Root, str] | None:
         """The root that ``path``, an absolute path of this host, lies in, and its path there."""
         for root in self.roots:
