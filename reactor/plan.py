@@ -174,14 +174,25 @@ class _Lines:
 
     def __init__(self, base: str, lines: Iterable[str]) -> None:
         self._skip = len(base) + 1 if base else 0
-        compiled = [pattern for line in lines for pattern in _compiled(line)]
-        self._patterns = [(p.regex, p.include) for p in reversed(compiled) if p.regex and p.include is not None]
+        self._lines: list[tuple[re.Pattern[str], bool, bool]] = []
+        """Last line first: the expression, whether it ignores, and whether it is about the name alone."""
+        for line in lines:
+            named = "/" not in line.rstrip().rstrip("/")
+            for pattern in _compiled(line):
+                if pattern.regex is not None and pattern.include is not None:
+                    self._lines.insert(0, (pattern.regex, pattern.include, named))
+        # Most lines are about a name, and most names match none of them: one search says so.
+        names = [re.sub(r"\(\?P<\w+>", "(?:", regex.pattern) for regex, _, named in self._lines if named]
+        self._any_name = re.compile("|".join(names) or r"(?!)")
+        self._others = [line for line in self._lines if not line[2]]
 
     def decide(self, path: str, folder: bool) -> bool | None:
         """True where the last line that matches ``path`` ignores it, False where it brings it back, else None."""
         path = path[self._skip :]
-        for regex, ignored in self._patterns:
-            if _matches(regex, path, folder):
+        name = path[path.rfind("/") + 1 :]
+        lines = self._lines if self._any_name.search(f"{name}/" if folder else name) else self._others
+        for regex, ignored, named in lines:
+            if _matches(regex, name if named else path, folder):
                 return ignored
         return None
 
