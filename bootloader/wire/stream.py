@@ -247,13 +247,12 @@ class TlsStream:
         A TLS 1.3 client has shaken hands before the server has looked at its certificate. It learns of a refusal from
         its first read, and if its first write came sooner and failed, from the read that is done here.
         """
-        if not self._refused:
+        if not (self._refused or _is_alert(error)):
             try:
-                if not isinstance(error, ssl.SSLError):
-                    self._ssl.recv(1)
+                self._ssl.recv(1)
             except OSError as found:
                 error = found
-            self._refused = isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
+        self._refused = self._refused or _is_alert(error)
         return self._refused
 
 
@@ -299,6 +298,10 @@ def _tune(sock: socket.socket) -> None:
         option = getattr(socket, name, None)
         if option is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _is_alert(error: OSError) -> bool:
+    return isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
 
 
 def _reason(error: Exception) -> str:
