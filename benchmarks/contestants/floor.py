@@ -1,0 +1,55 @@
+"""The yardstick: see :mod:`benchmarks.floor`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from benchmarks.processes import REPOSITORY, Program
+from benchmarks.projects import Project
+
+START_S = 30.0
+
+
+class Floor:
+    """The two hand-made programs, and a copy of the project for the target's side."""
+
+    name = "floor"
+    what = "inotify, TCP, stop, fork from a warm process, import; no TLS, no checks"
+
+    def __init__(self) -> None:
+        self._programs: list[Program] = []
+
+    def absent(self) -> str:
+        """Runs wherever the benchmark does."""
+        return ""
+
+    def setup(self, project: Project, scratch: Path) -> None:
+        """Starts the target, then the host."""
+        tree = scratch / "tree"
+        shutil.copytree(project.folder, tree)
+        port = self._start(scratch / "target.log", "target", str(tree), *project.outside)
+        self._start(scratch / "host.log", "host", str(project.folder), port)
+
+    def settle(self) -> None:
+        """Either program's end would be the floor's."""
+        for program in self._programs:
+            if program.process.poll() is not None:
+                raise program.fault("it ended")
+
+    def teardown(self) -> None:
+        """Ends both; the target's application falls with the target's group."""
+        for program in reversed(self._programs):
+            program.end()
+        self._programs.clear()
+
+    def _start(self, log: Path, module: str, *arguments: str) -> str:
+        """Starts one of the two; the line that it prints when it is there."""
+        program = Program([sys.executable, "-m", f"benchmarks.floor.{module}", *arguments], cwd=REPOSITORY, log=log)
+        self._programs.append(program)
+        program.until(lambda: bool(program.tail()), "first line", START_S)
+        return program.tail()
+
+
+FLOOR = Floor()
