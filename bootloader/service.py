@@ -19,7 +19,7 @@ from contextlib import contextmanager
 
 from . import __version__
 from .journal import Journal
-from .ladder import ROLLBACK, Decision, decide
+from .ladder import RESTART, ROLLBACK, Decision, decide
 from .ledger import Generation
 from .objects import sync
 from .store import Staged, Store
@@ -245,6 +245,7 @@ class Service:
         self._chore(self._settle)
         return pack(
             {
+                "change": transition.number,
                 "generation": number,
                 "root": staged.manifest.root,
                 "rung": rung,
@@ -260,10 +261,12 @@ class Service:
             raise Refused("nothing-live", "this target has no application yet", do="push one")
         running = self._supervisor.running()
         start = tuple(app.name for app in launch.applications if app.name not in running)
+        decision = Decision(RESTART, f"started by {who}", (), start)
+        transition = Transition(launch, decision, lambda: last.number, time.monotonic(), {})
         if start:
-            decision = Decision("restart", f"started by {who}", (), start)
-            self._supervisor.change(Transition(launch, decision, lambda: last.number, time.monotonic(), {}))
-        return pack({"generation": last.number, "root": last.root, "started": list(start)})
+            self._supervisor.change(transition)
+        told = {"change": transition.number, "generation": last.number, "root": last.root}
+        return pack({**told, "started": list(start)})
 
     def _roll_back(self, wanted: Generation, who: str, why: str) -> bytes:
         began = time.monotonic()

@@ -42,6 +42,8 @@ class Transition:
     began: float
     stages_ms: dict[str, float]
     switched: Future[int] = field(default_factory=Future)
+    number: int = 0
+    """Counts the changes of this start of the bootloader; its events carry it as ``change``."""
     generation: int = 0
     fate: str = ""
 
@@ -64,6 +66,7 @@ class Supervisor:
         self._applications: dict[str, Application] = {}
         self._launch: Launch | None = None
         self._transition: Transition | None = None
+        self._changes = 0
         self._closing: Future[None] | None = None
         self._warm: WarmParent | None = None
         self._next_warm: WarmParent | None = None
@@ -148,8 +151,10 @@ class Supervisor:
         if self._transition is not None and not self._transition.switched.done():
             raise Refused("busy", "another change is under way", do="try again")
         if self._transition is not None and self._transition.fate in ("", "running"):
-            self._fate(self._transition, "replaced", "the next generation came before it was healthy")
+            self._fate(self._transition, "replaced", "the next one came before it was healthy")
         self._transition = transition
+        self._changes += 1
+        transition.number = self._changes
         for name in transition.decision.stop:
             if name in self._applications:
                 self._applications[name].stop("a new generation")
@@ -210,7 +215,7 @@ class Supervisor:
 
     def _fate(self, transition: Transition, fate: str, why: str) -> None:
         transition.fate = fate
-        told = {"generation": transition.generation, "state": fate, "why": why}
+        told = {"change": transition.number, "generation": transition.generation, "state": fate, "why": why}
         self._journal.add("generation", {**told, "stages_ms": transition.stages_ms})
         if fate != "running":
             self._on_fate(transition.generation, fate, why)

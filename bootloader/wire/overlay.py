@@ -14,7 +14,7 @@ from .delta import Delta
 from .errors import Malformed, Refused
 from .limits import FILE_BYTES, MANIFEST_FILES
 from .manifest import Edits, Entry, Manifest, check_hash, check_path
-from .messages import Fields, pack
+from .messages import Body, Fields, pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,10 @@ class Overlay:
 
     def encode(self) -> bytes:
         """The overlay as one message."""
+        return pack(*self.message())
+
+    def message(self) -> tuple[Body, list[bytes]]:
+        """The overlay as a message's body and blobs."""
         put = [[path, entry.blake3, entry.mode, entry.size] for path, entry in self.edits.items() if entry is not None]
         delete = [path for path, entry in self.edits.items() if entry is None]
         inline: list[list[str | int]] = []
@@ -48,7 +52,7 @@ class Overlay:
                 inline.append([name])
                 carried.append(blob)
         body = {"base": self.base, "root": self.root, "put": put, "delete": delete, "inline": inline}
-        return pack(body, carried)
+        return body, carried
 
     @classmethod
     def decode(cls, fields: Fields, carried: list[bytes]) -> Overlay:

@@ -1,0 +1,67 @@
+"""The host's front door: arguments in, a command, an exit code out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from . import __version__
+
+
+def main() -> None:
+    """Run the command of ``sys.argv``; exits 0 when done, 1 when it did not work, 2 on wrong use."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = _main()
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:  # whoever read our output is gone; nothing is left to say, or to whom
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def _main() -> int:
+    try:
+        from .cli import ask, dev, new, push, trusting
+    except ModuleNotFoundError as error:
+        print(f"reactor: {error.name} is missing; the host needs: pip install 'live-reactor[host]'", file=sys.stderr)
+        return 1
+    from bootloader.wire.errors import Fault
+
+    from .cli.options import terminal_of
+
+    parser = argparse.ArgumentParser(prog="reactor", description="Live reload for hardware: the host's half.")
+    parser.add_argument("--version", action="version", version=f"reactor {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    table: tuple[tuple[str, str, Callable[..., None], Callable[..., int]], ...] = (
+        ("dev", "the loop: watch, ship, show", dev.add, dev.run),
+        ("push", "ship once; 0 only if it became healthy", push.add, push.run),
+        ("status", "what a target is and runs", ask.add_status, ask.status),
+        ("history", "the generations of a target", ask.add_history, ask.history),
+        ("rollback", "back to an earlier generation", ask.add_rollback, ask.rollback),
+        ("logs", "what the applications have said", ask.add_logs, ask.logs),
+        ("new", "make a project that runs", new.add, new.run),
+        ("trust", "make the keys of a device", trusting.add, trusting.run),
+    )
+    for name, what, add, run in table:
+        command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+        add(command)
+        command.set_defaults(run=run)
+    arguments = parser.parse_args()
+    targets = len(getattr(arguments, "target", [])) or os.environ.get("REACTOR_TARGET", "").count(",") + 1
+    many = targets > 1 or "all" in getattr(arguments, "target", [])
+    with terminal_of(arguments, 2 if many else 1) as terminal:
+        try:
+            code: int = arguments.run(arguments, terminal)
+        except Fault as fault:
+            terminal.fault(fault)
+            code = 1
+        return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""``reactor dev``: the loop. Watch, ship, show what the target says, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+
+from bootloader.wire.errors import Fault
+
+from ..loop import Loop
+from ..terminal import Terminal
+from . import options
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    options.add_project(parser, positional=True)
+    options.add_output(parser)
+    parser.add_argument("-v", "--verbose", action="store_true", help="every state, and where the time of a save goes")
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Run until interrupted: 0. 1 where no target can be shipped to."""
+    project = options.project_of(arguments)
+    targets = options.targets_of(arguments, project, attach=False)
+    loop = Loop(project, targets, terminal.tell, watching=True)
+    try:
+        loop.watch()
+        try:
+            loop.first()
+        except Fault as fault:
+            terminal.fault(fault)
+        loop.run()
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        loop.close()

@@ -1,0 +1,34 @@
+"""``reactor trust DIR``: make the keys of a target whose state folder (or its copy) is here, and know it by name.
+
+The folder ``DIR/trust`` is what the device needs; copied to the device's state folder, its bootloader obeys this host.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from .. import trust
+from ..targets.linked import split
+from ..terminal import Terminal
+from . import options
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    parser.add_argument("folder", type=options.folder, metavar="DIR", help="the target's state folder, or a new one")
+    parser.add_argument("--name", required=True, metavar="NAME", help="what this host calls the device")
+    parser.add_argument("--address", required=True, metavar="HOST[:PORT]", help="where the device listens")
+    options.add_output(parser)
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Make the keys: 0."""
+    split(arguments.address)
+    home = trust.default_home()
+    folder = arguments.folder.absolute()
+    trust.issue(folder, home, arguments.name)
+    certificate = (folder / "trust" / "device.crt").read_text("ascii")
+    trust.remember(home, arguments.name, certificate, arguments.address)
+    text = f"{folder / 'trust'} holds the keys of {arguments.name}: copy it into the device's state folder"
+    terminal.notice("trusted", text)
+    return 0
