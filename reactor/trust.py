@@ -104,7 +104,8 @@ def host_identity(home: Path) -> KeyPair:
         with _new_folder(folder) as made:
             _write(made / "host.key", me.key_pem)
             _write(made / "host.crt", me.cert_pem)
-    _check_private(pair.key)
+    _check(pair.certificate, 0o022)
+    _check(pair.key, 0o077)
     return pair
 
 
@@ -126,6 +127,12 @@ def remember(home: Path, name: str, cert_pem: str, address: str) -> None:
     """Know the device of ``cert_pem`` as ``name``, last seen at ``address``; the name's former device is forgotten."""
     if not _NAME.fullmatch(name):
         raise Fault("bad-name", "not a device's name", to=repr(name[:80]), do="use letters, digits, '.', '_' and '-'")
+    try:
+        fingerprint(cert_pem)
+    except ValueError as error:
+        raise Fault(
+            "unusable-trust", f"not a certificate ({error})", to=name, do="pair with the device again"
+        ) from error
     folder = home / "devices"
     _make_folder(folder)
     _write(folder / f"{name}.address", address + "\n")
@@ -175,22 +182,23 @@ def _works(pair: KeyPair) -> bool:
         client_context(pair.certificate, pair.key, "")
     except Fault:
         return False
-    _check_private(pair.key)
+    _check(pair.key, 0o077)
     return True
 
 
-def _check_private(key: Path) -> None:
+def _check(path: Path, forbidden: int) -> None:
+    """That ``path`` is there, and gives others none of the ``forbidden`` permissions."""
     try:
-        mode = key.stat().st_mode
+        mode = path.stat().st_mode
     except OSError as error:
         raise Fault(
             "no-identity",
             f"can't be read ({error.strerror})",
-            to=str(key),
-            do=f"remove '{key.parent}' to have a new one made, and pair with the devices again",
+            to=str(path),
+            do=f"remove '{path.parent}' to have a new one made, and pair with the devices again",
         ) from error
-    if mode & 0o077:
-        raise Fault("exposed-key", "other users may read it", to=str(key), do=f"chmod go-rwx '{key}'")
+    if mode & forbidden:
+        raise Fault("exposed-key", "other users may read or change it", to=str(path), do=f"chmod go-rwx '{path}'")
 
 
 def _read(path: Path) -> str:

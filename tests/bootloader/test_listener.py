@@ -1,0 +1,327 @@
+"""The listener over real sockets and TLS: who is let in, who is not, and that nobody holds up the others."""
+
+from __future__ import annotations
+
+import os
+import queue
+import resource
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from bootloader import listener as module
+from bootloader.listener import MOST_CONNECTIONS, MOST_PER_ADDRESS, Listener
+from bootloader.trust import Trust
+from bootloader.wire.errors import Fault, LinkDown, Untrusted
+from bootloader.wire.stream import client_context, connect, fingerprint
+from bootloader.wire.strict import Caller, Method
+from reactor.trust import Identity, make_identity
+
+SOON_S = 10.0
+
+Event = tuple[str, Mapping[str, str | int]]
+
+
+def write(folder: Path, name: str, identity: Identity) -> None:
+    (folder / f"{name}.crt").write_text(identity.cert_pem)
+    (folder / f"{name}.key").write_text(identity.key_pem)
+    (folder / f"{name}.key").chmod(0o600)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trust folder of a device that obeys the host alice, and besides it the keys of alice and of others."""
+    made = tmp_path_factory.mktemp("trust")
+    alice = make_identity("alice")
+    write(made, "device", make_identity("device"))
+    write(made, "alice", alice)
+    write(made, "twin", make_identity("alice"))
+    write(made, "other", make_identity("other"))
+    (made / "hosts").mkdir()
+    (made / "hosts/alice.crt").write_text(alice.cert_pem)
+    return made
+
+
+class Target:
+    """A listener with what it told and what was asked of it."""
+
+    def __init__(self, folder: Path, trust: Trust, host: str = "127.0.0.1") -> None:
+        self.folder = folder
+        self.events: queue.Queue[Event] = queue.Queue()
+        self.asked: list[tuple[str, bytes]] = []
+        self.called = threading.Event()
+        self.release = threading.Event()
+        self.listener = Listener(
+            (host, 0),
+            trust,
+            self.methods_for,
+            lambda kind, fields: self.events.put((kind, fields)),
+            lambda error: self.events.put(("fault", {"why": repr(error)})),
+        )
+        self.listener.start()
+
+    def methods_for(self, host: str) -> Mapping[str, Method]:
+        def echo(request: bytes) -> bytes:
+            self.asked.append((host, request))
+            return request
+
+        def wait(request: bytes) -> bytes:
+            self.called.set()
+            self.release.wait(SOON_S)
+            return request
+
+        return {"echo": echo, "wait": wait}
+
+    def caller(self, name: str = "alice") -> Caller:
+        pem = (self.folder / "device.crt").read_text()
+        context = client_context(self.folder / f"{name}.crt", self.folder / f"{name}.key", pem)
+        return Caller(connect(*self.listener.address, context, fingerprint(pem), SOON_S))
+
+    def knock(self, source: str = "127.0.0.1") -> socket.socket:
+        """A TCP connection that says nothing."""
+        return socket.create_connection(self.listener.address, SOON_S, (source, 0))
+
+    def event(self, kind: str) -> Mapping[str, str | int]:
+        """The next event of ``kind``."""
+        while True:
+            got, fields = self.events.get(timeout=SOON_S)
+            if got == kind:
+                return fields
+
+
+@pytest.fixture
+def target(folder: Path) -> Iterator[Target]:
+    made = Target(folder, Trust.load(folder))
+    yield made
+    made.release.set()
+    made.listener.close()
+
+
+def is_over(sock: socket.socket) -> bool:
+    """Whether the other end has closed, however it puts it."""
+    sock.settimeout(SOON_S)
+    try:
+        while sock.recv(4096):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
+def test_an_obeyed_host_is_let_in_under_its_name(target: Target) -> None:
+    caller = target.caller()
+    assert caller.call("echo", b"x", SOON_S) == b"x"
+    assert target.asked == [("alice", b"x")]
+    up = target.event("link-up")
+    caller.close()
+    down = target.event("link-down")
+    assert up["host"] == down["host"] == "alice"
+    assert up["address"] == down["address"]
+    assert down["why"] == "the other end is gone"
+
+
+@pytest.mark.parametrize("name", ["twin", "other", "device"])
+def test_an_unknown_key_is_refused_whatever_its_name_and_nothing_of_it_is_read(target: Target, name: str) -> None:
+    caller = target.caller(name)
+    with pytest.raises(Untrusted):
+        caller.call("echo", b"x", SOON_S)
+    caller.close()
+    refused = target.event("link-refused")
+    assert refused["reason"] == "untrusted"
+    assert str(refused["address"]).startswith("127.0.0.1:")
+    assert not target.asked
+
+
+def test_a_certificate_of_tls_that_is_no_host_s_is_refused_after_the_handshake(folder: Path) -> None:
+    """As one would be that an obeyed certificate had signed: TLS takes it, the comparison does not."""
+    target = Target(folder, Trust(Trust.load(folder).context, {}))
+    caller = target.caller()
+    with pytest.raises(LinkDown):
+        caller.call("echo", b"x", SOON_S)
+    caller.close()
+    assert target.event("link-refused")["reason"] == "untrusted"
+    assert not target.asked
+    target.listener.close()
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2], ids=["no-certificate", "tls-1.2"])
+def test_tls_of_another_kind_is_refused(target: Target, folder: Path, newest: ssl.TLSVersion) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode, context.maximum_version = False, ssl.CERT_NONE, newest
+    if newest is ssl.TLSVersion.TLSv1_2:
+        context.load_cert_chain(folder / "alice.crt", folder / "alice.key")
+    with target.knock() as sock, pytest.raises(OSError, match=r"(?i)alert"), context.wrap_socket(sock) as tls:
+        tls.recv(1)
+    assert target.event("link-refused")["reason"] == "untrusted"
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 64, struct.pack("!LB", 3, 0) + b"\x01\x11\x50\n"]
+)
+def test_plain_tcp_is_refused_and_nothing_of_it_is_read(target: Target, garbage: bytes) -> None:
+    with target.knock() as sock:
+        sock.sendall(garbage)
+        assert is_over(sock)
+    assert target.event("link-refused")["reason"] == "untrusted"
+    assert not target.asked
+
+
+def test_garbage_after_the_handshake_ends_that_link_alone(target: Target) -> None:
+    good, bad = target.caller(), target.caller()
+    assert good.call("echo", b"1", SOON_S) == b"1"
+    bad._stream.write(b"garbage that is long enough for a header")
+    with pytest.raises(LinkDown):
+        bad.call("echo", b"2", SOON_S)
+    assert "frame" in str(target.event("link-down")["why"])
+    assert good.call("echo", b"3", SOON_S) == b"3"
+    good.close()
+    bad.close()
+
+
+def test_silent_peers_do_not_hold_up_the_others(target: Target) -> None:
+    with ExitStack() as stack:
+        for _ in range(MOST_PER_ADDRESS - 1):
+            stack.enter_context(target.knock()).send(b"\x16")
+        caller = target.caller()
+        assert caller.call("echo", b"x", SOON_S) == b"x"
+        caller.close()
+
+
+def test_a_handshake_that_does_not_end_is_ended(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HANDSHAKE_S", 0.05)
+    with target.knock() as sock:
+        sock.send(b"\x16\x03\x01\x40\x00")
+        assert is_over(sock)
+    refused = target.event("link-refused")
+    assert refused["reason"] == "link-down"
+    assert refused["why"] == "the handshake did not end in time"
+
+
+def test_one_address_has_a_bound_that_counts_those_still_shaking_hands(target: Target) -> None:
+    with ExitStack() as stack:
+        callers = [target.caller() for _ in range(MOST_PER_ADDRESS - 1)]
+        stack.enter_context(target.knock())
+        assert is_over(stack.enter_context(target.knock()))
+        assert target.event("link-refused")["reason"] == "too-many"
+        assert all(caller.call("echo", b"x", SOON_S) == b"x" for caller in callers)
+        with target.knock("127.0.0.2") as elsewhere:
+            elsewhere.settimeout(0.05)
+            with pytest.raises(TimeoutError):
+                elsewhere.recv(1)
+        for caller in callers:
+            caller.close()
+        for _ in callers:
+            target.event("link-down")
+    again = target.caller()
+    assert again.call("echo", b"room again", SOON_S) == b"room again"
+    again.close()
+
+
+def test_all_addresses_together_have_a_bound(target: Target) -> None:
+    with ExitStack() as stack:
+        for number in range(MOST_CONNECTIONS):
+            stack.enter_context(target.knock(f"127.0.0.{1 + number // MOST_PER_ADDRESS}"))
+        assert is_over(stack.enter_context(target.knock("127.0.1.1")))
+        assert target.event("link-refused")["reason"] == "too-many"
+
+
+def test_a_flood_of_refusals_is_one_event_a_second_and_a_count(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+
+    def refused() -> None:
+        with target.knock() as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert is_over(sock)
+
+    for _ in range(20):
+        refused()
+    assert target.event("link-refused")["suppressed"] == 0
+    wait_for_quiet(target)
+    now[0] += 1.0
+    refused()
+    assert target.event("link-refused")["suppressed"] == 19
+    assert target.events.empty()
+
+
+def wait_for_quiet(target: Target) -> None:
+    """Until each connection's thread is at its end, the telling of its refusal included."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("link "):
+            thread.join(SOON_S)
+
+
+def test_a_process_without_descriptors_goes_on_accepting_later(target: Target) -> None:
+    most, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    sock = socket.socket()
+    try:
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        sock.connect(target.listener.address)
+        starved = target.event("link-refused")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        sock.close()
+    assert starved["reason"] == "starved"
+    caller = target.caller()
+    assert caller.call("echo", b"x", SOON_S) == b"x"
+    caller.close()
+
+
+def test_closing_ends_every_connection_and_thread_and_frees_the_port(target: Target) -> None:
+    caller = target.caller()
+    caller.call("echo", b"x", SOON_S)
+    silent = target.knock()
+    target.listener.close()
+    assert is_over(silent)
+    silent.close()
+    with pytest.raises(LinkDown):
+        caller.call("echo", b"x", SOON_S)
+    caller.close()
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("link ", "listener"))]
+    with socket.create_server(target.listener.address):
+        pass
+    target.listener.close()
+
+
+def test_closing_names_the_threads_that_it_could_not_wait_for(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CLOSE_S", 0.05)
+    caller = target.caller()
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(caller.call, "wait", b"", SOON_S)
+        assert target.called.wait(SOON_S)
+        target.listener.close()
+        assert isinstance(call.exception(SOON_S), LinkDown)
+    assert str(target.event("link-stuck")["threads"]).startswith("link 127.0.0.1:")
+    caller.close()
+    target.release.set()
+    wait_for_quiet(target)
+
+
+def test_a_busy_port_is_a_fault_that_names_it(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        where = busy.getsockname()
+        with pytest.raises(Fault) as caught:
+            Listener(where, Trust.load(folder), lambda _: {}, lambda *_: None, lambda _: None)
+    assert caught.value.code == "listen-failed"
+    assert caught.value.to == f"127.0.0.1:{where[1]}"
+
+
+def test_ipv6_works(folder: Path) -> None:
+    try:
+        target = Target(folder, Trust.load(folder), "::1")
+    except Fault:
+        pytest.skip("no IPv6 on this machine")
+    caller = target.caller()
+    assert caller.call("echo", b"x", SOON_S) == b"x"
+    assert str(target.event("link-up")["address"]).startswith("[::1]:")
+    caller.close()
+    target.listener.close()

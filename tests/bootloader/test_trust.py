@@ -1,0 +1,126 @@
+"""A trust folder, good and bad: whom the device obeys, and what it refuses to start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bootloader.trust import MOST_HOSTS, Trust
+from bootloader.wire.errors import Fault
+from bootloader.wire.stream import fingerprint
+from reactor.trust import make_identity
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "trust"
+    (made / "hosts").mkdir(parents=True)
+    device = make_identity("device")
+    (made / "device.crt").write_text(device.cert_pem)
+    (made / "device.key").touch(0o600)
+    (made / "device.key").write_text(device.key_pem)
+    return made
+
+
+def add_host(folder: Path, name: str, common_name: str = "host") -> str:
+    identity = make_identity(common_name)
+    (folder / "hosts" / f"{name}.crt").write_text(identity.cert_pem)
+    return identity.fingerprint
+
+
+def test_hosts_are_known_by_the_fingerprints_of_their_certificates(folder: Path) -> None:
+    alice, bob = add_host(folder, "alice", "same name"), add_host(folder, "bob", "same name")
+    trust = Trust.load(folder)
+    assert (trust.host_of(alice), trust.host_of(bob)) == ("alice", "bob")
+    assert trust.host_of(fingerprint((folder / "device.crt").read_text())) is None
+    assert trust.host_of("") is None
+    assert not trust.problems
+
+
+def test_the_context_trusts_the_hosts_and_nobody_else(folder: Path) -> None:
+    add_host(folder, "alice")
+    add_host(folder, "bob")
+    assert Trust.load(folder).context.cert_store_stats()["x509"] == 2
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", b"\xff\xfe", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", None]
+)
+def test_a_host_whose_file_is_unusable_is_left_out_and_told_of(folder: Path, content: bytes | None) -> None:
+    alice = add_host(folder, "alice")
+    bad = folder / "hosts" / "bad.crt"
+    bad.write_bytes(content) if content is not None else bad.mkdir()
+    trust = Trust.load(folder)
+    assert trust.host_of(alice) == "alice"
+    assert [(problem.code, problem.to) for problem in trust.problems] == [("unusable-trust", str(bad))]
+
+
+def test_a_file_of_two_certificates_obeys_neither(folder: Path) -> None:
+    both = make_identity("one"), make_identity("two")
+    (folder / "hosts" / "both.crt").write_text(both[0].cert_pem + both[1].cert_pem)
+    trust = Trust.load(folder)
+    assert [trust.host_of(each.fingerprint) for each in both] == [None, None]
+    assert trust.context.cert_store_stats()["x509"] == 0
+    assert len(trust.problems) == 1
+
+
+def test_one_certificate_under_two_names_is_the_first_of_them(folder: Path) -> None:
+    alice = add_host(folder, "b")
+    (folder / "hosts" / "a.crt").write_bytes((folder / "hosts" / "b.crt").read_bytes())
+    assert Trust.load(folder).host_of(alice) == "a"
+
+
+def test_hosts_past_the_bound_are_left_out_and_told_of(folder: Path) -> None:
+    pem = make_identity("host").cert_pem
+    for number in range(MOST_HOSTS + 1):
+        (folder / "hosts" / f"{number:03}.crt").write_text(pem)
+    assert len(Trust.load(folder).problems) == 1
+
+
+def unlisted(folder: Path) -> None:
+    (folder / "hosts").rmdir()
+
+
+def open_hosts(folder: Path) -> None:
+    add_host(folder, "mallory")
+    (folder / "hosts").chmod(0o777)
+
+
+@pytest.mark.parametrize("break_it", [unlisted, open_hosts])
+def test_a_device_without_a_sound_list_of_hosts_starts_and_obeys_nobody(
+    folder: Path, break_it: Callable[[Path], None]
+) -> None:
+    break_it(folder)
+    trust = Trust.load(folder)
+    assert trust.context.cert_store_stats()["x509"] == 0
+    assert len(trust.problems) == 1
+
+
+def swap_key(folder: Path) -> None:
+    (folder / "device.key").write_text(make_identity("device").key_pem)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "code"),
+    [
+        (lambda folder: (folder / "device.key").chmod(0o640), "exposed-key"),
+        (lambda folder: (folder / "device.key").chmod(0o604), "exposed-key"),
+        (lambda folder: (folder / "device.crt").chmod(0o666), "exposed-key"),
+        (lambda folder: folder.chmod(0o777), "exposed-key"),
+        (lambda folder: (folder / "device.key").unlink(), "no-identity"),
+        (lambda folder: (folder / "device.crt").unlink(), "no-identity"),
+        (lambda folder: folder.rename(folder.with_name("gone")), "no-identity"),
+        (lambda folder: (folder / "device.crt").write_text("garbage"), "unusable-identity"),
+        (swap_key, "unusable-identity"),
+    ],
+)
+def test_a_device_without_a_private_key_of_its_own_is_a_fault(
+    folder: Path, break_it: Callable[[Path], object], code: str
+) -> None:
+    break_it(folder)
+    with pytest.raises(Fault) as caught:
+        Trust.load(folder)
+    assert caught.value.code == code
+    assert caught.value.do
