@@ -127,12 +127,7 @@ def remember(home: Path, name: str, cert_pem: str, address: str) -> None:
     """Know the device of ``cert_pem`` as ``name``, last seen at ``address``; the name's former device is forgotten."""
     if not _NAME.fullmatch(name):
         raise Fault("bad-name", "not a device's name", to=repr(name[:80]), do="use letters, digits, '.', '_' and '-'")
-    try:
-        fingerprint(cert_pem)
-    except ValueError as error:
-        raise Fault(
-            "unusable-trust", f"not a certificate ({error})", to=name, do="pair with the device again"
-        ) from error
+    _fingerprint(cert_pem, name)
     folder = home / "devices"
     _make_folder(folder)
     _write(folder / f"{name}.address", address + "\n")
@@ -144,13 +139,16 @@ def known(home: Path) -> list[Device]:
     devices = []
     for path in sorted((home / "devices").glob("*.crt")):
         address = _read(path.with_suffix(".address")).strip()
-        try:
-            devices.append(Device(path.stem, address, fingerprint(_read(path)), path))
-        except ValueError as error:
-            raise Fault(
-                "unusable-trust", "not a certificate", to=str(path), do="remove it and pair with the device again"
-            ) from error
+        devices.append(Device(path.stem, address, _fingerprint(_read(path), str(path)), path))
     return devices
+
+
+def _fingerprint(pem: str, whose: str) -> str:
+    try:
+        return fingerprint(pem)
+    except ValueError as error:
+        do = "pair with the device again"
+        raise Fault("unusable-trust", f"not a certificate ({error})", to=whose, do=do) from error
 
 
 def _write_device(trust: Path, name: str) -> None:
