@@ -125,6 +125,8 @@ class Rules:
 
     def forget(self, folder: str = "") -> None:
         """Look again at ``folder`` and all below it when next asked: it is new, or an ignore file in it changed."""
+        if folder and folder not in self._enters and folder not in self._chains:
+            return  # and so nothing below it is known
         caches: tuple[dict[str, Any], ...] = (self._enters, self._chains, self._folders)
         for cache in caches:
             for path in list(cache):
@@ -211,6 +213,8 @@ def python_path(manifest: Manifest, depends: Sequence[str]) -> tuple[str, ...]:
 
 
 def _compiled(line: str) -> Sequence[GitIgnoreSpecPattern]:
+    # `x/**/` is the folders in x, which pathspec takes for x; `x/**/*/` says the same to git.
+    line = re.sub(r"/\*\*/\s*$", "/**/*/", line)
     try:
         return GitIgnoreSpec.from_lines([line]).patterns
     except (ValueError, re.error):

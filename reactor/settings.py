@@ -34,6 +34,7 @@ class BadSettings(Fault):
 
     def __init__(self, what: str, *, file: str, line: int = 0, do: str = "") -> None:
         at: dict[str, str | int] = {"file": file, "line": line} if line else {"file": file}
+        what = re.sub(r"[\x00-\x1f\x7f]", "?", what)
         super().__init__("bad-settings", what, to=f"{file}:{line}" if line else file, do=do, **at)
 
 
@@ -239,29 +240,32 @@ class _Table:
 
 
 _HEADER = re.compile(r"\s*\[([^\[\]]+)\]\s*(#.*)?")
+_ASSIGNED = re.compile(r"\s*([\w\"'.\s-]+?)\s*=")
 
 
 def _line(text: str, path: tuple[str, ...], key: str | None) -> int:
-    """The line of ``key`` in the table ``path``, or of the table's header, or 0 where neither is plain to see.
+    """The line of ``key`` in the table ``path``, or the nearest to it that is plain to see; 0 where nothing is.
 
-    The toml parser of the standard library tells no lines, so this looks for ``[a.b]`` and ``key =`` as people write
-    them; what is written in another way (inline, dotted) gets the line of the nearest header.
+    The standard library's toml parser tells no lines, so this looks for ``[a.b]`` and ``c.d =`` as people write them.
     """
+    wanted = (*path, key) if key is not None else path
     table: tuple[str, ...] = ()
     best = depth = 0
     for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER.fullmatch(line):
-            table = tuple(part.strip().strip("\"'") for part in header[1].split("."))
-            if path[: len(table)] == table and len(table) > depth:
-                best, depth = number, len(table)
-            if key is not None and table == (*path, key):
-                return number
-        elif path[: len(table)] == table:
-            rest = [*path[len(table) :], *([key] if key is not None else [])]
-            dotted = r"\s*\.\s*".join(rf"[\"']?{re.escape(part)}[\"']?" for part in rest)
-            if rest and re.match(rf"\s*{dotted}\s*[=.]", line):
-                return number
+            found = table = _keys(header[1])
+        elif assigned := _ASSIGNED.match(line):
+            found = (*table, *_keys(assigned[1]))
+        else:
+            continue
+        common = found[: len(wanted)]
+        if wanted[: len(common)] == common and len(common) > depth and len(table) <= len(wanted):
+            best, depth = number, len(common)
     return best
+
+
+def _keys(dotted: str) -> tuple[str, ...]:
+    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
 
 
 def _shown(value: object) -> str:

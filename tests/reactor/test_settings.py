@@ -1,0 +1,238 @@
+"""`[tool.reactor]`: what is taken, and what is said of what is not."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootloader.wire.launch import NAME, Launch
+from reactor.settings import BadSettings, Settings, Target, parse
+
+ENTRY = '[tool.reactor]\nentry = "blinky.main:main"\n'
+
+WRONG = [
+    # text, line, what the message must hold
+    ("x = [", 1, "not TOML"),
+    ("a = 1\nb = = 2\n", 2, "not TOML"),
+    ("a = 1\n\n\n[tool", 4, "not TOML"),
+    ("", None, "has no [tool.reactor]"),
+    ("[tool]\nruff = 1\n", None, "has no [tool.reactor]"),
+    ("tool = 3\n", None, "has no [tool.reactor]"),
+    ("[tool]\nreactor = 3\n", None, "not a table"),
+    ("[project]\nname = 'x'\n\n[tool.reactor]\nreload = 'auto'\n", 4, 'entry = "package.module:callable"'),
+    (ENTRY + "entrry = 'a'\n", 3, "did you mean 'entry'?"),
+    (ENTRY + "on-failure = 'hold'\n", 3, "did you mean 'on_failure'?"),
+    (ENTRY + "zzz = 1\n", 3, "known: entry, include"),
+    ("[tool.reactor]\nentry = 3\n", 2, "expected 'package.module' or"),
+    ("[tool.reactor]\nentry = 'src/main.py'\n", 2, "expected 'package.module' or"),
+    ("[tool.reactor]\nentry = 'main.py'\n", 2, "leave '.py' off"),
+    ("[tool.reactor]\nentry = ''\n", 2, "expected"),
+    ("[tool.reactor]\nentry = 'a:b:c'\n", 2, "expected"),
+    (ENTRY + "include = 'src/**'\n", 3, "expected a list of strings"),
+    (ENTRY + "include = []\n", 3, 'such as "src/**"'),
+    (ENTRY + "include = ['./src']\n", 3, "patterns start at the project's folder"),
+    (ENTRY + "exclude = ['../x']\n", 3, "patterns start at the project's folder"),
+    (ENTRY + "exclude = ['a', '!']\n", 3, "is not a pattern"),
+    (ENTRY + "exclude = ['# no']\n", 3, "matches nothing"),
+    (ENTRY + "depends = [3]\n", 3, "expected a list of strings"),
+    (ENTRY + "depends = ['']\n", 3, "expected a list of strings"),
+    (ENTRY + "reload = 'never'\n", 3, "'auto' or 'patch' or 'restart'"),
+    (ENTRY + "on_failure = true\n", 3, "'hold' or 'rollback'"),
+    (ENTRY + "safe = 'blinky.main'\n", 3, "expected 'package.module:callable'"),
+    (ENTRY + "settle_s = '1'\n", 3, "expected seconds, 0 to 3600"),
+    (ENTRY + "settle_s = true\n", 3, "expected seconds"),
+    (ENTRY + "settle_s = nan\n", 3, "expected seconds"),
+    (ENTRY + "grace_s = 61\n", 3, "expected seconds, 0 to 60"),
+    (ENTRY + "grace_s = -1\n", 3, "expected seconds, 0 to 60"),
+    (ENTRY + "env = { A = 17 }\n", 3, 'write A = "17"'),
+    (ENTRY + "env = ['A']\n", 3, "a table of strings"),
+    (ENTRY + "env = { 'A=B' = 'x' }\n", 3, "names of environment variables"),
+    (ENTRY + "[tool.reactor.env]\nA = 17\n", 3, 'write A = "17"'),
+    (ENTRY + "applications = 3\n", 3, "expected a table"),
+    (ENTRY + "[tool.reactor.applications]\nnet = 3\n", 4, "expected a table"),
+    (ENTRY + "[tool.reactor.applications.net]\ninit = true\n", 3, "[tool.reactor.applications.net] has no 'entry'"),
+    (ENTRY + "[tool.reactor.applications.net]\nentry = 'n'\ninit = 1\n", 5, "expected true or false"),
+    (ENTRY + "[tool.reactor.applications.net]\nentry = 'n'\nreload = 'auto'\n", 5, "unknown key 'reload'"),
+    (ENTRY + "[tool.reactor.applications.Net]\nentry = 'n'\n", 3, "not an application's name"),
+    (ENTRY + "[tool.reactor.applications.folder]\nentry = 'n'\n", 3, "the name of the project itself"),
+    (ENTRY + "[tool.reactor.targets.porch]\naddress = ''\n", 4, "'host' or 'host:port'"),
+    (ENTRY + "[tool.reactor.targets.porch]\nadress = 'pi'\n", 4, "did you mean 'address'?"),
+    (ENTRY + "[tool.reactor.targets.porch]\nrequirements = 'gpiozero'\n", 4, "expected a list of strings"),
+    (ENTRY + "[tool.reactor.targets.host]\naddress = 'pi'\n", 4, "the embedded target has no address"),
+    (ENTRY + "targets.porch.entry = 3\n", 3, "[tool.reactor.targets.porch]"),
+    (ENTRY + "targets = { porch = { entry = 3 } }\n", 3, "[tool.reactor.targets.porch]"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "holds"), WRONG)
+def test_a_wrong_setting_is_one_line_with_file_key_line_and_what_was_expected(
+    text: str, line: int | None, holds: str
+) -> None:
+    with pytest.raises(BadSettings) as caught:
+        parse(text, "pyproject.toml", "folder")
+    message = str(caught.value)
+    assert holds in message
+    assert "\n" not in message
+    assert message.startswith(f"pyproject.toml:{line}: " if line else "pyproject.toml: ")
+    assert caught.value.code == "bad-settings"
+    assert caught.value.fields.get("file") == "pyproject.toml"
+    assert caught.value.fields.get("line") == line
+
+
+FULL = """
+[project]
+name = "Blinky Two!"
+
+[tool.reactor]
+entry = "blinky.main:main"
+include = ["src/**", "!*.bak", "assets/**"]
+exclude = ["*.tmp"]
+depends = ["../shared-drivers"]
+reload = "restart"
+on_failure = "rollback"
+safe = "blinky.main:outputs_off"
+settle_s = 2
+grace_s = 1.5
+env = { MODE = "day", LED_PIN = "1" }
+
+[tool.reactor.applications.web]
+entry = "web"
+
+[tool.reactor.applications.net]
+entry = "netkeeper:main"
+init = true
+env = { MODE = "net" }
+settle_s = 5
+
+[tool.reactor.targets.host]
+entry = "blinky.fake:main"
+
+[tool.reactor.targets.porch]
+address = "pi-zero.local"
+env = { LED_PIN = "17" }
+requirements = ["gpiozero"]
+"""
+
+
+def test_every_setting_is_read() -> None:
+    settings = parse(FULL, "pyproject.toml")
+    assert settings.name == "blinky-two"
+    assert settings.entry == "blinky.main:main"
+    assert settings.include == ("src/**", "!*.bak", "assets/**")
+    assert settings.exclude == ("*.tmp",)
+    assert settings.depends == ("../shared-drivers",)
+    assert (settings.reload, settings.on_failure) == ("restart", "rollback")
+    assert settings.safe == "blinky.main:outputs_off"
+    assert (settings.settle_s, settings.grace_s) == (2.0, 1.5)
+    assert settings.targets["porch"] == Target("pi-zero.local", None, {"LED_PIN": "17"}, ("gpiozero",))
+
+
+def test_little_is_needed_and_the_rest_has_defaults() -> None:
+    settings = parse(ENTRY, "pyproject.toml", "My Folder")
+    assert settings == Settings("my-folder", "blinky.main:main")
+    assert settings.notes == ()
+
+
+def test_init_applications_start_first_and_a_profile_changes_what_runs() -> None:
+    settings = parse(FULL, "pyproject.toml")
+    porch = settings.launch("porch", ("src", "."))
+    assert [(app.name, app.entry, app.init) for app in porch.applications] == [
+        ("net", "netkeeper:main", True),
+        ("blinky-two", "blinky.main:main", False),
+        ("web", "web", False),
+    ]
+    assert [dict(app.env) for app in porch.applications] == [
+        {"MODE": "net", "LED_PIN": "17"},
+        {"MODE": "day", "LED_PIN": "17"},
+        {"LED_PIN": "17"},
+    ]
+    assert porch.path == ("src", ".")
+    assert settings.launch("local", (".",)).applications[1].entry == "blinky.fake:main"
+    assert settings.launch("host", (".",)) == settings.launch("local", (".",))
+    assert settings.launch("10.0.0.7:4000", (".",)).applications[1].env == {"MODE": "day", "LED_PIN": "1"}
+
+
+def test_what_is_launched_is_what_the_target_reads() -> None:
+    for target in ("local", "porch", "other"):
+        launch = parse(FULL, "pyproject.toml").launch(target, ("src", ".", ".reactor/depends/shared-drivers"))
+        assert Launch.decode(launch.encode()) == launch
+
+
+def test_a_setting_without_effect_says_so() -> None:
+    notes = parse(FULL, "pyproject.toml").notes
+    assert [note.split("'")[1] for note in notes] == ["safe", "requirements"]
+    assert all("has no effect in this version" in note for note in notes)
+    (note,) = parse(ENTRY + "reload = 'patch'\n", "pyproject.toml").notes
+    assert "every change restarts" in note
+
+
+@given(st.text(max_size=80))
+def test_any_folder_or_project_name_becomes_a_legal_application_name(name: str) -> None:
+    assert NAME.fullmatch(parse(ENTRY, "pyproject.toml", name).name)
+
+
+def outcome(text: str) -> Settings | BadSettings:
+    try:
+        return parse(text, "pyproject.toml")
+    except BadSettings as fault:
+        return fault
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_settings_or_one_line_on_what_is_wrong(text: str) -> None:
+    assert "\n" not in str(outcome(text))
+
+
+VALUES = st.recursive(
+    st.one_of(st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(["include", "depends", "env", "reload", "settle_s", "applications", "targets", "entry"]), VALUES)
+def test_any_value_of_any_key_is_settings_or_one_line_on_what_is_wrong(key: str, value: object) -> None:
+    rest = "" if key == "entry" else 'entry = "a"\n'
+    text = f"[tool.reactor]\n{rest}{key} = {_toml(value)}\n"
+    tomllib.loads(text)
+    result = outcome(text)
+    if isinstance(result, Settings):
+        assert Launch.decode(result.launch("local", (".",)).encode()).applications
+    else:
+        assert "\n" not in str(result)
+
+
+def _toml(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case int():
+            return str(max(-(2**63), min(value, 2**63 - 1)))
+        case float():
+            return repr(value)
+        case str():
+            return _text(value)
+        case list():
+            return f"[{', '.join(map(_toml, value))}]"
+        case dict():
+            return "{" + ", ".join(f"{_text(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    raise AssertionError(value)
+
+
+def _text(value: str) -> str:
+    return '"' + "".join(f"\\U{ord(char):08X}" if not 0xD800 <= ord(char) < 0xE000 else "?" for char in value) + '"'
+
+
+def test_the_documentation_shows_settings_that_are_taken_and_names_every_key() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "settings.md").read_text("utf-8")
+    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert examples
+    for example in examples:
+        parse(example, "docs/settings.md")
+    fields = {*Settings.__dataclass_fields__, *Target.__dataclass_fields__} - {"name", "applications", "targets"}
+    assert [key for key in sorted(fields) if f"`{key}`" not in text] == []
