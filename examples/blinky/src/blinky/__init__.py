@@ -1,0 +1,1 @@
+"""An LED that blinks, and is off when nobody blinks it."""

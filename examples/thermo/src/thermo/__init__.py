@@ -1,0 +1,1 @@
+"""A thermometer with a moving average."""
