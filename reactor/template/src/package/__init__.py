@@ -1,0 +1,1 @@
+"""What the target runs begins in ``main``."""

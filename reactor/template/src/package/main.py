@@ -1,0 +1,17 @@
+"""What the target runs. Change something, save, and watch."""
+
+import time
+
+PERIOD_S = 1.0
+
+
+def main() -> None:
+    """Run until the program is stopped."""
+    ticks = 0
+    try:
+        while True:
+            ticks += 1
+            print(f"tick {ticks}")
+            time.sleep(PERIOD_S)
+    finally:
+        print("switched off")  # however it ends: the place to leave pins and motors as they should be
