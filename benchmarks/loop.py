@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -19,19 +21,25 @@ from bootloader.wire.errors import Fault
 
 from . import machine, report, sync
 from .answers import Answers
-from .contestants import Contestant
-from .contestants.floor import FLOOR
-from .contestants.hupper import DEFAULT, TUNED
-from .contestants.reactor import REACTOR
-from .contestants.rsync import KEPT, NAIVE
-from .contestants.watchfiles import WATCHFILES
-from .contestants.watchmedo import WATCHMEDO
+from .contestants import Contestant, hupper, rsync, watchfiles, watchmedo
+from .contestants.floor import Floor
+from .contestants.reactor import Reactor
 from .guard import guarded
 from .measure import APPLICATIONS, Cell, Ratios, Row, Sync, aims, stage_medians
 from .projects import LARGE_FILES, SMALL_FILES
-from .rounds import Problem, Round, Save
+from .rounds import Problem, Rounds, Save
 
-CONTESTANTS: tuple[Contestant, ...] = (FLOOR, REACTOR, TUNED, DEFAULT, WATCHMEDO, WATCHFILES, KEPT, NAIVE)
+CONTESTANTS: dict[str, Callable[[], Contestant]] = {
+    "floor": Floor,
+    "reactor": Reactor,
+    "hupper-tuned": hupper.tuned,
+    "hupper": hupper.default,
+    "watchmedo": watchmedo.auto_restart,
+    "watchfiles": watchfiles.command_line,
+    "rsync-kept": rsync.kept,
+    "rsync-naive": rsync.naive,
+}
+"""Makes a contestant, by its name."""
 
 SAVES, QUICK_SAVES = 30, 6
 
@@ -81,17 +89,17 @@ def run(options: argparse.Namespace, scratch: Path) -> int:
     facts = machine.facts()
     output.event("machine", **facts)
     output.text("# Benchmark of the loop", "\n".join(f"- {name}: {value}" for name, value in facts.items()))
-    taking_part = []
-    for contestant in CONTESTANTS:
-        if options.only and contestant.name not in options.only:
-            continue
-        if reason := contestant.absent():
-            output.problem(contestant.name, f"skipped, {reason}")
+    names = []
+    for name in options.only or CONTESTANTS:
+        if reason := CONTESTANTS[name]().absent():
+            output.problem(name, f"skipped, {reason}")
         else:
-            taking_part.append(contestant)
-    rows = _saves(options, taking_part, scratch, output)
+            names.append(name)
+    if not names:
+        return 1
+    rows = _saves(options, names, scratch, output)
     if not options.quick:
-        _whole_trees(taking_part, scratch, output)
+        _whole_trees(names, scratch, output)
     if output.notes:
         output.text("\n".join(["## Out, or skipped", "", *(f"- {note}" for note in output.notes)]))
     found = aims(Ratios(rows))
@@ -101,41 +109,50 @@ def run(options: argparse.Namespace, scratch: Path) -> int:
     return 0 if any(row.times_ms for row in rows) else 1
 
 
-def _saves(options: argparse.Namespace, taking_part: list[Contestant], scratch: Path, output: Output) -> list[Row]:
-    """The four cells; what they say together."""
+def _saves(options: argparse.Namespace, names: list[str], scratch: Path, output: Output) -> list[Row]:
+    """The cells of one application at once, so that the sizes are compared under the same noise."""
     sizes = [SMALL_FILES] if options.quick else [SMALL_FILES, LARGE_FILES]
-    cells = [Cell(application, files) for application in APPLICATIONS for files in sizes]
     rows: list[Row] = []
-    stages: dict[Cell, dict[str, float]] = {}
-    rungs: Counter[str] = Counter()
-    answers = Answers()
-    for number, cell in enumerate(cells):
-        one = Round(cell, scratch / f"cell-{number}", answers, output.told)
-        rows += one.run(taking_part, options.saves, REACTOR.forget)
-        if REACTOR in taking_part:
-            stages[cell] = stage_medians(REACTOR.results)
-            rungs.update(str(result.get("rung")) for result in REACTOR.results)
-    answers.close()
+    results: dict[Cell, list[Mapping[str, Any]]] = {}
+    with closing(Answers()) as answers:
+        for application in APPLICATIONS:
+            cells = [Cell(application, files) for files in sizes]
+            taking_part = [(CONTESTANTS[name](), cell) for name in names for cell in cells]
+            ours = {cell: contestant for contestant, cell in taking_part if isinstance(contestant, Reactor)}
+
+            def warmed(ours: Mapping[Cell, Reactor] = ours) -> None:
+                for reactor in ours.values():
+                    reactor.forget()
+
+            rows += Rounds(scratch / application, answers, output.told).run(taking_part, options.saves, warmed)
+            results.update((cell, reactor.results) for cell, reactor in ours.items())
+            shutil.rmtree(scratch / application)
+    _tell(rows, results, output)
+    return rows
+
+
+def _tell(rows: list[Row], results: Mapping[Cell, list[Mapping[str, Any]]], output: Output) -> None:
     found = Ratios(rows)
     for row in rows:
         output.event("row", **row.summary())
     for kind, ratio in found.items():
         output.event("ratio", kind=kind, **ratio.summary())
     output.text(report.saves(rows), *report.ratios(found))
-    for cell, medians_ms in stages.items():
-        output.event("stages", **asdict(cell), median_ms=medians_ms)
-    if stages:
+    if results:
+        stages = {cell: stage_medians(own) for cell, own in results.items()}
+        rungs = Counter(str(result.get("rung")) for own in results.values() for result in own)
+        for cell, medians_ms in stages.items():
+            output.event("stages", **asdict(cell), median_ms=medians_ms)
         output.text(report.stages(stages), f"Rungs: {', '.join(f'{count} {name}' for name, count in rungs.items())}.")
-    return rows
 
 
-def _whole_trees(taking_part: list[Contestant], scratch: Path, output: Output) -> None:
+def _whole_trees(names: list[str], scratch: Path, output: Output) -> None:
     """First sync and no-op, for those that know one."""
     found: list[Sync] = []
     output.progress("whole trees: first sync, and nothing changed")
     with closing(Answers()) as unheard:
         try:
-            for one in sync.measure(scratch / "sync", unheard.port, [contestant.name for contestant in taking_part]):
+            for one in sync.measure(scratch / "sync", unheard.port, names):
                 found.append(one)
                 output.event("sync", **asdict(one))
         except Fault as fault:
@@ -145,16 +162,16 @@ def _whole_trees(taking_part: list[Contestant], scratch: Path, output: Output) -
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
-    names = [contestant.name for contestant in CONTESTANTS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loop", description=(__doc__ or "").partition("\n")[2])
     parser.add_argument("--json", action="store_true", help="one JSON object a line in place of tables")
     parser.add_argument("--saves", type=int, metavar="N", help=f"saves a contestant and cell, {SAVES} if not given")
-    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, metavar="NAME", help=f"of {', '.join(CONTESTANTS)}")
     parser.add_argument(
         "--quick", action="store_true", help=f"a look: {QUICK_SAVES} saves, the small project, no syncs"
     )
     options = parser.parse_args(arguments)
-    options.saves = options.saves or (QUICK_SAVES if options.quick else SAVES)
+    if options.saves is None:
+        options.saves = QUICK_SAVES if options.quick else SAVES
     if options.saves < 1:
         parser.error("--saves is 1 or more")
     return options

@@ -57,9 +57,9 @@ class Program:
         """The end of what it printed, as one line."""
         return " | ".join(self._log.read_text(errors="replace")[-TAIL_CHARS:].split("\n")).strip(" |")
 
-    def end(self) -> None:
+    def end(self, ask: signal.Signals = signal.SIGTERM) -> None:
         """Asks the whole group to stop, waits, then makes it."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        for number in (ask, signal.SIGKILL):
             try:
                 os.killpg(self.process.pid, number)
             except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""One cell: every contestant set up on its own project, then saved to in turns.
+"""Every contestant in every cell set up on a project of its own, then saved to in turns.
 
 In turns, so that the machine's noise hits all alike; the first of a round changes, so that nobody always follows the
 same neighbour. A contestant that fails is out, with its reason, and what it did not answer counts as missing.
@@ -54,6 +54,7 @@ class Turn:
     """One contestant in one cell, and how it fares."""
 
     contestant: Contestant
+    cell: Cell
     project: Project
     version: int = 0
     saved_s: float = 0.0
@@ -68,7 +69,7 @@ class Turn:
         time.sleep(max(REST_S, self.saved_s + PACE_S - time.monotonic()))
         self.saved_s = time.monotonic()
         began_ns = self.project.save(self.version, way)
-        return way, answers.wait(self.contestant.name, self.version, began_ns, timeout_s)
+        return way, answers.wait(self.project.name, self.version, began_ns, timeout_s)
 
     def warm(self, answers: Answers) -> None:
         """Saves until enough of them in a row were answered; a fault where that does not come."""
@@ -80,54 +81,52 @@ class Turn:
             answered = answered + 1 if ms is not None else 0
             if answered == WARM_ANSWERS:
                 return
-        raise Fault("contestant-failed", f"answered no {WARM_ANSWERS} saves in a row", to=self.contestant.name)
+        raise Fault("contestant-failed", f"no {WARM_ANSWERS} saves in a row were answered")
 
 
 @dataclass(slots=True)
-class Round:
-    """The turns of one cell, while it is measured."""
+class Rounds:
+    """The turns of some cells, while they are measured."""
 
-    cell: Cell
     scratch: Path
     answers: Answers
     told: Callable[[Save | Problem | str], None]
     turns: list[Turn] = field(default_factory=list)
 
-    def run(self, contestants: Sequence[Contestant], saves: int, warm: Callable[[], None]) -> list[Row]:
-        """Measures ``saves`` saves of each contestant; ``warm`` is called when the measured ones begin."""
+    def run(self, taking_part: Sequence[tuple[Contestant, Cell]], saves: int, warmed: Callable[[], None]) -> list[Row]:
+        """Measures ``saves`` saves of each contestant; calls ``warmed`` when the measured ones begin."""
         with ExitStack() as running:
-            for contestant in contestants:
-                self._enter(contestant, running)
+            for contestant, cell in taking_part:
+                self._enter(contestant, cell, running)
             self.answers.forget()
-            warm()
+            warmed()
             for number in range(saves):
-                self.told(f"{self.cell}: save {number + 1} of {saves}")
-                first = number % max(1, len(self.turns))
+                self.told(f"round {number + 1} of {saves}")
+                first = number % len(self.turns)
                 for turn in self.turns[first:] + self.turns[:first]:
                     if not turn.out:
                         self._measure(turn, number)
         return [self._row(turn, saves) for turn in self.turns]
 
-    def _enter(self, contestant: Contestant, running: ExitStack) -> None:
-        self.told(f"{self.cell}: starting {contestant.name}")
-        folder = self.scratch / contestant.name
+    def _enter(self, contestant: Contestant, cell: Cell, running: ExitStack) -> None:
+        self.told(f"starting {contestant.name}: {cell}")
+        label = f"{contestant.name}-{cell.files}"
+        folder = self.scratch / label
         (folder / "run").mkdir(parents=True)
-        heavy = self.cell.application == APPLICATIONS[-1]
-        port = self.answers.port
-        project = make(folder / "project", contestant.name, port=port, heavy=heavy, files=self.cell.files)
-        turn = Turn(contestant, project)
+        heavy = cell.application == APPLICATIONS[-1]
+        project = make(folder / "project", label, port=self.answers.port, heavy=heavy, files=cell.files)
+        turn = Turn(contestant, cell, project)
         running.callback(contestant.teardown)
         try:
             contestant.setup(project, folder / "run")
             turn.warm(self.answers)
         except Fault as fault:
-            self.told(Problem(contestant.name, self.cell, str(fault)))
-            turn.out = True
+            self._out(turn, fault)
         self.turns.append(turn)
 
     def _measure(self, turn: Turn, number: int) -> None:
         way, ms = turn.save(self.answers, ANSWER_S)
-        self.told(Save(turn.contestant.name, self.cell, number, way, ms))
+        self.told(Save(turn.contestant.name, turn.cell, number, way, ms))
         try:
             if ms is None:
                 turn.in_a_row += 1
@@ -138,10 +137,13 @@ class Round:
                 turn.times_ms.append(ms)
                 turn.contestant.settle()
         except Fault as fault:
-            self.told(Problem(turn.contestant.name, self.cell, str(fault)))
-            turn.out = True
+            self._out(turn, fault)
+
+    def _out(self, turn: Turn, fault: Fault) -> None:
+        self.told(Problem(turn.contestant.name, turn.cell, str(fault)))
+        turn.out = True
 
     def _row(self, turn: Turn, saves: int) -> Row:
-        name, times_ms = turn.contestant.name, tuple(turn.times_ms)
-        missing = saves - len(times_ms)
-        return Row(name, self.cell, times_ms, missing, self.answers.stale[name], self.answers.again[name])
+        label, times_ms = turn.project.name, tuple(turn.times_ms)
+        wrong = (saves - len(times_ms), self.answers.stale[label], self.answers.again[label])
+        return Row(turn.contestant.name, turn.cell, times_ms, *wrong)

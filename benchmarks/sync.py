@@ -14,7 +14,6 @@ from pathlib import Path
 from statistics import median
 
 from .contestants.reactor import Dev
-from .contestants.rsync import NAIVE
 from .measure import OURS, Sync
 from .processes import finish
 from .projects import LARGE_FILES, SMALL_FILES, make
@@ -30,7 +29,7 @@ def measure(scratch: Path, port: int, names: list[str]) -> Iterator[Sync]:
         project = make(scratch / f"project-{files}", "sync", port=port, heavy=False, files=files).folder
         if OURS in names:
             yield _median(OURS, files, [_reactor(project, scratch / "reactor") for _ in range(TIMES)])
-        if NAIVE.name in names:
+        if "rsync-naive" in names:
             server = Sshd(scratch / f"sshd-{files}")
             try:
                 yield _median("rsync -a", files, [_rsync(project, scratch / "rsync", server) for _ in range(TIMES)])

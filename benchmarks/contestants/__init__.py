@@ -16,7 +16,6 @@ class Contestant(Protocol):
     """One way from a save to the new code running. Errors of :meth:`setup` and :meth:`settle` are faults."""
 
     name: str
-    what: str
 
     def absent(self) -> str:
         """Why it can't take part here; empty where it can."""

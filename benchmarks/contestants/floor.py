@@ -16,7 +16,6 @@ class Floor:
     """The two hand-made programs, and a copy of the project for the target's side."""
 
     name = "floor"
-    what = "inotify, TCP, stop, fork from a warm process, import; no TLS, no checks"
 
     def __init__(self) -> None:
         self._programs: list[Program] = []
@@ -50,6 +49,3 @@ class Floor:
         self._programs.append(program)
         program.until(lambda: bool(program.tail()), "first line", START_S)
         return program.tail()
-
-
-FLOOR = Floor()

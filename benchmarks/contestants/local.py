@@ -18,9 +18,8 @@ RUN = (sys.executable, "-m", "station.main")
 class Local:
     """A contestant that is one command, run in the project's folder."""
 
-    def __init__(self, name: str, package: str, what: str, command: tuple[str, ...]) -> None:
+    def __init__(self, name: str, package: str, command: tuple[str, ...]) -> None:
         self.name = name
-        self.what = what
         self._package = package
         self._command = command
         self._program: Program | None = None

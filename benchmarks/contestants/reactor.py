@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -19,7 +20,6 @@ from benchmarks.projects import Project
 
 READY_S = 120.0
 RESULT_S = 15.0
-_FOLDERS = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 
 
 class Dev:
@@ -31,9 +31,8 @@ class Dev:
         self._ready = False
         self._ended = False
         self._changed = threading.Condition()
-        env = {name: str(state / name.lower()) for name in _FOLDERS}
         command = [sys.executable, "-m", "reactor", "dev", str(project), "--json"]
-        self._program = Program(command, cwd=project, log=log, env=env, pipe=True)
+        self._program = Program(command, cwd=project, log=log, env={"REACTOR_HOME": str(state)}, pipe=True)
         output = self._program.process.stdout
         assert output is not None
         self._reader = threading.Thread(target=self._read, args=(output,), name="reactor-events")
@@ -48,8 +47,8 @@ class Dev:
         self._until(lambda: self.counted >= number, f"'result' event {number}", RESULT_S)
 
     def end(self) -> None:
-        """Ends the command, and the embedded target with it."""
-        self._program.end()
+        """Ends the command as Ctrl-C does, and the embedded target with it."""
+        self._program.end(signal.SIGINT)
         self._reader.join()
 
     def _until(self, happened: Callable[[], bool], what: str, timeout_s: float) -> None:
@@ -77,7 +76,6 @@ class Reactor:
     """The contestant that all this is about."""
 
     name = "reactor"
-    what = "reactor dev on the embedded target"
 
     def __init__(self) -> None:
         self._dev: Dev | None = None
@@ -112,6 +110,3 @@ class Reactor:
         """Ends the command."""
         if self._dev:
             self._dev.end()
-
-
-REACTOR = Reactor()

@@ -47,9 +47,8 @@ done
 class Rsync:
     """One of the two loops, its own sshd at the other end."""
 
-    def __init__(self, name: str, what: str, host: str, loop: str) -> None:
+    def __init__(self, name: str, host: str, loop: str) -> None:
         self.name = name
-        self.what = what
         self._host = host
         self._loop = loop
         self._sshd: Sshd | None = None
@@ -90,5 +89,11 @@ class Rsync:
                 self._sshd.end()
 
 
-KEPT = Rsync("rsync-kept", "inotifywait -m, rsync -az and restart over one kept ssh connection", "kept", _KEPT)
-NAIVE = Rsync("rsync-naive", "inotifywait, rsync -az over ssh, restart over ssh", "board", _NAIVE)
+def kept() -> Rsync:
+    """What careful people do."""
+    return Rsync("rsync-kept", "kept", _KEPT)
+
+
+def naive() -> Rsync:
+    """What most people do."""
+    return Rsync("rsync-naive", "board", _NAIVE)

@@ -5,9 +5,7 @@ import sys
 
 from .local import RUN, Local
 
-WATCHFILES = Local(
-    "watchfiles",
-    "watchfiles",
-    "watchfiles 'python -m station.main' .",
-    (sys.executable, "-m", "watchfiles", shlex.join(RUN), "."),
-)
+
+def command_line() -> Local:
+    """``watchfiles 'python -m station.main' .``"""
+    return Local("watchfiles", "watchfiles", (sys.executable, "-m", "watchfiles", shlex.join(RUN), "."))

@@ -6,9 +6,7 @@ from .local import RUN, Local
 
 _OPTIONS = ("--directory", ".", "--patterns", "**/*.py", "--recursive", "--")
 
-WATCHMEDO = Local(
-    "watchmedo",
-    "yaml",
-    "watchmedo auto-restart --patterns '**/*.py' --recursive",
-    (sys.executable, "-m", "watchdog.watchmedo", "auto-restart", *_OPTIONS, *RUN),
-)
+
+def auto_restart() -> Local:
+    """Needs PyYAML besides watchdog, as its ``watchmedo`` extra has it."""
+    return Local("watchmedo", "yaml", (sys.executable, "-m", "watchdog.watchmedo", "auto-restart", *_OPTIONS, *RUN))
