@@ -89,13 +89,17 @@ def test_processes_that_start_at_once_get_one_identity(home: Path, tmp_path: Pat
     )
     processes = [
         subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(4)
+        for _ in range(8)
     ]
     for process in processes:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
-    outputs = [process.communicate("go\n", timeout=30)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * 4
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    outputs = [process.communicate(timeout=30)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8
     assert len(set(outputs)) == 1
     trust = Trust.load(tmp_path / "state" / "trust")
     assert trust.host_of(fingerprint(outputs[0]))

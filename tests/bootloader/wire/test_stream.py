@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import ssl
 import threading
@@ -14,7 +15,6 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from bootloader.wire import stream as module
 from bootloader.wire.errors import Fault, LinkClosed, LinkDown, Untrusted
@@ -220,6 +220,15 @@ def test_a_peer_that_takes_nothing_ends_the_stream(pair: Pair, monkeypatch: pyte
     assert host.closed
 
 
+def test_an_interrupted_write_ends_the_stream_as_half_a_message_is_out(pair: Pair) -> None:
+    host, _ = pair
+    ctrl_c = threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    ctrl_c.start()
+    with pytest.raises(KeyboardInterrupt):
+        host.write(bytes(32_000_000))
+    assert host.closed
+
+
 def plain_tls(keys: Keys, certificate: str | None, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -368,7 +377,7 @@ def test_a_key_of_another_certificate_is_refused(keys: Keys) -> None:
 
 def test_a_key_with_a_password_is_refused_and_nothing_is_asked(keys: Keys, tmp_path: Path) -> None:
     locked = tmp_path / "locked.key"
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = serialization.load_pem_private_key((keys.folder / "host.key").read_bytes(), None)
     form = serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
     locked.write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
     with pytest.raises(Fault) as caught:
