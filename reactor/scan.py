@@ -15,7 +15,7 @@ import stat
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,6 +104,7 @@ class Scanner:
         self._links: dict[str, str] = {}
         self._seen: dict[str, _Seen] = {}
         self._owed: set[str] = set()
+        self._owes_all = True
         self._kept = _Kept()
         self._where: dict[str, str] = {}
         self._hashed = 0
@@ -115,6 +116,7 @@ class Scanner:
     def rescan(self, progress: Progress | None = None) -> Change:
         """As :meth:`full`, from the settings on: for when it is not known what changed."""
         before, self._hashed = self.project, 0
+        self._owes_all = True
         project = Project.open(before.folder)
         survey = Survey(project, progress)
         for root in project.roots:
@@ -140,21 +142,13 @@ class Scanner:
     def update(self, paths: Iterable[Path]) -> Change:
         """The change since the last scan, if nothing but ``paths`` changed: files or folders, there or gone."""
         self._owed.update(map(str, paths))
-        if self._decided():
+        if self._owes_all or self._decided():
             return self.rescan()
         self._hashed = 0
         survey = Survey(self.project)
         looked = survey.look_again(self._owed, self.manifest, self._links)
-        edits: dict[str, Entry | None] = {}
-        for path in looked:
-            for old in (path, *self.manifest.below(path)):
-                if old in self.manifest and old not in survey.files:
-                    edits[old] = None
-        for path, (host, status) in survey.files.items():
-            entry = self._entry(path, host, status)
-            if entry != self.manifest.get(path):
-                edits[path] = entry
         previous = self.manifest
+        edits = self._edits(survey, looked)
         manifest = previous.edit(edits) if edits else previous
         launched = self._launch
         if any(entry is None or path not in previous for path, entry in edits.items()):
@@ -162,16 +156,16 @@ class Scanner:
             if launched != self._launch:
                 edits[launch.PATH] = _entry_of(launched)
                 manifest = manifest.edit({launch.PATH: edits[launch.PATH]})
-        for path, entry in edits.items():
-            before = previous.get(path)
-            if before is not None:
+        for path in edits:
+            if before := previous.get(path):
                 self._where.pop(before.blake3, None)
+        for path, entry in edits.items():
             if entry is not None:
                 self._where[entry.blake3] = path
             else:
                 self._seen.pop(str(self.project.host_path(path)), None)
-        kept_links = {link: real for link, real in self._links.items() if not _at_or_below(link, looked)}
-        self._done(self.project, manifest, launched, {**kept_links, **survey.links})
+        links = {link: real for link, real in self._links.items() if not _at_or_below(link, looked)}
+        self._done(self.project, manifest, launched, {**links, **survey.links})
         return Change(manifest, previous, edits, self._hashed)
 
     def tree(self, target: str) -> Manifest:
@@ -186,14 +180,14 @@ class Scanner:
         manifest, project = self.manifest, self.project
         if blob == blob_name(self._launch):
             return self._launch
-        path = self._where.get(blob)
-        for likely in [path] if path else [each for each, entry in manifest.items() if entry.blake3 == blob]:
+        path = ""
+        for path in self._paths(blob, manifest):
             try:
-                content = project.host_path(likely).read_bytes()
+                content = project.host_path(path).read_bytes()
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                raise unreadable(likely, error) from error
+                raise unreadable(path, error) from error
             if blob_name(content) == blob:
                 return content
         for target in project.settings.targets:
@@ -206,9 +200,30 @@ class Scanner:
         """The content of the blob, now or earlier in the project, if it is still in memory: for making deltas."""
         return self._kept.get(blob)
 
+    def _paths(self, blob: str, manifest: Manifest) -> Iterator[str]:
+        """Where the blob should be, the likely place first."""
+        likely = self._where.get(blob)
+        if likely is not None:
+            yield likely
+        yield from (path for path, entry in manifest.items() if entry.blake3 == blob and path != likely)
+
+    def _edits(self, survey: Survey, looked: set[str]) -> dict[str, Entry | None]:
+        """What the survey of the paths ``looked`` changes in the manifest."""
+        edits: dict[str, Entry | None] = {}
+        for path in looked:
+            for old in (path, *self.manifest.below(path)):
+                if old in self.manifest and old not in survey.files:
+                    edits[old] = None
+        for path, (host, status) in survey.files.items():
+            entry = self._entry(path, host, status)
+            if entry != self.manifest.get(path):
+                edits[path] = entry
+        return edits
+
     def _done(self, project: Project, manifest: Manifest, launched: bytes, links: dict[str, str]) -> None:
         self.project, self.manifest, self._launch, self._links = project, manifest, launched, links
         self._owed.clear()
+        self._owes_all = False
 
     def _decided(self) -> bool:
         """Whether what is owed may change the settings or the rules, or is a whole root."""
@@ -234,7 +249,7 @@ class Scanner:
         if seen is None or not seen.fits(status):
             try:
                 seen, status = self._read(path, host)
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 self._seen.pop(host, None)
                 return None
             except OSError as error:

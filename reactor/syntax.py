@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 CODE = "syntax-error"
 
+TEXT_CHARS = 400
+"""Most of a line that is shown."""
+
 Version = tuple[int, int]
 
 
@@ -41,7 +44,7 @@ def check(source: bytes, file: str, target: Version, host: Version) -> SyntaxPro
                 ast.parse(source, file, feature_version=target)
             compile(source, file, "exec", dont_inherit=True)
     except SyntaxError as error:
-        text = (error.text or "").rstrip("\r\n")
+        text = (error.text or "").rstrip("\r\n")[:TEXT_CHARS]
         return SyntaxProblem(file, error.lineno or 1, max(1, error.offset or 1), text, error.msg)
     except (RecursionError, MemoryError):
         return SyntaxProblem(file, 1, 1, "", "the code is nested too deeply to be compiled")
