@@ -83,6 +83,8 @@ class Lines:
         self._open.clear()
 
     def _add(self, kind: str, data: bytes) -> Iterator[tuple[str, str]]:
+        if not data:
+            return
         most = _NOTE_BYTES if kind == NOTE else LINE_BYTES
         *ended, rest = (self._open.pop(kind, b"") + data).split(b"\n")
         for line in ended:
