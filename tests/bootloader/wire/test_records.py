@@ -51,7 +51,7 @@ def expected(things: list[Item]) -> list[Line]:
 
 @given(items, st.lists(st.integers(0, 10_000), max_size=6))
 @example([(STDOUT, b"one\n"), (RAW, b"raw\n"), (STDERR, b"two\n"), (STDOUT, b"three\n")], [])
-@example([(RAW, b"a"), (STDERR, b"b"), (STDERR, b"c")], [8])
+@example([(RAW, b"a"), (STDERR, b"b"), ("D", b"c")], [8])
 @example([(RAW, b"no end"), (STDERR, b"err\n"), (STDOUT, b", until here\n")], [1, 2, 3])
 def test_lines_come_out_in_order_whatever_the_chunks(things: list[Item], cuts: list[int]) -> None:
     assert read(chunks(written(things), cuts)) == expected(things)
