@@ -270,7 +270,11 @@ def connect(host: str, port: int, context: ssl.SSLContext, pin: str, timeout_s: 
             f"no connection ({_reason(error)})", to=where, do="check the address, and that the bootloader runs there"
         ) from error
     stream = TlsStream(sock, context, server_side=False)
-    stream.handshake(timeout_s)
+    try:
+        stream.handshake(timeout_s)
+    except BaseException:
+        stream.close()
+        raise
     if stream.peer_fingerprint != pin:
         raise stream.distrust()
     return stream

@@ -7,7 +7,7 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
@@ -18,88 +18,8 @@ from cryptography.hazmat.primitives import serialization
 
 from bootloader.wire import stream as module
 from bootloader.wire.errors import Fault, LinkClosed, LinkDown, Untrusted
-from bootloader.wire.stream import TlsStream, client_context, connect, fingerprint, server_context
-from reactor.trust import make_identity
-
-SOON_S = 10.0
-"""How long a test waits for what has to happen."""
-
-
-class Keys:
-    """Certificates and keys by name, on disk."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name, common_name in (("device", "device"), ("host", "host"), ("twin", "host"), ("other", "other")):
-            identity = make_identity(common_name)
-            (folder / f"{name}.crt").write_text(identity.cert_pem)
-            (folder / f"{name}.key").write_text(identity.key_pem)
-
-    def pem(self, name: str) -> str:
-        return (self.folder / f"{name}.crt").read_text()
-
-    def server(self, name: str, *trusted: str) -> ssl.SSLContext:
-        return server_context(self.folder / f"{name}.crt", self.folder / f"{name}.key", "".join(map(self.pem, trusted)))
-
-    def client(self, name: str, *trusted: str) -> ssl.SSLContext:
-        return client_context(self.folder / f"{name}.crt", self.folder / f"{name}.key", "".join(map(self.pem, trusted)))
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("keys"))
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(8) as executor:
-        yield executor
-
-
-class Door:
-    """A listening socket whose connections become streams of the device."""
-
-    def __init__(self, keys: Keys, pool: ThreadPoolExecutor, host: str = "127.0.0.1") -> None:
-        self.context = keys.server("device", "host")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.listening = socket.create_server((host, 0), family=family)
-        self.where: tuple[str, int] = self.listening.getsockname()[:2]
-        self.streams: list[TlsStream] = []
-        self.pool = pool
-
-    def accept(self, timeout_s: float = SOON_S) -> Future[TlsStream]:
-        def accepted() -> TlsStream:
-            sock, _ = self.listening.accept()
-            stream = TlsStream(sock, self.context, server_side=True)
-            self.streams.append(stream)
-            stream.handshake(timeout_s)
-            return stream
-
-        return self.pool.submit(accepted)
-
-    def close(self) -> None:
-        self.listening.close()
-        for stream in self.streams:
-            stream.close()
-
-
-@pytest.fixture
-def door(keys: Keys, pool: ThreadPoolExecutor) -> Iterator[Door]:
-    made = Door(keys, pool)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def pair(keys: Keys, door: Door) -> Iterator[tuple[TlsStream, TlsStream]]:
-    """The host's end and the device's end of one connection."""
-    accepted = door.accept()
-    host = connect(*door.where, keys.client("host", "device"), fingerprint(keys.pem("device")), SOON_S)
-    yield host, accepted.result(SOON_S)
-    host.close()
-
-
-Pair = tuple[TlsStream, TlsStream]
+from bootloader.wire.stream import TlsStream, client_context, connect, fingerprint
+from tests.bootloader.wire.ends import SOON_S, Door, Keys, Pair
 
 
 @pytest.mark.parametrize("size", [1, 16_383, 16_384, 16_385, 131_073, 3_000_001])
