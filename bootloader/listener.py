@@ -50,7 +50,7 @@ class Listener:
     ) -> None:
         """Binds ``address`` (port 0: any free one). ``methods_for`` gives a host, by name, what it may call.
 
-        ``on_event`` and ``on_fault`` are called from the listener's threads.
+        ``on_event`` and ``on_fault`` are called from the listener's threads, and must neither raise nor wait.
         """
         self._trust = trust
         self._methods_for = methods_for
