@@ -114,7 +114,7 @@ def _say(event: dict[str, Any]) -> str:
 
 
 def _watch_stdin(ending: threading.Event) -> None:
-    while sys.stdin.buffer.read(4096):
+    while os.read(0, 4096):  # not through sys.stdin: its lock would be held for ever, and Python's end wants it
         pass
     ending.set()
 

@@ -26,7 +26,7 @@ def main() -> None:
 
 def _main() -> int:
     try:
-        from .cli import ask, dev, new, push, trusting
+        from .cli import ask, create, dev, push, trusting
     except ModuleNotFoundError as error:
         print(f"reactor: {error.name} is missing; the host needs: pip install 'live-reactor[host]'", file=sys.stderr)
         return 1
@@ -44,7 +44,7 @@ def _main() -> int:
         ("history", "the generations of a target", ask.add_history, ask.history),
         ("rollback", "back to an earlier generation", ask.add_rollback, ask.rollback),
         ("logs", "what the applications have said", ask.add_logs, ask.logs),
-        ("new", "make a project that runs", new.add, new.run),
+        ("new", "make a project that runs", create.add, create.run),
         ("trust", "make the keys of a device", trusting.add, trusting.run),
     )
     for name, what, add, run in table:

@@ -56,7 +56,7 @@ class _Waiting:
     since: float
     due: float
     made: bool
-    gone: bool = False
+    gone: bool
 
 
 class Gather:
@@ -82,8 +82,9 @@ class Gather:
             if len(self._waiting) >= MOST_PATHS:
                 self._everything = True
                 return
-            this = self._waiting[path] = _Waiting(since=now, due=now + MADE_S, made=kind == "created")
-            self._soonest = min(self._soonest, this.due)
+            this = self._waiting[path] = _Waiting(now, now + MADE_S, made=kind == "created", gone=False)
+        elif kind == "touched":
+            return  # it says nothing on whether a write is over
         elif kind == "created" and not this.gone:
             this.made = True
         match kind:
@@ -95,8 +96,6 @@ class Gather:
                 this.due = now
             case "gone":
                 this.due = now + GONE_S
-            case "touched":
-                return  # whether a write is over, it does not say
         this.gone = kind == "gone"
         self._soonest = min(self._soonest, self._ready(this))
 

@@ -195,6 +195,6 @@ def _repository(folder: Path) -> tuple[list[tuple[str, str]], Path | None, str |
 def _text(file: Path) -> str | None:
     """The text of ``file``, or None where it can't be read; git, too, takes such an ignore file for an absent one."""
     try:
-        return file.read_bytes().decode("utf-8", "surrogateescape")
+        return file.read_bytes().decode("utf-8", "surrogateescape") if file.is_file() else None
     except OSError:
         return None

@@ -7,11 +7,12 @@ told, waited out with growing pauses, and healed; faults of trust end the sessio
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bootloader.wire.errors import CallTimeout, Fault, LinkClosed, LinkDown, Malformed, Refused, Untrusted
@@ -113,9 +114,12 @@ class Session:
                 return
             except (LinkDown, CallTimeout) as fault:
                 failures = self._wait_out(fault, failures)
-            except (Untrusted, Fault) as fault:
+            except Fault as fault:
                 self._end(fault)
                 return
+            except Exception as error:  # noqa: BLE001 - a thread that dies silently is a session that hangs
+                self._end(Fault("internal-error", f"{type(error).__name__}: {error}", do="please report this"))
+                raise
             finally:
                 self._disconnect()
 
@@ -232,10 +236,11 @@ class Session:
         began = time.monotonic()
         base = self._has if self._has is not None else save.previous
         edits = save.edits if base is save.previous else base.edits_to(save.manifest)
-        if not edits:
+        files = tuple(sorted({shown(self._source.project, path) for path in edits or save.edits}))
+        if not edits:  # taken back to what the target has
             self._settle_with(save, base)
+            self._start(control, base, save.saved_at, files)
             return
-        files = tuple(sorted(shown(self._source.project, path) for path in edits))
         try:
             if self._compiles(save, edits, files):
                 self._send(control, save, shipment.Shipment(base, save.manifest, edits), files, began)
@@ -260,11 +265,12 @@ class Session:
             if entry is None or not path.endswith(".py"):
                 continue
             name = shown(self._source.project, path)
-            problem = syntax.check(self._source.content(entry.blake3), name, self._python)
+            problem = syntax.check(self._source.content(entry.blake3), name, self._python, sys.version_info[:2])
             if problem is not None:
                 problems.append(problem)
         for problem in problems:
-            self._tell({"event": "problem", **problem.as_fields()})
+            told = {"event": "problem", **asdict(problem)}
+            self._tell({**told, "message": f"syntax error: {problem.message}"})
         if problems:
             self._held(save, files, "it does not compile")
         return not problems
@@ -278,6 +284,7 @@ class Session:
         back = time.monotonic()
         there_ms = {name: value for name, value in answer.child("stages_ms").plain().items() if _is_number(value)}
         stages = dict(save.stages_ms)
+        stages["wait"] = round(max(0.0, (began - save.saved_at) * 1000 - sum(stages.values())), 3)
         stages["diff"] = round((sent - began) * 1000, 3)
         stages["ship"] = round(max(0.0, (back - sent) * 1000 - sum(there_ms.values())), 3)
         self._settle_with(save, save.manifest)
@@ -309,16 +316,16 @@ class Session:
         self._tell(told)
         self._held(save, files, "it does not compile there" if refused.code == "syntax-error" else "it was refused")
 
-    def _start(self, control: Link, manifest: Manifest, began: float) -> None:
+    def _start(self, control: Link, manifest: Manifest, began: float, files: tuple[str, ...] = ()) -> None:
         """The target has this tree already: start what does not run, or say that it does."""
         if not len(manifest):
             return
         answer, _ = control.call("start", {}, timeout_s=90)
         started = answer.texts("started")
-        reason = "started" if started else "nothing changed"
+        reason = "started" if started else "the target has this already"
         rung = "restart" if started else "none"
         change, generation = answer.integer("change"), answer.integer("generation")
-        outcome = Outcome(change, generation, manifest.root, (), rung, reason, began)
+        outcome = Outcome(change, generation, manifest.root, files, rung, reason, began)
         if started:
             results = self._outcomes.expect(outcome)
         else:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import ast
 import warnings
 from dataclasses import dataclass
+from importlib.util import decode_source
+from io import StringIO
+from itertools import islice
 
 CODE = "syntax-error"
 
@@ -37,17 +40,37 @@ def check(source: bytes, file: str, target: Version, host: Version) -> SyntaxPro
     """
     if host < target:
         return None
+    older = target if target < host else None
+    error = _error(source, file, older)
+    if error is None:
+        return None
     try:
-        with warnings.catch_warnings():
+        decoded = decode_source(source)
+    except (SyntaxError, UnicodeDecodeError):
+        return _problem(error, source.decode("utf-8", "replace"), file)
+    # Up to Python 3.12, the columns of what was compiled from bytes count bytes.
+    return _problem(_error(decoded, file, older) or error, decoded, file)
+
+
+def _error(source: bytes | str, file: str, older: Version | None) -> Exception | None:
+    """Why ``source`` does not compile, also not on the ``older`` version, if there is one."""
+    try:
+        with warnings.catch_warnings():  # two threads at once may leave warnings ignored, which nobody misses here
             warnings.simplefilter("ignore")
-            if host > target:
-                ast.parse(source, file, feature_version=target)
+            if older:
+                ast.parse(source, file, feature_version=older)
             compile(source, file, "exec", dont_inherit=True)
-    except SyntaxError as error:
-        text = (error.text or "").rstrip("\r\n")[:TEXT_CHARS]
-        return SyntaxProblem(file, error.lineno or 1, max(1, error.offset or 1), text, error.msg)
-    except (RecursionError, MemoryError):
-        return SyntaxProblem(file, 1, 1, "", "the code is nested too deeply to be compiled")
-    except ValueError as error:  # a null byte, on Python 3.11
-        return SyntaxProblem(file, 1, 1, "", str(error))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return error
     return None
+
+
+def _problem(error: Exception, source: str, file: str) -> SyntaxProblem:
+    if not isinstance(error, SyntaxError):
+        nested = "the code is nested too deeply to be compiled"
+        message = str(error) if isinstance(error, ValueError) else nested  # a null byte, on Python 3.11
+        return SyntaxProblem(file, 1, 1, "", message)
+    line = max(1, error.lineno or 1)
+    # The error's own text may come from a file of that name in the current folder.
+    text = next(islice(StringIO(source), line - 1, None), "").rstrip("\n")[:TEXT_CHARS]
+    return SyntaxProblem(file, line, max(1, error.offset or 1), text, error.msg)

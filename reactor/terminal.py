@@ -22,6 +22,8 @@ from bootloader.wire.errors import Fault
 
 from . import report
 
+_PIPE_WIDTH = 200
+
 THEME = Theme(
     {
         "good": "green",
@@ -46,7 +48,13 @@ class Terminal:
         self._lock = threading.Lock()
         self._output = output or sys.stdout
         self._console = Console(
-            theme=THEME, file=self._output, highlight=False, soft_wrap=True, emoji=False, markup=False
+            theme=THEME,
+            file=self._output,
+            width=None if self._output.isatty() else _PIPE_WIDTH,
+            highlight=False,
+            soft_wrap=True,
+            emoji=False,
+            markup=False,
         )
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
