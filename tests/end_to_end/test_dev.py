@@ -248,7 +248,12 @@ def test_the_old_program_is_gone_with_its_port_before_the_new_one_starts(bench: 
     server = f"""\
 import socket, subprocess, sys, time
 
-CHILD = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('child', flush=True); time.sleep(60)"
+CHILD = '''
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print('child', flush=True)
+time.sleep(60)
+'''
 
 def main():
     s = socket.socket()
@@ -321,7 +326,7 @@ def main():
         if n % 100 == 0:
             expected.append(str(n + 0.75))
     assert dev.texts() == expected
-    assert [one for one in dev.events if one["event"] == "log" and one["stream"] == "log"][0]["level"] == "info"
+    assert next(one for one in dev.events if one["event"] == "log" and one["stream"] == "log")["level"] == "info"
 
 
 def test_a_second_dev_of_one_project_is_refused_with_the_reason(bench: Bench) -> None:
