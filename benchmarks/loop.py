@@ -26,7 +26,7 @@ from .contestants.floor import Floor
 from .contestants.reactor import Reactor
 from .guard import guarded
 from .measure import APPLICATIONS, Cell, Ratios, Row, Sync, aims, stage_medians
-from .projects import LARGE_FILES, SMALL_FILES
+from .projects import LARGE_FILES, SMALL_FILES, make
 from .rounds import Problem, Rounds, Save
 
 CONTESTANTS: dict[str, Callable[[], Contestant]] = {
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace, scratch: Path) -> int:
     output.event("machine", **facts)
     output.text("# Benchmark of the loop", "\n".join(f"- {name}: {value}" for name, value in facts.items()))
     names = []
-    for name in options.only or CONTESTANTS:
+    for name in (name for name in CONTESTANTS if not options.only or name in options.only):
         if reason := CONTESTANTS[name]().absent():
             output.problem(name, f"skipped, {reason}")
         else:
@@ -147,16 +147,19 @@ def _tell(rows: list[Row], results: Mapping[Cell, list[Mapping[str, Any]]], outp
 
 
 def _whole_trees(names: list[str], scratch: Path, output: Output) -> None:
-    """First sync and no-op, for those that know one."""
+    """First sync and no-op, for those that know one. Its applications' answers go to nobody's port."""
     found: list[Sync] = []
-    output.progress("whole trees: first sync, and nothing changed")
-    with closing(Answers()) as unheard:
-        try:
-            for one in sync.measure(scratch / "sync", unheard.port, names):
-                found.append(one)
-                output.event("sync", **asdict(one))
-        except Fault as fault:
-            output.problem("whole trees", str(fault))
+    for files in (SMALL_FILES, LARGE_FILES):
+        project = make(scratch / f"tree-{files}", "tree", port=9, heavy=False, files=files)
+        for name in sync.KINDS:
+            if name in names:
+                output.progress(f"whole tree: {name}, {files:,} files")
+                try:
+                    found.append(sync.measure(name, project.folder, files, scratch / "sync"))
+                except Fault as fault:
+                    output.problem(name, f"whole tree of {files:,} files: {fault}")
+                else:
+                    output.event("sync", **asdict(found[-1]))
     if found:
         output.text(report.syncs(found))
 

@@ -9,55 +9,51 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 
 from .contestants.reactor import Dev
-from .measure import OURS, Sync
+from .measure import Sync
 from .processes import finish
-from .projects import LARGE_FILES, SMALL_FILES, make
 from .sshd import Sshd
 
 TIMES = 3
 RSYNC_S = 120.0
 
 
-def measure(scratch: Path, port: int, names: list[str]) -> Iterator[Sync]:
-    """The medians of a few times, for each contestant of ``names`` that knows a sync, in an empty ``scratch``."""
-    for files in (SMALL_FILES, LARGE_FILES):
-        project = make(scratch / f"project-{files}", "sync", port=port, heavy=False, files=files).folder
-        if OURS in names:
-            yield _median(OURS, files, [_reactor(project, scratch / "reactor") for _ in range(TIMES)])
-        if "rsync-naive" in names:
-            server = Sshd(scratch / f"sshd-{files}")
-            try:
-                yield _median("rsync -a", files, [_rsync(project, scratch / "rsync", server) for _ in range(TIMES)])
-            finally:
-                server.end()
-
-
-def _median(name: str, files: int, times_s: list[tuple[float, float]]) -> Sync:
+def measure(name: str, project: Path, files: int, scratch: Path) -> Sync:
+    """The medians of a few times of ``name``, one of :data:`KINDS`, each in a folder below ``scratch``."""
+    times_s = []
+    for number in range(TIMES):
+        folder = scratch / f"{name}-{files}-{number}"
+        folder.mkdir(parents=True)
+        times_s.append(KINDS[name](project, folder))
+        shutil.rmtree(folder)
     return Sync(name, files, median(first for first, _ in times_s), median(again for _, again in times_s))
 
 
 def _reactor(project: Path, folder: Path) -> tuple[float, float]:
-    folder.mkdir()
-    times_s = []
-    for _ in range(2):
+    def once() -> float:
         began_s = time.monotonic()
         dev = Dev(project, folder / "state", folder / "log")
         try:
             dev.ready()
-            times_s.append(time.monotonic() - began_s)
+            return time.monotonic() - began_s
         finally:
             dev.end()
-    shutil.rmtree(folder)
-    return times_s[0], times_s[1]
+
+    return once(), once()
 
 
-def _rsync(project: Path, there: Path, server: Sshd) -> tuple[float, float]:
-    command = ["rsync", "-a", "-e", server.shell, f"{project}/", f"board:{there}/"]
-    first_s, again_s = (finish(command, what="rsync -a", timeout_s=RSYNC_S) for _ in range(2))
-    shutil.rmtree(there)
-    return first_s, again_s
+def _rsync(project: Path, folder: Path) -> tuple[float, float]:
+    server = Sshd(folder / "sshd")
+    try:
+        command = ["rsync", "-a", "-e", server.shell, f"{project}/", f"board:{folder}/tree/"]
+        return finish(command, what="rsync", timeout_s=RSYNC_S), finish(command, what="rsync", timeout_s=RSYNC_S)
+    finally:
+        server.end()
+
+
+KINDS: Mapping[str, Callable[[Path, Path], tuple[float, float]]] = {"reactor": _reactor, "rsync-naive": _rsync}
+"""How each contestant that knows a sync does one, from a project to an empty folder: the seconds, first and again."""

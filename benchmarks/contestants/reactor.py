@@ -86,9 +86,10 @@ class Reactor:
         return "" if importlib.util.find_spec("reactor.__main__") else "reactor is not installed"
 
     def setup(self, project: Project, scratch: Path) -> None:
-        """Starts the command and waits for its ``ready``."""
+        """Starts the command, waits for its ``ready`` and for the ``result`` of the first start."""
         self._dev = Dev(project.folder, scratch / "state", scratch / "log")
         self._dev.ready()
+        self._dev.result(1)
         self._settled = self._dev.counted
 
     @property
