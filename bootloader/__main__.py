@@ -18,11 +18,14 @@ from .wire.errors import Fault
 
 PORT = 7717
 SHUTDOWN_GRACE_S = 3.0
+SWITCH_S = 0.0005
+"""How long one thread may keep the others waiting: a flood of logs must not be felt at a save."""
 
 
 def main() -> None:
     """Run the command of ``sys.argv``; exits 0 when ended by a signal, 1 with a reason, 2 on wrong use."""
     arguments = _parser().parse_args()
+    sys.setswitchinterval(SWITCH_S)
     try:
         _run(arguments)
     except Fault as fault:

@@ -25,6 +25,9 @@ class Decision:
     start: tuple[str, ...]
 
 
+NOTHING = Decision("", "", (), ())
+
+
 def decide(before: Launch | None, after: Launch, changed: Iterable[str], running: Collection[str]) -> Decision:
     """What a change of the files ``changed`` asks for, where the applications ``running`` run now.
 

@@ -228,19 +228,17 @@ class Service:
             self._store.lock.release()
 
     def _take(self, staged: Staged, who: str, began: float, rung: str = "", why: str = "") -> bytes:
-        """What is staged compiles, and becomes what runs."""
-        transition = Transition(staged.launch, _NOTHING, lambda: 0, began, {})
+        """What is staged becomes what runs, if it compiles."""
+        written = (path for path, entry in staged.edits.items() if entry is not None)
+        transition = Transition(
+            staged.launch,
+            lambda running: decide(staged.launch_before, staged.launch, staged.edits, running),
+            lambda decision: self._store.switch(staged, who, rung or decision.rung, why or decision.why).number,
+            began,
+            tree=staged.tree.folder,
+            check=tuple(path for path in written if path.endswith(".py")),
+        )
         transition.stage("store")
-        python = [path for path, entry in staged.edits.items() if entry is not None and path.endswith(".py")]
-        if python:
-            problem = self._supervisor.check(staged.tree.folder, self._store.live_path, python)
-            if problem:
-                raise Refused.from_fields(problem)
-        transition.stage("check")
-        decision = decide(staged.launch_before, staged.launch, staged.edits, self._supervisor.running())
-        rung, why = rung or decision.rung, why or decision.why
-        transition.decision = decision
-        transition.switch = lambda: self._store.switch(staged, who, rung, why).number
         number = self._supervisor.change(transition)
         self._chore(self._settle)
         return pack(
@@ -248,8 +246,8 @@ class Service:
                 "change": transition.number,
                 "generation": number,
                 "root": staged.manifest.root,
-                "rung": rung,
-                "why": why,
+                "rung": rung or transition.decision.rung,
+                "why": why or transition.decision.why,
                 "stages_ms": dict(transition.stages_ms),
             }
         )
@@ -262,7 +260,7 @@ class Service:
         running = self._supervisor.running()
         start = tuple(app.name for app in launch.applications if app.name not in running)
         decision = Decision(RESTART, f"started by {who}", (), start)
-        transition = Transition(launch, decision, lambda: last.number, time.monotonic(), {})
+        transition = Transition(launch, lambda _running: decision, lambda _decision: last.number, time.monotonic())
         if start:
             self._supervisor.change(transition)
         told = {"change": transition.number, "generation": last.number, "root": last.root}
@@ -287,9 +285,10 @@ class Service:
 
     def _settle(self) -> None:
         with self._locked():
-            paths = self._store.settle()
-        for path in paths:
-            sync(path)
+            settled = self._store.settle()
+        sync(settled.paths)
+        with self._locked():
+            self._store.synced(settled)
 
     def _chore(self, chore: Callable[[], None]) -> None:
         try:
@@ -303,6 +302,3 @@ class Service:
                 chore()
             except (Fault, OSError) as error:
                 self._journal.add("notice", {"code": "chore-failed", "text": str(error)})
-
-
-_NOTHING = Decision("", "", (), ())

@@ -18,7 +18,7 @@ from typing import Any
 
 from .application import Application
 from .journal import Journal
-from .ladder import Decision
+from .ladder import NOTHING, Decision
 from .lifecycle import ALIVE, WELL, State
 from .process import Child, WarmParent
 from .turns import Turns
@@ -28,19 +28,25 @@ from .wire.launch import Launch
 from .wire.messages import Body
 
 _CHECK_S = 120.0
+_CHANGE_S = 70.0
 _MODULES = 2000
 _WARM_TRIES = 8
 
 
 @dataclass
 class Transition:
-    """A change under way. ``switch`` makes the new tree live and returns its generation's number."""
+    """A change under way. ``decide`` gets the names of what runs; ``switch`` makes the new tree live and returns its
+    generation's number; ``check`` lists the Python files of the folder ``tree`` that must compile first.
+    """
 
     launch: Launch
-    decision: Decision
-    switch: Callable[[], int]
+    decide: Callable[[tuple[str, ...]], Decision]
+    switch: Callable[[Decision], int]
     began: float
-    stages_ms: dict[str, float]
+    stages_ms: dict[str, float] = field(default_factory=dict)
+    tree: Path = Path()
+    check: tuple[str, ...] = ()
+    decision: Decision = NOTHING
     switched: Future[int] = field(default_factory=Future)
     number: int = 0
     """Counts the changes of this start of the bootloader; its events carry it as ``change``."""
@@ -84,24 +90,23 @@ class Supervisor:
 
     def running(self) -> tuple[str, ...]:
         """The names of the applications that have a process."""
-        return self._turns.call(
-            lambda: tuple(name for name, app in self._applications.items() if app.state in ALIVE), 30
-        )
+        return self._turns.call(self._running, 30)
 
-    def check(self, tree: Path, live: Path, paths: list[str]) -> dict[str, Any]:
-        """Compile the Python files ``paths`` of ``tree`` in another process: ``{}``, or the fields of a problem."""
-        future: Future[dict[str, Any]] = Future()
-        self._turns.call(lambda: self._check(future, tree, live, paths), 30)
-        try:
-            return future.result(_CHECK_S)
-        except TimeoutError:
-            raise Refused("check-failed", "compiling what changed took too long", do="push less at once") from None
+    def _running(self) -> tuple[str, ...]:
+        return tuple(name for name, app in self._applications.items() if app.state in ALIVE)
 
     def change(self, transition: Transition) -> int:
-        """Stop, switch, start as ``transition`` says; the generation's number once the new processes are started."""
-        self._turns.call(lambda: self._begin(transition), 30)
-        longest_s = max((app.grace_s for app in transition.launch.applications), default=0) + 70
-        return transition.switched.result(longest_s)
+        """Check, stop, switch, start as ``transition`` says; the generation's number once the new processes have their
+        orders. One way in and one way out, because each hop between threads is felt at every save. What does not
+        compile is :class:`Refused`, and nothing has been stopped.
+        """
+        self._turns.soon(lambda: self._receive(transition))
+        graces = (app.grace_s for app in transition.launch.applications)
+        longest_s = max(graces, default=0) + _CHANGE_S + (_CHECK_S if transition.check else 0)
+        try:
+            return transition.switched.result(longest_s)
+        except TimeoutError:
+            raise Refused("busy", "the change took too long", do="look at `reactor status`, then try again") from None
 
     def states(self) -> list[dict[str, Any]]:
         """The applications, their states, and why, for ``status``."""
@@ -147,14 +152,31 @@ class Supervisor:
 
     # the change of a generation
 
-    def _begin(self, transition: Transition) -> None:
+    def _receive(self, transition: Transition) -> None:
         if self._transition is not None and not self._transition.switched.done():
-            raise Refused("busy", "another change is under way", do="try again")
+            transition.switched.set_exception(Refused("busy", "another change is under way", do="try again"))
+            return
+        if not transition.check:
+            self._begin(transition)
+            return
+        checked: Future[dict[str, Any]] = Future()
+        checked.add_done_callback(lambda future: self._checked(transition, future.result()))
+        self._check(checked, transition.tree, transition.check)
+
+    def _checked(self, transition: Transition, problem: dict[str, Any]) -> None:
+        transition.stage("check")
+        if problem:
+            transition.switched.set_exception(Refused.from_fields(problem))
+        else:
+            self._begin(transition)
+
+    def _begin(self, transition: Transition) -> None:
         if self._transition is not None and self._transition.fate in ("", "running"):
             self._fate(self._transition, "replaced", "the next one came before it was healthy")
         self._transition = transition
         self._changes += 1
         transition.number = self._changes
+        transition.decision = transition.decide(self._running())
         for name in transition.decision.stop:
             if name in self._applications:
                 self._applications[name].stop("a new generation")
@@ -178,7 +200,7 @@ class Supervisor:
     def _switch(self, transition: Transition) -> None:
         transition.stage("stop")
         try:
-            transition.generation = transition.switch()
+            transition.generation = transition.switch(transition.decision)
         except BaseException as error:  # noqa: BLE001 - handed to the thread that asked for the change
             self._transition = None
             transition.switched.set_exception(error)
@@ -258,10 +280,11 @@ class Supervisor:
         if self._closing is None and self._warm is not None and not self._warm.dead:
             self._take_standby()
 
-    def _check(self, future: Future[dict[str, Any]], tree: Path, live: Path, paths: list[str]) -> None:
+    def _check(self, future: Future[dict[str, Any]], tree: Path, paths: tuple[str, ...]) -> None:
         child = self._take_standby()
         self._checks[id(future)] = future
-        child.order(check=paths, tree=str(tree), live=str(live), pycache=str(self._folder / "pycache"), id=id(future))
+        live, pycache = self._folder / "live", self._folder / "pycache"
+        child.order(check=paths, tree=str(tree), live=str(live), pycache=str(pycache), id=id(future))
 
     def _standby_line(self, kind: str, text: str) -> None:
         if kind == "n":
