@@ -54,7 +54,7 @@ class Observed(FileSystemEventHandler):
 
     def alive(self) -> bool:
         """Whether it still tells of events."""
-        return self._observer.is_alive()
+        return self._observer.is_alive() and all(emitter.is_alive() for emitter in self._observer.emitters)
 
     def close(self) -> None:
         """End the threads; nothing more is told."""
