@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,25 +55,32 @@ class Generation:
 
 
 class Ledger:
-    """The generations, oldest first. ``damaged`` counts the lines that could not be read."""
+    """The generations, oldest first. ``damaged`` counts the lines that could not be read.
 
-    def __init__(self, path: Path) -> None:
+    ``on_failure`` is told why a line could not be written: a full disk costs the line, and stops nothing.
+    """
+
+    def __init__(self, path: Path, on_failure: Callable[[str], None]) -> None:
         self._path = path
+        self._on_failure = on_failure
         self._lock = threading.RLock()
         self._by_number: dict[int, Generation] = {}
+        self._healthy = 0
+        self._cut = False
         self.damaged = 0
         try:
             text = path.read_bytes()
         except FileNotFoundError:
             return
+        except OSError as error:
+            on_failure(f"the ledger can't be read: {error}")
+            return
+        self._cut = not text.endswith(b"\n") and text != b""
         for line in text.splitlines():
             try:
                 self._take(Fields(json.loads(line)))
             except (ValueError, AttributeError, RecursionError, Malformed):
                 self.damaged += 1
-        if not text.endswith(b"\n") and text:
-            with open(path, "ab") as file:
-                file.write(b"\n")
 
     def _take(self, line: Fields) -> None:
         number = line.integer("generation")
@@ -92,9 +100,10 @@ class Ledger:
             self._fate(number, line.text("fate"), line.text("why", ""))
 
     def _keep(self, generation: Generation) -> None:
+        """The oldest is forgotten for it, but not the last healthy one, which a rollback may want."""
         self._by_number[generation.number] = generation
-        while len(self._by_number) > KEPT:
-            del self._by_number[next(iter(self._by_number))]
+        if len(self._by_number) > KEPT:
+            del self._by_number[next(number for number in self._by_number if number != self._healthy)]
 
     def _fate(self, number: int, fate: str, why: str) -> None:
         if fate not in FATES:
@@ -103,6 +112,8 @@ class Ledger:
         self._by_number[number] = replace(
             old, fate=fate, fate_why=why, was_healthy=old.was_healthy or fate == "healthy"
         )
+        if fate == "healthy":
+            self._healthy = max(number, self._healthy)
 
     def add(self, root: str, who: str, rung: str, why: str, files: int) -> Generation:
         """A new generation, numbered one past the last."""
@@ -122,8 +133,15 @@ class Ledger:
                 self._append({"generation": number, "fate": fate, "at": time.time(), "why": why})
 
     def _append(self, line: dict[str, object]) -> None:
-        with open(self._path, "ab") as file:
-            file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        text = b"\n" * self._cut + json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        try:
+            with open(self._path, "ab", buffering=0) as file:
+                self._cut = file.write(text) < len(text)
+        except OSError as error:
+            self._on_failure(f"a line of the ledger can't be written: {error}")
+        else:
+            if self._cut:
+                self._on_failure("a line of the ledger is cut: the disk is full")
 
     def last(self) -> Generation | None:
         """The newest generation."""

@@ -6,25 +6,35 @@ the store's lock is held around every call.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from blake3 import blake3
 
 from .wire.errors import Malformed, Refused
 from .wire.manifest import blob_name, check_hash
 
+READ_BYTES = 32 * 1024 * 1024
+"""Most bytes of one blob that are held in memory."""
+
 _CHUNK_BYTES = 1024 * 1024
+_ONE_BY_ONE = 256
+"""More files than this are made durable with one sync of everything, which is faster on any disk."""
 
 
 class Objects:
-    """The blobs of one target."""
+    """The blobs of one target. ``elsewhere`` names files that may hold a blob too: a lost one is taken from there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, elsewhere: Callable[[str], Iterable[Path]] = lambda _name: ()) -> None:
         self._folder = folder
         self._parts = folder / "part"
+        self._elsewhere = elsewhere
+        shutil.rmtree(self._parts, ignore_errors=True)  # uploads of the last time: hosts begin them anew
         self._parts.mkdir(parents=True, exist_ok=True)
 
     def path(self, name: str) -> Path:
@@ -46,85 +56,140 @@ class Objects:
         """Keep a blob whose content has the BLAKE3 ``name``; any other is :class:`Malformed`."""
         if blob_name(content) != name:
             raise Malformed("the content does not have this BLAKE3", to=f"blob {name[:12]}")
-        path = self.path(name)
-        aside = self._parts / f"{name}.new"
-        aside.write_bytes(content)
-        try:
-            aside.rename(path)
-        except FileNotFoundError:
-            path.parent.mkdir(exist_ok=True)
-            aside.rename(path)
+        with self._aside(name) as aside:
+            aside.write_bytes(content)
+            self._place(aside, name)
 
     def append(self, name: str, offset: int, content: bytes, size_bytes: int) -> None:
         """Keep the next part of a large blob. Parts come in order; the last one completes and verifies it."""
         part = self._parts / name
-        have = part.stat().st_size if part.exists() else 0
-        if offset == 0:
-            have = 0
+        have = part.stat().st_size if part.exists() and offset else 0
         if offset != have or offset + len(content) > size_bytes:
             part.unlink(missing_ok=True)
             raise Refused(
                 "wrong-part", f"a part at {offset}, expected one at {have}", to=f"blob {name[:12]}", do="send it again"
             )
-        with open(part, "wb" if offset == 0 else "ab") as file:
-            file.write(content)
-        if offset + len(content) < size_bytes:
-            return
-        if _file_name(part) != name:
-            part.unlink()
-            raise Malformed("the content does not have this BLAKE3", to=f"blob {name[:12]}")
-        self.path(name).parent.mkdir(exist_ok=True)
-        part.rename(self.path(name))
+        try:
+            with open(part, "ab" if offset else "wb") as file:
+                file.write(content)
+            if offset + len(content) < size_bytes:
+                return
+            if _file_name(part) != name:
+                raise Malformed("the content does not have this BLAKE3", to=f"blob {name[:12]}")
+            self._place(part, name)
+        except (OSError, Malformed):
+            part.unlink(missing_ok=True)
+            raise
+
+    @contextmanager
+    def _aside(self, name: str) -> Iterator[Path]:
+        """A place to write a blob before it gets its name; what a full disk cuts short does not fill it further."""
+        aside = self._parts / f"{name}.new"
+        try:
+            yield aside
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def _place(self, written: Path, name: str) -> None:
+        try:
+            written.rename(self.path(name))
+        except FileNotFoundError:
+            self.path(name).parent.mkdir(exist_ok=True)
+            written.rename(self.path(name))
 
     def read(self, name: str) -> bytes:
-        """The content of a blob, verified. One that is absent or damaged is refused, and a damaged one removed."""
-        try:
-            content = self.path(name).read_bytes()
-        except FileNotFoundError as error:
-            raise _missing(name) from error
-        if blob_name(content) != name:
-            self.path(name).unlink()
-            raise _missing(name, "was damaged and is removed")
+        """The content of a blob, verified. One that is damaged is removed; one that is nowhere is refused.
+
+        For what is small: a blob past ``READ_BYTES`` is refused, and :meth:`copy` is for those.
+        """
+        content = self._read(name)
+        if content is None and self.recover(name):
+            content = self._read(name)
+        if content is None:
+            raise _missing(name)
         return content
 
+    def _read(self, name: str) -> bytes | None:
+        try:
+            with open(self.path(name), "rb") as file:
+                content = file.read(READ_BYTES + 1)
+        except OSError:
+            return None
+        if len(content) > READ_BYTES:
+            raise Refused("too-large", f"is larger than {READ_BYTES} bytes", to=f"blob {name[:12]}", do="send it whole")
+        if blob_name(content) == name:
+            return content
+        self.path(name).unlink()
+        return None
+
     def copy(self, name: str, descriptor: int) -> None:
-        """Write the content of a blob to an open file, verified on the way, in bounded memory."""
-        hasher = blake3()
+        """Write the content of a blob to an open, empty file, verified on the way, in bounded memory."""
+        if not self._copy(name, descriptor):
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            if not self.recover(name) or not self._copy(name, descriptor):
+                raise _missing(name)
+
+    def _copy(self, name: str, descriptor: int) -> bool:
         try:
             with open(self.path(name), "rb") as source, open(descriptor, "wb", closefd=False) as target:
-                while chunk := source.read(_CHUNK_BYTES):
-                    hasher.update(chunk)
-                    target.write(chunk)
-        except FileNotFoundError as error:
-            raise _missing(name) from error
-        if hasher.hexdigest() != name:
-            self.path(name).unlink()
-            raise _missing(name, "was damaged and is removed")
+                if _transfer(source, target) == name:
+                    return True
+        except FileNotFoundError:
+            return False
+        self.path(name).unlink()
+        return False
+
+    def recover(self, name: str) -> bool:
+        """Take a blob that is lost here from a tree that still has it."""
+        for path in self._elsewhere(name):
+            if path.is_symlink() or not path.is_file():
+                continue
+            with self._aside(name) as aside:
+                with open(path, "rb") as source, open(aside, "wb") as target:
+                    found = _transfer(source, target)
+                if found == name:
+                    self._place(aside, name)
+                    return True
+        return False
 
     def free_bytes(self) -> int:
         """Free space where the blobs lie."""
         return shutil.disk_usage(self._folder).free
 
 
-def sync(path: Path) -> None:
-    """fsync one file or folder; one that is gone by now needs none."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except (FileNotFoundError, NotADirectoryError):
+def sync(paths: Collection[Path]) -> None:
+    """fsync files and folders; what is gone by now, or is no longer a plain one, needs none."""
+    if len(paths) > _ONE_BY_ONE:
+        os.sync()
         return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    for path in paths:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                continue
+            raise
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _file_name(path: Path) -> str:
-    hasher = blake3()
     with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            hasher.update(chunk)
+        return _transfer(file, None)
+
+
+def _transfer(source: BinaryIO, target: BinaryIO | None) -> str:
+    """The BLAKE3 of what ``source`` holds, on its way to ``target``."""
+    hasher = blake3()
+    while chunk := source.read(_CHUNK_BYTES):
+        hasher.update(chunk)
+        if target is not None:
+            target.write(chunk)
     return hasher.hexdigest()
 
 
-def _missing(name: str, what: str = "is not on this target") -> Refused:
-    return Refused("missing-blob", what, to=f"blob {name[:12]}", do="send it again")
+def _missing(name: str) -> Refused:
+    return Refused("missing-blob", "is not on this target, or was damaged", to=f"blob {name[:12]}", do="send it again")

@@ -3,15 +3,20 @@
 Owns the state folder's ``objects``, ``manifests``, ``trees``, ``live`` and ``ledger.jsonl`` and the lock around them.
 Knows nothing of processes: the caller stops what runs between :meth:`Store.stage` and :meth:`Store.switch`.
 Nothing is fsynced before the program runs; :meth:`Store.settle` says afterwards what is to be, and brings the other
-tree up to date, in time that grows with the change.
+tree up to date, in time that grows with the change. A power cut before that may tear the newest tree, which the next
+start notices, and nothing older.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from .ledger import Generation, Ledger
@@ -21,7 +26,7 @@ from .wire.errors import Fault, Malformed, Refused
 from .wire.launch import PATH as LAUNCH_PATH
 from .wire.launch import Launch
 from .wire.manifest import EMPTY, Edits, Manifest, check_hash
-from .wire.overlay import Overlay, Splice
+from .wire.overlay import Overlay
 from .wire.overlay import apply as apply_overlay
 
 _SPARE_BYTES = 16 * 1024 * 1024
@@ -42,42 +47,69 @@ class Staged:
     launch_before: Launch | None
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What is to be made durable, and what the trees hold that is durable then."""
+
+    paths: tuple[Path, ...]
+    manifests: Mapping[str, Manifest | None]
+
+
 class Store:
-    """What lies on a target's disk. Every public method but :attr:`lock` expects the lock to be held."""
+    """What lies on a target's disk. Every public method but :attr:`lock` expects the lock to be held.
+
+    ``live`` is the tree that the link of that name leads to, or None where there is no whole one; ``manifest`` is what
+    lies in it, the empty one where nothing is live. Both may be read without the lock.
+    """
 
     def __init__(self, folder: Path, on_notice: Callable[[str, str], None]) -> None:
         self.lock = threading.RLock()
         self._folder = folder
         self._notice = on_notice
         self._manifests = folder / "manifests"
-        self._manifests.mkdir(parents=True, exist_ok=True)
-        (folder / "trees").mkdir(exist_ok=True)
-        self.objects = Objects(folder / "objects")
-        self.ledger = Ledger(folder / "ledger.jsonl")
+        for place in (self._manifests, folder / "trees", folder / "objects"):
+            if os.path.lexists(place) and not place.is_dir():
+                self._set_aside(place)
+            place.mkdir(parents=True, exist_ok=True)
+        self.objects = Objects(folder / "objects", self._files_of)
+        self.ledger = Ledger(folder / "ledger.jsonl", lambda why: on_notice("ledger-failed", why))
         self.live_path = folder / "live"
+        self._next_link = folder / "live.new"
+        self._unsynced: dict[Path, None] = {}
         self._trees = {
-            name: Tree(folder / "trees" / name, folder / "aside", self._read_manifest) for name in ("a", "b")
+            name: Tree(folder / "trees" / name, folder / "aside", self._read_manifest, on_notice) for name in ("a", "b")
         }
-        self._unsynced: tuple[Tree, Edits, str] | None = None
+        self.live = self._found_live()
+        self.manifest = (self.live.manifest if self.live is not None else None) or EMPTY
         if self.ledger.damaged:
             on_notice("ledger-damaged", f"{self.ledger.damaged} lines of the ledger could not be read")
-        if self.live is None and self.live_path.is_symlink():
-            on_notice("live-lost", "the live tree is not whole; nothing runs until the next overlay")
 
-    @property
-    def live(self) -> Tree | None:
-        """The tree that ``live`` leads to, where it is whole."""
+    def _found_live(self) -> Tree | None:
         try:
             tree = self._trees.get(self.live_path.readlink().name)
-        except OSError:
+        except FileNotFoundError:
             return None
-        return tree if tree is not None and tree.manifest is not None else None
+        except OSError:
+            self._set_aside(self.live_path)
+            return None
+        if tree is None or tree.manifest is None:
+            self._notice("live-lost", "the live tree is not whole")
+            return None
+        return tree
 
-    @property
-    def manifest(self) -> Manifest:
-        """The live tree's manifest; the empty one where nothing is live."""
-        live = self.live
-        return live.manifest if live is not None and live.manifest is not None else EMPTY
+    def _set_aside(self, path: Path) -> None:
+        """Something else lies where a part of the state should be."""
+        aside = self._folder / "aside"
+        aside.mkdir(exist_ok=True)
+        path.rename(aside / f"{time.time():.0f}-{path.name}")
+        self._notice("state-lost", f"'{path}' was something else, which is now in {aside}")
+
+    def _files_of(self, blob: str) -> Iterator[Path]:
+        """Where in the trees a blob should lie too."""
+        for tree in self._trees.values():
+            for path, entry in tree.manifest.items() if tree.manifest is not None else ():
+                if entry.blake3 == blob:
+                    yield tree.folder / path
 
     def launch(self) -> Launch | None:
         """What the live tree says to run, or None where it says nothing that can be read."""
@@ -131,10 +163,10 @@ class Store:
             yield
         except OSError as error:
             raise Refused(
-                "disk-failed",
+                "disk-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "disk-failed",
                 error.strerror or str(error),
                 to=str(error.filename or self._folder),
-                do="look at the target's disk",
+                do="free space on the target, or look at its disk",
             ) from error
 
     def _verify(self, overlay: Overlay) -> dict[str, bytes]:
@@ -144,11 +176,14 @@ class Store:
         for name, blob in overlay.blobs.items():
             if name not in wanted:
                 raise Malformed("nothing in the overlay needs this blob", to=f"blob {name[:12]}")
-            content = blob.delta.apply(self.objects.read(blob.base)) if isinstance(blob, Splice) else blob
-            if len(content) != wanted[name]:
-                raise Malformed(f"{len(content)} bytes, the overlay says {wanted[name]}", to=f"blob {name[:12]}")
-            fresh[name] = content
+            size = (
+                len(blob) if isinstance(blob, bytes) else blob.delta.prefix + len(blob.delta.middle) + blob.delta.suffix
+            )
+            if size != wanted[name]:
+                raise Malformed(f"{size} bytes, the overlay says {wanted[name]}", to=f"blob {name[:12]}")
+            fresh[name] = blob if isinstance(blob, bytes) else blob.delta.apply(self.objects.read(blob.base))
         lacking = self.objects.missing((name, size) for name, size in wanted.items() if name not in fresh)
+        lacking = [name for name in lacking if not self.objects.recover(name)]
         if lacking:
             raise Refused(
                 "missing-blob",
@@ -177,13 +212,16 @@ class Store:
             raise Refused("no-launch", "the tree does not say what to run", to=LAUNCH_PATH, do="push with `reactor`")
         idle = self._idle()
         self._catch_up(idle, before)
-        (self._manifests / after.root).write_bytes(after.text)
+        kept = self._manifests / after.root
+        kept.write_bytes(after.text)
+        self._unsynced[kept] = None
         idle.edit(edits, after, self.objects, fresh)
+        self._next_link.unlink(missing_ok=True)
+        self._next_link.symlink_to(Path("trees", idle.folder.name))  # so that the switch is one rename, and can't fail
         return Staged(idle, after, before, edits, launch, self._launch_of(before))
 
     def _idle(self) -> Tree:
-        live = self.live
-        return next(tree for tree in self._trees.values() if tree is not live)
+        return next(tree for tree in self._trees.values() if tree is not self.live)
 
     def _catch_up(self, idle: Tree, wanted: Manifest) -> None:
         if idle.manifest is None:
@@ -208,48 +246,43 @@ class Store:
                 self.objects.append(name, offset, content, size_bytes)
 
     def switch(self, staged: Staged, who: str, rung: str, why: str) -> Generation:
-        """Make the staged tree live, with one rename."""
-        aside = self.live_path.with_suffix(".new")
-        aside.unlink(missing_ok=True)
-        aside.symlink_to(Path("trees", staged.tree.folder.name))
-        aside.replace(self.live_path)
-        self._unsynced = (staged.tree, staged.edits, staged.manifest.root)
+        """Make the staged tree live, with one rename. Where that fails, nothing has changed."""
+        self._next_link.replace(self.live_path)
+        self.live, self.manifest = staged.tree, staged.manifest
         return self.ledger.add(staged.manifest.root, who, rung, why, len(staged.edits))
 
-    def settle(self) -> list[Path]:
-        """After the program runs: bring the other tree up to date. The paths to fsync, which needs no lock."""
-        live = self.live
-        if live is not None and live.manifest is not None:
+    def settle(self) -> Settled:
+        """After the program runs: bring the other tree up to date, and tell what to fsync, which needs no lock."""
+        try:
             with self._disk():
-                self._catch_up(self._idle(), live.manifest)
-        self._forget_manifests()
-        if self._unsynced is None:
-            return []
-        tree, edits, root = self._unsynced
-        self._unsynced = None
-        written = {path: entry for path, entry in edits.items() if entry is not None}
-        return [
-            *(self.objects.path(entry.blake3) for entry in written.values()),
-            *(tree.folder / path for path in written),
-            tree.note,
-            self._manifests / root,
-            self._folder / "ledger.jsonl",
-            *{self.objects.path(entry.blake3).parent for entry in written.values()},
-            *{(tree.folder / path).parent for path in written},
-            self._manifests,
-            tree.folder.parent,
-            self._folder,
-        ]
+                if self.live is not None:
+                    self._catch_up(self._idle(), self.manifest)
+                self._forget_manifests()
+        except Refused as refused:
+            self._notice("idle-behind", f"the other tree could not be brought up to date: {refused}")
+        paths = {**self._unsynced, self._folder / "ledger.jsonl": None, self._folder: None}
+        self._unsynced.clear()
+        for tree in self._trees.values():
+            paths |= tree.unsynced
+            tree.unsynced.clear()
+        paths |= dict.fromkeys([path.parent for path in paths])
+        return Settled(tuple(paths), {name: tree.manifest for name, tree in self._trees.items()})
+
+    def synced(self, settled: Settled) -> None:
+        """What :meth:`settle` told is on the disk for certain."""
+        for name, manifest in settled.manifests.items():
+            if manifest is not None:
+                self._trees[name].synced(manifest)
 
     def _forget_manifests(self) -> None:
-        """Keep the manifests of the newest generations, and of every healthy one that a rollback may want."""
+        """Keep the manifests of the newest generations, and of the newest healthy ones that a rollback may want."""
         names = list(self._manifests.iterdir())
         if len(names) <= 2 * MANIFESTS_KEPT:
             return
-        kept = {one.root for one in self.ledger.newest_first()[:MANIFESTS_KEPT]}
-        healthy = self.ledger.last_healthy()
+        newest = self.ledger.newest_first()
+        healthy = dict.fromkeys(one.root for one in newest if one.was_healthy)
+        kept = {*(one.root for one in newest[:MANIFESTS_KEPT]), *islice(healthy, 2)}
         kept |= {tree.manifest.root for tree in self._trees.values() if tree.manifest is not None}
-        kept |= {healthy.root} if healthy is not None else set()
         for path in names:
             if path.name not in kept:
                 path.unlink()
