@@ -29,6 +29,8 @@ from .wire.messages import Body
 
 _CHECK_S = 120.0
 _CHANGE_S = 70.0
+_WARM_LATER_S = 0.1
+"""So that warming another parent does not take the processor from the application that is just starting."""
 _MODULES = 2000
 _WARM_TRIES = 8
 
@@ -330,7 +332,7 @@ class Supervisor:
         if not new:
             return
         self._modules = (self._modules + new)[:_MODULES]
-        self._turns.later(app.spec.settle_s, self._warm_another)
+        self._turns.later(_WARM_LATER_S, self._warm_another)
 
     def _warm_another(self) -> None:
         if self._closing is not None or self._next_warm is not None:

@@ -49,6 +49,9 @@ NEVER_FILES = re.compile(
 TOP_FOLDERS = frozenset({"tests", "test", "docs", "doc", "build", "dist"})
 """Folders at the project's top that ``include`` may bring back."""
 
+TOP_FILES = re.compile(r"(README|CHANGELOG|CHANGES|CONTRIBUTING|LICEN[SC]E|NOTICE|AUTHORS)([._-].*)?", re.DOTALL)
+"""Documents at the project's top that ``include`` may bring back: an edit of them should not restart a motor."""
+
 ANY_FOLDERS = re.compile(r".*\.egg-info|\.idea|\.vscode", re.DOTALL)
 """Folders anywhere that ``include`` may bring back."""
 
@@ -121,6 +124,8 @@ class Rules:
             return False
         if self._include is not None:
             return self._include.match_file(path)
+        if not folder and TOP_FILES.fullmatch(name):
+            return False
         return not _ignored(self._chain(folder), self._inside + path, False)
 
     def forget(self, folder: str = "") -> None:
