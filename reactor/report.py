@@ -24,10 +24,9 @@ def clean(text: str) -> str:
 
 
 def shown_files(files: Iterable[str], most: int = 3) -> str:
-    """File names for one line: the first few, and how many more."""
+    """File names for one line, or how many they are."""
     names = list(files)
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(names) if len(names) <= most else f"{len(names)} files"
 
 
 def duration(ms: float) -> str:
