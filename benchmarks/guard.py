@@ -38,6 +38,7 @@ def guarded(work: Callable[[Path], int]) -> int:
         try:
             return work(scratch)
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             print("interrupted", file=sys.stderr)
             return 130
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker's to answer
@@ -51,6 +52,9 @@ def guarded(work: Callable[[Path], int]) -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Ends the work as Ctrl-C does, once: a group's signal reaches the worker directly and from the guard."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

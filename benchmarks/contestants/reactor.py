@@ -30,6 +30,7 @@ class Dev:
         self.counted = 0
         self._ready = False
         self._ended = False
+        self._problem = ""
         self._changed = threading.Condition()
         command = [sys.executable, "-m", "reactor", "dev", str(project), "--json"]
         self._program = Program(command, cwd=project, log=log, env={"REACTOR_HOME": str(state)}, pipe=True)
@@ -55,7 +56,8 @@ class Dev:
         with self._changed:
             self._changed.wait_for(lambda: happened() or self._ended, timeout_s)
             if not happened():
-                raise self._program.fault(f"it ended before the {what}" if self._ended else f"no {what} in time")
+                short = f"it ended before the {what}" if self._ended else f"no {what} in time"
+                raise self._program.fault(f"{short}; its last problem: {self._problem or '(none)'}")
 
     def _read(self, output: IO[bytes]) -> None:
         for line in output:
@@ -66,6 +68,8 @@ class Dev:
                 elif event["event"] == "result":
                     self.results.append(event)
                     self.counted += 1
+                elif event["event"] == "problem":
+                    self._problem = str(event.get("message"))
                 self._changed.notify_all()
         with self._changed:
             self._ended = True
