@@ -62,7 +62,11 @@ class Application:
 
     def stop(self, why: str, grace_s: float | None = None) -> None:
         """Ask it to stop: SIGTERM to the group, the grace time, then SIGKILL to the group."""
-        self._sweep_left_s = self.spec.grace_s if grace_s is None else grace_s
+        left_s = self.spec.grace_s if grace_s is None else grace_s
+        if self.state is State.STOPPING and left_s < self._sweep_left_s:
+            self._disarm()
+            self._timer = self._turns.later(left_s, lambda: self._event(Event.GRACE_OVER, ""))
+        self._sweep_left_s = left_s
         self._event(Event.STOP, why)
 
     def _event(self, event: Event, why: str, **more: Any) -> None:
@@ -120,6 +124,7 @@ class Application:
     def _begin_sweep(self) -> None:
         """The leader is gone. What is left of its group has been asked to stop, or is asked now."""
         if self._child is None or not self._child.signal_group(signal.SIGTERM):
+            self._swept()
             return
         self._sweep = self._turns.later(_SWEEP_S, lambda: self._sweep_on(self._sweep_left_s, killed=False))
 
@@ -132,7 +137,12 @@ class Application:
             self._sweep = self._turns.later(_SWEEP_S, lambda: self._sweep_on(left_s - _SWEEP_S, killed=killed))
             return
         self._sweep = None
+        self._swept()
         self._changed(self)
+
+    def _swept(self) -> None:
+        if self._child is not None:
+            self._child.close()
 
     def _disarm(self) -> None:
         if self._timer is not None:

@@ -13,8 +13,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from .wire.records import NOTE, STDERR, Lines
@@ -24,61 +25,96 @@ _BUFFER_BYTES = 4 * 1024 * 1024
 
 
 class Child:
-    """One forked process, before and while it is an application. ``pid`` is None until the warm parent has said it."""
+    """One forked process, before and while it is an application. ``pid`` is None until the warm parent has said it.
 
-    def __init__(self, orders: int, out: int, err: int) -> None:
+    Its pipes outlive it, for what it left behind in its group, until :meth:`close`.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector, orders: int, out: int, err: int) -> None:
+        """Takes the three descriptors over: the orders are written, the other two are read."""
         self.pid: int | None = None
         self.ended = False
-        self.status: int | None = None
+        """Whether it is gone, or is going to be as its parent is; it takes no orders any more."""
+        self._told_end = False
         self.on_line: Callable[[str, str], None] = lambda _kind, _text: None
-        self.on_end: Callable[[int], None] = lambda _status: None
+        self.on_end: Callable[[int], None] = lambda _status: self.close()
+        self._selector = selector
         self._orders = orders
+        self._unsent = b""
         self._lines = {out: Lines(), err: Lines()}
         self._err = err
+        os.set_blocking(orders, False)
+        for pipe in (out, err):
+            os.set_blocking(pipe, False)
+            selector.register(pipe, selectors.EVENT_READ, partial(self._read_on, pipe))
 
     @property
-    def pipes(self) -> list[int]:
-        """The descriptors that its output comes from, while they are open."""
-        return list(self._lines)
+    def closed(self) -> bool:
+        """Whether nobody listens to it any more, and it gets no orders."""
+        return self._orders < 0
 
     def order(self, **fields: Any) -> None:
         """Send an order; a process that is gone reports that by its end, not here."""
-        with suppress(BrokenPipeError):
-            view = memoryview(json.dumps(fields).encode() + b"\n")
-            while view:
-                view = view[os.write(self._orders, view) :]
+        if self._orders >= 0:
+            idle = not self._unsent
+            self._unsent += json.dumps(fields).encode() + b"\n"
+            if idle and not self._send():
+                self._selector.register(self._orders, selectors.EVENT_WRITE, self._send_on)
 
-    def read(self, pipe: int) -> bool:
+    def _send(self) -> bool:
+        """Whether all is sent. A process that does not read yet (its parent still imports) holds nobody up."""
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[os.write(self._orders, self._unsent) :]
+        except BlockingIOError:
+            return False
+        except BrokenPipeError:
+            self._unsent = b""
+        return True
+
+    def _send_on(self) -> None:
+        if self._orders >= 0 and self._send():
+            self._selector.unregister(self._orders)
+
+    def _read_on(self, pipe: int) -> None:
+        if pipe in self._lines and not self._read(pipe):  # closed in this very turn, and its number in use again
+            self._selector.unregister(pipe)
+
+    def _read(self, pipe: int) -> bool:
         """Pass on what the pipe holds; False at its end."""
         try:
             data = os.read(pipe, _READ_BYTES)
         except BlockingIOError:
             return True
-        for kind, text in self._lines[pipe].feed(data) if data else self._lines[pipe].close():
-            self.on_line(STDERR if pipe == self._err and kind != NOTE else kind, text)
+        self._pass_on(pipe, self._lines[pipe].feed(data) if data else self._lines[pipe].close())
         return bool(data)
 
-    def drain(self) -> None:
-        """Pass on everything that was written before the process ended, and close."""
-        for pipe in self.pipes:
-            left = _BUFFER_BYTES
-            while left > 0:
-                try:
-                    if not self.read(pipe):
-                        break
-                except OSError:
-                    break
-                left -= _READ_BYTES
-                if not _readable(pipe):
-                    break
-            for kind, text in self._lines[pipe].close():
-                self.on_line(STDERR if pipe == self._err and kind != NOTE else kind, text)
-        self.close()
+    def end(self, status: int) -> None:
+        """The process is gone: pass on everything that it wrote, then its end."""
+        if not self._told_end:
+            self.ended = self._told_end = True
+            for pipe in list(self._lines):
+                self._drain(pipe)
+            self.on_end(status)
+
+    def _drain(self, pipe: int) -> None:
+        left = _BUFFER_BYTES
+        while left > 0 and _readable(pipe) and self._read(pipe):
+            left -= _READ_BYTES
+        self._pass_on(pipe, self._lines[pipe].close())
+
+    def _pass_on(self, pipe: int, lines: Iterable[tuple[str, str]]) -> None:
+        for kind, text in list(lines):
+            self.on_line(STDERR if pipe == self._err and kind != NOTE else kind, text)
 
     def close(self) -> None:
         """Close the descriptors. Closing the orders ends a process that was never told to go."""
+        for pipe, lines in self._lines.items():
+            self._pass_on(pipe, lines.close())
         for descriptor in (self._orders, *self._lines):
             if descriptor >= 0:
+                with suppress(KeyError):  # not registered: at its end, or nothing to send
+                    self._selector.unregister(descriptor)
                 os.close(descriptor)
         self._orders = -1
         self._lines.clear()
@@ -90,7 +126,10 @@ class Child:
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
-            return False
+            if self.ended:
+                return False
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)  # so new that it has no group of its own yet
         except PermissionError:
             pass  # somebody in the group has another user; the rest got it
         return True
@@ -112,17 +151,21 @@ class WarmParent:
         self._next = 1
         self._buffer = b""
         self._threaded: str | None = None
-        mine, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "bootloader.guest.warm", str(theirs.fileno()), str(lock)],
-                env={**os.environ, **env},
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), lock],
-            )
-        self._control = mine
+        self._control, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "bootloader.guest.warm", str(theirs.fileno()), str(lock)],
+                    env={**os.environ, **env},
+                    stdin=subprocess.DEVNULL,
+                    stdout=2,  # whatever an import prints: standard output is the front door's
+                    pass_fds=[theirs.fileno(), lock],
+                )
+        except OSError:
+            self._control.close()
+            raise
         self._send({"import": modules})
-        selector.register(mine, selectors.EVENT_READ, self._on_control)
+        selector.register(self._control, selectors.EVENT_READ, self._on_control)
 
     @property
     def pid(self) -> int:
@@ -131,22 +174,24 @@ class WarmParent:
 
     def fork(self) -> Child:
         """A new process that waits for its orders. Orders may be sent at once; they are kept until it reads them."""
-        orders_in, orders = os.pipe()
-        out, out_in = os.pipe()
-        err, err_in = os.pipe()
-        os.set_blocking(out, False)
-        os.set_blocking(err, False)
-        child = Child(orders, out, err)
         number = self._next
         self._next += 1
-        self._children[number] = child
+        mine: list[int] = []
+        theirs: list[int] = []
         try:
-            self._send({"fork": number}, [orders_in, out_in, err_in])
-        finally:
-            for descriptor in (orders_in, out_in, err_in):
+            for writes in (True, False, False):
+                reader, writer = os.pipe()
+                mine.append(writer if writes else reader)
+                theirs.append(reader if writes else writer)
+            self._send({"fork": number}, theirs)
+        except OSError:
+            for descriptor in mine:
                 os.close(descriptor)
-        for pipe in child.pipes:
-            self._selector.register(pipe, selectors.EVENT_READ, lambda pipe=pipe: self._on_output(child, pipe))
+            raise
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        child = self._children[number] = Child(self._selector, *mine)
         return child
 
     def _send(self, order: dict[str, Any], descriptors: list[int] | None = None) -> None:
@@ -155,11 +200,9 @@ class WarmParent:
             sent = socket.send_fds(self._control, [data], descriptors or [])
             self._control.sendall(data[sent:])
 
-    def _on_output(self, child: Child, pipe: int) -> None:
-        if not child.read(pipe):
-            self._selector.unregister(pipe)
-
     def _on_control(self) -> None:
+        if self.dead:  # in this very turn
+            return
         try:
             data = self._control.recv(65536)
         except ConnectionError:
@@ -169,33 +212,23 @@ class WarmParent:
             return
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
-            note = json.loads(line)
-            if "forked" in note:
-                if note["forked"] in self._children:
-                    self._children[note["forked"]].pid = note["pid"]
-            elif "exited" in note:
-                child = self._children.pop(note["exited"], None)
-                if child is not None:
-                    self._end(child, note["status"])
-                if self.retired and not self._children:
-                    self.close()
-                    return
-            elif "ready" in note:
-                self.ready = True
-                self.on_ready(note)
-            elif "threads" in note:
-                self._threaded = note["threads"]
+            self._take(json.loads(line))
+        if self.retired:
+            self.retire()
 
-    def _end(self, child: Child, status: int) -> None:
-        if child.ended:
-            return
-        child.ended = True
-        child.status = status
-        for pipe in child.pipes:
-            with suppress(KeyError):
-                self._selector.unregister(pipe)
-        child.drain()
-        child.on_end(status)
+    def _take(self, note: dict[str, Any]) -> None:
+        if "forked" in note and note["forked"] in self._children:
+            self._children[note["forked"]].pid = note["pid"]
+        elif "exited" in note and note["exited"] in self._children:
+            child = self._children.pop(note["exited"])
+            if "why" in note:
+                child.on_line(STDERR, note["why"])
+            child.end(note["status"])
+        elif "ready" in note:
+            self.ready = True
+            self.on_ready(note)
+        elif "threads" in note:
+            self._threaded = note["threads"]
 
     def _died(self) -> None:
         """The parent is gone, and its children with it: the kernel kills them, and we kill their groups."""
@@ -204,31 +237,26 @@ class WarmParent:
         self.dead = True
         self._selector.unregister(self._control)
         self._control.close()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=5)
+        self._process.kill()  # it may have closed its end, and live on
+        self._process.wait()
+        for child in self._children.values():
+            child.ended = True
         for child in list(self._children.values()):
             child.signal_group(signal.SIGKILL)
-            self._end(child, -signal.SIGKILL)
+            child.end(-signal.SIGKILL)
         self._children.clear()
         self.on_dead(self._threaded)
 
     def retire(self) -> None:
-        """Fork no more, and end when the last child has ended."""
+        """Fork no more, and end when the last child that anybody still listens to has ended."""
         self.retired = True
-        if not self._children:
+        if all(child.closed for child in self._children.values()):
             self.close()
 
     def close(self) -> None:
-        """End the parent and everything that it forked."""
+        """End the parent and everything that it forked, without ceremony: it has nothing to lose."""
         self.on_dead = lambda _cold_module: None
-        if not self.dead:
-            with suppress(OSError):
-                self._control.shutdown(socket.SHUT_RDWR)
-            try:
-                self._process.wait(timeout=2)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-            self._died()
+        self._died()
 
 
 def _readable(pipe: int) -> bool:

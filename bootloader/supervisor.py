@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ _WARM_LATER_S = 0.1
 """So that warming another parent does not take the processor from the application that is just starting."""
 _MODULES = 2000
 _WARM_TRIES = 8
+_AGAIN_S = 0.01
 
 
 @dataclass
@@ -81,12 +83,15 @@ class Supervisor:
         self._warm_tries = 0
         self._standby: Child | None = None
         self._checks: dict[int, Future[dict[str, Any]]] = {}
-        self._modules, self._cold = self._remembered()
+        self._env: Mapping[str, str] = {}
+        self._modules: list[str] = []
+        self._cold: set[str] = set()
+        self._remember()
 
     def start(self) -> None:
         """Begin; the warm parent imports what the applications of the last time imported."""
         self._turns.start()
-        self._turns.call(self._start_warm, 30)
+        self._turns.soon(self._start_warm)
 
     # what other threads ask
 
@@ -106,9 +111,11 @@ class Supervisor:
         graces = (app.grace_s for app in transition.launch.applications)
         longest_s = max(graces, default=0) + _CHANGE_S + (_CHECK_S if transition.check else 0)
         try:
-            return transition.switched.result(longest_s)
+            return self._turns.result(transition.switched, longest_s)
         except TimeoutError:
-            raise Refused("busy", "the change took too long", do="look at `reactor status`, then try again") from None
+            late = Refused("busy", "the change took too long", do="look at `reactor status`, then try again")
+            self._turns.call(lambda: self._break_off(transition, late), 30)
+            return transition.switched.result(0)  # it may have come about at the last moment
 
     def states(self) -> list[dict[str, Any]]:
         """The applications, their states, and why, for ``status``."""
@@ -138,41 +145,51 @@ class Supervisor:
 
         def begin() -> None:
             self._closing = done
+            if self._transition is not None and not self._transition.switched.done():
+                self._transition.switched.set_exception(_ending())
             for app in self._applications.values():
                 app.stop("the bootloader ends", min(grace_s, app.spec.grace_s))
             self._proceed()
 
         self._turns.soon(begin)
         try:
-            done.result(grace_s + 5)
+            self._turns.result(done, grace_s + 5)
         except TimeoutError:
             self._journal.add("notice", {"code": "slow-end", "text": "applications were still there at the end"})
-        for warm in (self._warm, self._next_warm):
-            if warm is not None:
-                self._turns.call(warm.close, 10)
+        self._turns.call(self._end_warm, 10)
         self._turns.close(5)
 
     # the change of a generation
 
     def _receive(self, transition: Transition) -> None:
-        if self._transition is not None and not self._transition.switched.done():
-            transition.switched.set_exception(Refused("busy", "another change is under way", do="try again"))
-            return
-        if not transition.check:
-            self._begin(transition)
-            return
-        checked: Future[dict[str, Any]] = Future()
-        checked.add_done_callback(lambda future: self._checked(transition, future.result()))
-        self._check(checked, transition.tree, transition.check)
+        try:
+            if self._closing is not None:
+                raise _ending()
+            if self._transition is not None and not self._transition.switched.done():
+                raise Refused("busy", "another change is under way", do="try again")
+            if transition.check:
+                checked: Future[dict[str, Any]] = Future()
+                checked.add_done_callback(lambda future: self._checked(transition, future.result()))
+                self._check(checked, transition.tree, transition.check)
+            else:
+                self._begin(transition)
+        except Exception as error:  # noqa: BLE001 - handed to the thread that asked for the change
+            self._break_off(transition, error)
 
     def _checked(self, transition: Transition, problem: dict[str, Any]) -> None:
         transition.stage("check")
-        if problem:
-            transition.switched.set_exception(Refused.from_fields(problem))
-        else:
+        try:
+            if problem:
+                raise Refused.from_fields(problem)
+            if self._closing is not None:
+                raise _ending()
             self._begin(transition)
+        except Exception as error:  # noqa: BLE001 - handed to the thread that asked for the change
+            self._break_off(transition, error)
 
     def _begin(self, transition: Transition) -> None:
+        if transition.switched.done():
+            return  # too late: nobody waits for it any more
         if self._transition is not None and self._transition.fate in ("", "running"):
             self._fate(self._transition, "replaced", "the next one came before it was healthy")
         self._transition = transition
@@ -184,6 +201,25 @@ class Supervisor:
                 self._applications[name].stop("a new generation")
         self._proceed()
 
+    def _break_off(self, transition: Transition, error: Exception) -> None:
+        """The change does not come about. What was stopped for it starts again, as nothing else has changed."""
+        if transition.switched.done():
+            return
+        transition.switched.set_exception(error)
+        if self._transition is transition:
+            self._transition = None
+            for name in transition.decision.stop:
+                app = self._applications.get(name)
+                if app is not None and self._launch is not None and self._closing is None:
+                    self._when_gone(app, partial(self._launch_one, app.spec, self._launch, app.generation))
+
+    def _when_gone(self, app: Application, then: Callable[[], None]) -> None:
+        if self._applications.get(app.spec.name) is app and self._closing is None and self._transition is None:
+            if app.gone:
+                then()
+            else:
+                self._turns.later(_AGAIN_S, lambda: self._when_gone(app, then))
+
     def _proceed(self) -> None:
         """Whatever can go on now, goes on: called after every change of an application's state."""
         if self._closing is not None:
@@ -193,28 +229,35 @@ class Supervisor:
         transition = self._transition
         if transition is None:
             return
-        if not transition.switched.done():
-            if all(self._applications[name].gone for name in transition.decision.stop if name in self._applications):
-                self._switch(transition)
-            return
-        self._judge(transition)
+        if transition.switched.done():
+            self._judge(transition)
+        elif all(app.gone for name, app in self._applications.items() if self._must_go(name, app, transition)):
+            self._switch(transition)
+
+    @staticmethod
+    def _must_go(name: str, app: Application, transition: Transition) -> bool:
+        """Whether ``app`` is to be gone first: it was asked to stop, or it ended and left children behind."""
+        return name in transition.decision.stop or app.state not in ALIVE
 
     def _switch(self, transition: Transition) -> None:
         transition.stage("stop")
         try:
             transition.generation = transition.switch(transition.decision)
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that asked for the change
-            self._transition = None
-            transition.switched.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - handed to the thread that asked for the change
+            self._break_off(transition, error)
             return
         transition.stage("switch")
         launch = self._launch = transition.launch
+        self._fit_warm(launch)
         for name in [name for name in self._applications if name not in {app.name for app in launch.applications}]:
             del self._applications[name]
         transition.switched.set_result(transition.generation)
-        for spec in sorted(launch.applications, key=lambda app: not app.init):
-            if spec.name in transition.decision.start:
-                self._launch_one(spec, launch, transition.generation)
+        specs = [spec for spec in launch.applications if spec.name in transition.decision.start]
+        for spec in specs:
+            self._applications.pop(spec.name, None)  # how the last one ended says nothing about this generation
+        for spec in sorted(specs, key=lambda app: not app.init):
+            self._launch_one(spec, launch, transition.generation)
+        self._judge(transition)
 
     def _launch_one(self, spec: Spec, launch: Launch, generation: int) -> None:
         app = Application(spec, self._turns, self._journal.add, lambda _app: self._proceed())
@@ -226,7 +269,9 @@ class Supervisor:
         """Where the applications that this change started have got to."""
         if transition.fate in ("healthy", "failed", "replaced"):
             return
-        apps = [self._applications[name] for name in transition.decision.start if name in self._applications]
+        if not self._applications.keys() >= set(transition.decision.start):
+            return  # they are being started
+        apps = [self._applications[name] for name in transition.decision.start]
         failed = next((app for app in apps if app.state is State.FAILED), None)
         if failed is not None:
             self._fate(transition, "failed", f"{failed.spec.name} {failed.why}")
@@ -247,21 +292,23 @@ class Supervisor:
     # processes
 
     def _go(self, spec: Spec, launch: Launch, generation: int) -> Child:
-        child, self._standby = self._take_standby(), None
-        live = self._folder / "live"
+        live, pycache = self._folder / "live", str(self._folder / "pycache")
         data = self._folder / "data" / spec.name
         data.mkdir(parents=True, exist_ok=True)
+        child, self._standby = self._take_standby(), None
         child.order(
             go={
                 "entry": spec.entry,
                 "env": {
+                    **os.environ,
+                    "PYTHONPYCACHEPREFIX": pycache,  # its own Python processes keep no bytecode in the tree either
                     **spec.env,
                     "REACTOR_APPLICATION": spec.name,
                     "REACTOR_GENERATION": str(generation),
                 },
                 "live": str(live),
                 "data": str(data),
-                "pycache": str(self._folder / "pycache"),
+                "pycache": pycache,
                 "path": [str(live) if part == "." else str(live / part) for part in launch.path],
             }
         )
@@ -273,9 +320,9 @@ class Supervisor:
             if self._warm is None or self._warm.dead:
                 self._start_warm()
             assert self._warm is not None
-            self._standby = self._warm.fork()
-            self._standby.on_line = self._standby_line
-            self._standby.on_end = self._standby_end
+            child = self._standby = self._warm.fork()
+            child.on_line = self._standby_line
+            child.on_end = lambda status: self._standby_end(child, status)
         return self._standby
 
     def _ensure_standby(self) -> None:
@@ -297,34 +344,48 @@ class Supervisor:
         else:
             self._journal.add("notice", {"code": "standby", "text": text})
 
-    def _standby_end(self, status: int) -> None:
-        for future in self._checks.values():
+    def _standby_end(self, child: Child, status: int) -> None:
+        child.close()
+        if child is not self._standby:
+            return  # it was dropped
+        self._standby = None
+        checks, self._checks = self._checks, {}
+        for future in checks.values():
             what = f"the process that compiles what changed ended with status {status}"
             future.set_result({"code": "check-failed", "what": what})
-        self._checks.clear()
-        self._standby = None
 
     def _drop_standby(self) -> None:
-        if self._standby is not None and not self._standby.ended and not self._checks:
-            self._standby.on_end = lambda _status: None
-            self._standby.signal_group(9)
-            self._standby = None
+        """It belongs to a parent that is replaced; the end of its orders ends it."""
+        if self._standby is not None and not self._checks:
+            child, self._standby = self._standby, None
+            child.close()
 
     # warmth
 
     def _warm_file(self) -> Path:
         return self._folder / "warm.json"
 
-    def _remembered(self) -> tuple[list[str], set[str]]:
-        """The modules that applications imported the last time; losing them costs warmth and nothing else."""
+    def _remember(self) -> None:
+        """What applications imported the last time, and with which environment; losing it costs warmth alone."""
         try:
             kept = json.loads(self._warm_file().read_bytes())
-            return [str(name) for name in kept["modules"]][:_MODULES], {str(name) for name in kept["cold"]}
+            env = {str(name): str(value) for name, value in kept["env"].items()}
+            modules, cold = [str(name) for name in kept["modules"]], {str(name) for name in kept["cold"]}
         except FileNotFoundError:
-            return [], set()
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             self._journal.add("notice", {"code": "warmth-lost", "text": f"{self._warm_file().name}: {error}"})
-            return [], set()
+            return
+        self._env, self._modules, self._cold = env, modules[:_MODULES], cold
+
+    def _keep_warmth(self) -> None:
+        aside = self._warm_file().with_suffix(".new")
+        try:
+            text = json.dumps({"modules": self._modules, "cold": sorted(self._cold), "env": dict(self._env)})
+            aside.write_text(text)
+            aside.replace(self._warm_file())
+        except OSError as error:
+            self._journal.add("notice", {"code": "warmth-lost", "text": f"it is not kept for the next start: {error}"})
 
     def _learn(self, app: Application) -> None:
         """An application imported modules that the warm parent does not have: warm another parent, aside."""
@@ -346,10 +407,27 @@ class Supervisor:
         self._note_warm(note)
         old, self._warm, self._next_warm = self._warm, self._next_warm, None
         self._drop_standby()
-        self._ensure_standby()
         if old is not None:
             old.retire()
+        self._ensure_standby()
         self._warm_another()
+
+    def _fit_warm(self, launch: Launch) -> None:
+        """Modules read the environment when they are imported, so another one needs another parent, and now."""
+        self._env = next((app.env for app in launch.applications if not app.init), {})
+        if self._next_warm is not None and self._next_warm.env != self._env:
+            self._next_warm.close()
+            self._next_warm = None
+        if self._warm is not None and self._warm.env != self._env:
+            old = self._warm
+            self._drop_standby()
+            self._start_warm()
+            old.retire()
+
+    def _end_warm(self) -> None:
+        for warm in (self._warm, self._next_warm):
+            if warm is not None:
+                warm.close()
 
     def _start_warm(self) -> None:
         self._warm = self._make_warm(self._note_warm)
@@ -357,8 +435,7 @@ class Supervisor:
 
     def _make_warm(self, on_ready: Callable[[dict[str, Any]], None]) -> WarmParent:
         modules = [name for name in self._modules if name not in self._cold] if self._warm_tries < _WARM_TRIES else []
-        env = next((app.env for app in self._launch.applications if not app.init), {}) if self._launch else {}
-        warm = WarmParent(modules, env, self._turns.selector, self._lock)
+        warm = WarmParent(modules, self._env, self._turns.selector, self._lock)
         warm.on_ready = on_ready
         warm.on_dead = lambda cold: self._warm_died(warm, cold)
         return warm
@@ -367,11 +444,10 @@ class Supervisor:
         self._warm_tries = 0
         failed = note.get("failed") or {}
         self._modules = [name for name in self._modules if name not in failed]
+        self._cold |= failed.keys()
         for name, why in failed.items():
             self._journal.add("notice", {"code": "not-warm", "text": f"{name} could not be imported ahead: {why}"})
-        aside = self._warm_file().with_suffix(".new")
-        aside.write_text(json.dumps({"modules": self._modules, "cold": sorted(self._cold)}))
-        os.replace(aside, self._warm_file())  # noqa: PTH105 - one rename
+        self._keep_warmth()
 
     def _warm_died(self, warm: WarmParent, cold: str | None) -> None:
         """A parent died: its applications died with it, and have said so. The next one starts without ``cold``."""
@@ -397,3 +473,7 @@ class Supervisor:
     def _fault(self, error: BaseException) -> None:
         what = str(error) if isinstance(error, Fault) else f"{type(error).__name__}: {error}"
         self._journal.add("notice", {"code": "internal-error", "text": f"the supervisor met a fault: {what}"})
+
+
+def _ending() -> Refused:
+    return Refused("ending", "the bootloader ends", do="try again when it runs again")

@@ -1,7 +1,7 @@
 """One thread that takes turns: descriptors that became readable, timers that are due, calls from other threads.
 
 The supervisor's state is touched on this thread alone, so it needs no locks. Everything here is bounded: a call that
-is not taken in time raises in its caller.
+is not taken in time raises in its caller, and so does one that the thread does not live to take.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .wire.errors import Fault
 
@@ -46,6 +46,9 @@ class Turns:
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._ending = False
+        self._over = False
+        self._gate = threading.Lock()
+        self._waiting: set[Future[Any]] = set()
         self._bell, self._ring = os.pipe()
         os.set_blocking(self._bell, False)
         os.set_blocking(self._ring, False)
@@ -70,15 +73,30 @@ class Turns:
 
         self.soon(turn)
         try:
-            return future.result(timeout_s)
+            return self.result(future, timeout_s)
         except TimeoutError:
             raise Fault("busy", "the supervisor did not answer in time", do="try again") from None
 
+    def result(self, future: Future[T], timeout_s: float) -> T:
+        """What a turn puts into ``future``, TimeoutError when it is late, a fault where the thread ends before."""
+        with self._gate:
+            if self._over:
+                raise _ended()
+            self._waiting.add(future)
+        try:
+            return future.result(timeout_s)
+        finally:
+            with self._gate:
+                self._waiting.discard(future)
+
     def soon(self, function: Callable[[], None]) -> None:
-        """Run ``function`` on the thread, at its next turn."""
-        self._calls.append(function)
-        with suppress(BlockingIOError, OSError):  # a full bell rings already; a closed one has nobody to wake
-            os.write(self._ring, b"\0")
+        """Run ``function`` on the thread, at its next turn; after the end, never."""
+        with self._gate:
+            if self._over:
+                return
+            self._calls.append(function)
+            with suppress(BlockingIOError):  # a full bell rings already
+                os.write(self._ring, b"\0")
 
     def later(self, delay_s: float, function: Callable[[], None]) -> Timer:
         """Run ``function`` on the thread in ``delay_s`` seconds. Only on the thread itself."""
@@ -91,16 +109,29 @@ class Turns:
             os.read(self._bell, 4096)
 
     def _run(self) -> None:
-        while not self._ending:
-            wait_s = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
-            for key, _ in self.selector.select(wait_s):
-                self._turn(key.data)
-            while self._calls:
-                self._turn(self._calls.popleft())
-            while self._timers and self._timers[0][0] <= time.monotonic():
-                timer = heapq.heappop(self._timers)[2]
-                if timer.call is not None:
-                    self._turn(timer.call)
+        try:
+            while not self._ending:
+                self._round()
+        finally:
+            self._finish()
+
+    def _finish(self) -> None:
+        with self._gate:
+            self._over = True
+            waiting = [future for future in self._waiting if not future.done()]
+        for future in waiting:
+            future.set_exception(_ended())
+
+    def _round(self) -> None:
+        wait_s = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+        for key, _ in self.selector.select(wait_s):
+            self._turn(key.data)
+        while self._calls:
+            self._turn(self._calls.popleft())
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            timer = heapq.heappop(self._timers)[2]
+            if timer.call is not None:
+                self._turn(timer.call)
 
     def _turn(self, function: Callable[[], None]) -> None:
         try:
@@ -117,6 +148,13 @@ class Turns:
         self.soon(end)
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            raise Fault("stuck", f"the thread '{self._thread.name}' does not end", do="look at what it waits for")
+        self._finish()
         self.selector.close()
         os.close(self._bell)
         os.close(self._ring)
+
+
+def _ended() -> Fault:
+    return Fault("ending", "the bootloader ends", do="try again when it runs again")

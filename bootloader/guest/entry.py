@@ -20,7 +20,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Mapping
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
@@ -28,15 +28,18 @@ from .check import check
 from .output import Output
 
 _FRAMES = 40
+_FOR_EVER_S = 1e6
 _HERE = os.path.dirname(__file__)
 
 
 class Guest:
-    """The process from its fork to its end. ``known``: the modules that were there before the application."""
+    """The process from its fork to its end. ``environment``: what its parent was started with."""
 
-    def __init__(self, orders: int, output: Output) -> None:
+    def __init__(self, orders: int, output: Output, environment: Mapping[str, str]) -> None:
         self._orders = orders
         self._output = output
+        self._environment = environment
+        self._pid = os.getpid()
         self._known = frozenset(sys.modules)
         self._live = ""
         self._stopping = False
@@ -59,12 +62,13 @@ class Guest:
 
     def _go(self, go: dict[str, Any]) -> NoReturn:
         self._live = go["live"]
-        os.environ.update(go["env"])
+        self._adopt(go["env"])
         os.chdir(go["data"])
         sys.pycache_prefix = go["pycache"]
         sys.path[:0] = go["path"]
         sys.argv[:] = [go["entry"]]
         sys.modules["__main__"] = ModuleType("__main__")
+        _make_way(go["path"])
         _reseed()
         signal.signal(signal.SIGTERM, self._on_terminate)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -73,34 +77,61 @@ class Guest:
             code = self._run(go["entry"])
         except SystemExit as end:
             code = end.code
-            if isinstance(code, str):
-                print(code, file=sys.stderr)
-                code = 1
         except KeyboardInterrupt:
             code = 130
         except BaseException as error:  # noqa: BLE001 - whatever ended the application is what we report
             self._died(error)
-        self._leave(code if isinstance(code, int) else 0)
+        if code is not None and not isinstance(code, int):
+            with contextlib.suppress(Exception):  # as Python's own end does: an odd code has no way to fail
+                print(code, file=sys.stderr)
+            code = 1
+        self._leave(code or 0)
+
+    def _adopt(self, wanted: dict[str, str]) -> None:
+        """The application's environment. What a module changed when the parent imported it, stays changed."""
+        for name in self._environment.keys() - wanted.keys():
+            os.environ.pop(name, None)
+        os.environ.update({name: value for name, value in wanted.items() if self._environment.get(name) != value})
 
     def _leave(self, code: int) -> NoReturn:
         """End as Python ends, but without taking apart what the warm parent brought.
 
-        Other threads are waited for, ``atexit`` runs, the application's own modules are emptied so that what they held
+        Other threads are waited for, ``atexit`` runs, the application's own modules are let go, so that what they held
         is closed and finalised. The third-party modules' teardown, two thirds of a stop with numpy, is left to the
         kernel: nothing of the application's is in there that ``atexit`` has not seen.
         """
-        try:
-            self._tell_modules()
-            threading._shutdown()  # type: ignore[attr-defined]
-            atexit._run_exitfuncs()
-            for module in [module for module in list(sys.modules.values()) if self._owns(module)]:
-                module.__dict__.clear()
+        for step in (self._tell_modules, threading._shutdown, atexit._run_exitfuncs, self._let_go, _flush):  # type: ignore[attr-defined]
+            try:
+                step()
+            except SystemExit:
+                continue  # asked to stop once more, or for the first time: it does
+            except BaseException as error:  # noqa: BLE001 - one step that fails does not cost the others
+                _print(error)
+        os._exit(code & 0xFF)
+
+    def _let_go(self) -> None:
+        """Drop the application's own modules, as Python does at its end: what only they held is finalised whole.
+
+        Those that something else still holds (a signal handler, a logging handler) are emptied name by name, again as
+        Python does. Daemon threads should not see that: they get the interpreter no more, and complain to nobody.
+        """
+        atexit._clear()
+        emptied = set()
+        for name, module in list(sys.modules.items()):
+            if self._owns(module):
+                emptied.add(id(module.__dict__))
+                del sys.modules[name], module
+        gc.collect()
+        left = [names for names in gc.get_objects() if type(names) is dict and id(names) in emptied]
+        if left:
+            sys.setswitchinterval(_FOR_EVER_S)
+            threading.excepthook = lambda _: None
+            for names in left:
+                for name in list(names) if "__builtins__" in names else ():
+                    if name != "__builtins__":
+                        names[name] = None
+            del left
             gc.collect()
-        finally:
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(OSError, ValueError):  # closed by the application
-                    stream.flush()
-            os._exit(code & 0xFF)
 
     def _owns(self, module: ModuleType) -> bool:
         return (getattr(module, "__file__", None) or "").startswith(self._live + "/")
@@ -116,10 +147,12 @@ class Guest:
             target = getattr(target, name)
         self._tell_modules()
         self._output.note(running=True)
-        result = self._run_async(target) if inspect.iscoroutinefunction(target) else target()
+        result = target()
+        if inspect.isawaitable(result):
+            result = self._run_async(result)
         return result if isinstance(result, int) and not isinstance(result, bool) else 0
 
-    def _run_async(self, target: Callable[[], Any]) -> object:
+    def _run_async(self, result: Awaitable[object]) -> object:
         import asyncio
 
         async def main() -> object:
@@ -131,7 +164,7 @@ class Guest:
                 task.cancel()
 
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
-            return await target()
+            return await result
 
         try:
             return asyncio.run(main())
@@ -146,6 +179,8 @@ class Guest:
 
     def _tell_modules(self) -> None:
         """The modules that the application brought in and that are not its own: the next warm parent has them."""
+        if os.getpid() != self._pid:  # a fork of the application, at its own end
+            return
         names = []
         for name, module in list(sys.modules.items()):
             if name in self._known or name == "__main__":
@@ -158,11 +193,13 @@ class Guest:
             self._known |= frozenset(names)
 
     def _died(self, error: BaseException) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
+        if os.getpid() != self._pid:
+            _print(error)
+            return
         frames = [
             {"file": frame.filename, "line": frame.lineno or 0, "function": frame.name}
-            for frame in traceback.extract_tb(error.__traceback__)
+            for frame in traceback.extract_tb(error.__traceback__, limit=-2 * _FRAMES)
             if not frame.filename.startswith(_HERE) and "importlib" not in frame.filename and frame.filename[:1] != "<"
         ]
         note: dict[str, Any] = {
@@ -173,16 +210,29 @@ class Guest:
         }
         if isinstance(error, SyntaxError):
             note["syntax"] = {
-                "file": error.filename or "",
-                "line": error.lineno or 0,
-                "column": error.offset or 0,
-                "text": (error.text or "").rstrip("\n")[:500],
+                "file": str(error.filename or ""),
+                "line": error.lineno if isinstance(error.lineno, int) else 0,
+                "column": error.offset if isinstance(error.offset, int) else 0,
+                "text": str(error.text or "").rstrip("\n")[:500],
             }
-        if isinstance(error, ModuleNotFoundError) and error.name:
-            note["missing_module"] = error.name
+        if isinstance(error, ModuleNotFoundError) and isinstance(error.name, str):
+            note["missing_module"] = error.name[:1000]
         if isinstance(error, FileNotFoundError) and isinstance(error.filename, str):
             note["missing_file"] = error.filename[:1000]
         self._output.note(**note)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # noqa: BLE001 - closed, or replaced by something of the application's that can't
+            continue
+
+
+def _print(error: BaseException) -> None:
+    with contextlib.suppress(Exception):  # nowhere to print to
+        traceback.print_exception(error)
 
 
 def _text_of(error: BaseException) -> str:
@@ -202,6 +252,18 @@ def _traceback(error: BaseException) -> str:
         )
         link = link.__cause__ or link.__context__
     return "".join(story.format())[-20_000:]
+
+
+def _make_way(folders: list[str]) -> None:
+    """The application's own modules come first, as they do for Python: one that the parent has of the same name goes.
+
+    Only Python's innermost ones stay, which are imported before any program's.
+    """
+    own = {name.partition(".")[0] for folder in folders if os.path.isdir(folder) for name in os.listdir(folder)}
+    for name, module in list(sys.modules.items()):
+        origin = getattr(getattr(module, "__spec__", None), "origin", None)
+        if name.partition(".")[0] in own and isinstance(origin, str) and origin not in ("built-in", "frozen"):
+            del sys.modules[name]
 
 
 def _reseed() -> None:

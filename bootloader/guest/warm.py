@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
+import fcntl
 import gc
 import importlib
 import json
@@ -22,7 +24,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from .entry import Guest
 from .output import Output
@@ -30,6 +33,11 @@ from .output import Output
 _ORDER_BYTES = 4 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_LINE_BUFFERED = 1
+_IMPORT_S = 60.0
+_END_S = 2.0
+_POLL_S = 0.005
+_HIGH = 200
 
 
 class Warm:
@@ -41,7 +49,9 @@ class Warm:
         self._buffer = b""
         self._descriptors: list[int] = []
         self._children: dict[int, int] = {}
-        self._prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
+        self._environment = dict(os.environ)
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._prctl = getattr(self._libc, "prctl", None)
         if self._prctl is not None:
             self._prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what an application leaves behind is reaped here
 
@@ -97,14 +107,19 @@ class Warm:
         """Import ``names``; what can't be imported, or starts threads, costs its warmth and nothing else."""
         start = time.monotonic()
         failed: dict[str, str] = {}
+        signal.signal(signal.SIGALRM, _too_long)
         for name in names:
+            signal.setitimer(signal.ITIMER_REAL, _IMPORT_S)
             try:
                 importlib.import_module(name)
             except BaseException as error:  # noqa: BLE001 - a foreign module's import may raise anything, SystemExit too
                 failed[name] = f"{type(error).__name__}: {error}"[:200]
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
             if threading.active_count() > 1:
                 self._tell(threads=name)
                 os._exit(3)  # a fork would lose the thread: the bootloader starts again without this module
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         gc.collect()
         gc.freeze()
         self._tell(ready=len(names), failed=failed, seconds=round(time.monotonic() - start, 4))
@@ -115,36 +130,47 @@ class Warm:
         with warnings.catch_warnings():
             # OpenBLAS and the like end their threads before a fork, by pthread_atfork; Python can't know.
             warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
+            parent = os.getpid()
+            try:
+                pid = os.fork()
+            except OSError as error:  # too many processes, or no memory: the ones that run go on
+                self._tell(exited=number, status=1, why=f"no new process can be made: {error}")
+                pid = -1
         if pid:
             for descriptor in (orders, out, err):
                 os.close(descriptor)
-            self._children[pid] = number
-            self._tell(forked=number, pid=pid)
+            if pid > 0:
+                self._children[pid] = number
+                self._tell(forked=number, pid=pid)
             return None
-        return lambda: self._become(orders, out, err, own)
+        return lambda: self._become(orders, out, err, own, parent)
 
-    def _become(self, orders: int, out: int, err: int, own: tuple[int, int]) -> None:
+    def _become(self, orders: int, out: int, err: int, own: tuple[int, int], parent: int) -> None:
         """In the child: a session of its own, its own descriptors, and the orders."""
         os.setsid()
         if self._prctl is not None:
             self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != parent:  # it died before that
+                os._exit(1)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         self._control.close()
-        for descriptor in (*own, self._lock):
+        for descriptor in (*own, self._lock, *self._descriptors):
             os.close(descriptor)
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.close(err)
-        os.set_inheritable(out, False)
-        output = Output(out)
+        with contextlib.suppress(ValueError):  # no such name in this C library
+            # What C code prints comes line by line, in its place, and is not lost at the end.
+            self._libc.setvbuf(ctypes.c_void_p.in_dll(self._libc, "stdout"), None, _LINE_BUFFERED, 0)
+        faulthandler.enable(2)
+        output = Output(_apart(out))
         output.install()
-        Guest(orders, output).serve()
+        Guest(orders, output, self._environment).serve()
 
     def _reap(self) -> None:
         while True:
@@ -159,9 +185,44 @@ class Warm:
                 self._tell(exited=number, status=os.waitstatus_to_exitcode(status))
 
     def _end_all(self) -> None:
+        """Kill whatever was made here and what that left behind, and see it gone: its ports and pins are free then."""
         for pid in self._children:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
+        deadline = time.monotonic() + _END_S
+        while time.monotonic() < deadline:
+            for pid in _own_children():
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            try:
+                if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                    time.sleep(_POLL_S)
+            except ChildProcessError:
+                return
+
+
+def _own_children() -> list[int]:
+    """Direct children, those that were adopted too; none where the system does not tell."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:
+        return []
+
+
+def _too_long(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise TimeoutError(f"its import took longer than {_IMPORT_S:g} s")
+
+
+def _apart(pipe: int) -> int:
+    """The pipe under a number that is not given to a file which an application opens after closing everything."""
+    try:
+        high = fcntl.fcntl(pipe, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    except OSError:
+        os.set_inheritable(pipe, False)
+        return pipe
+    os.close(pipe)
+    return high
 
 
 def main() -> Callable[[], None] | None:
@@ -178,3 +239,4 @@ if __name__ == "__main__":
     become = main()  # a child comes back up to here, so that no frame of the parent's is left on its stack
     if become is not None:
         become()
+    os._exit(0)  # nothing is held here that an ordinary end would give back
