@@ -95,7 +95,7 @@ def _run(arguments: argparse.Namespace) -> None:
 def _follow(bootloader: Bootloader) -> None:
     """Say what happens, for a terminal or the system's log; what applications print is theirs to fetch."""
     cursor = 0
-    while True:
+    while not bootloader.journal.closed:
         cursor, _, lines = bootloader.journal.pull(cursor, 1000, 1024 * 1024, 3600)
         for line in lines.splitlines():
             event = json.loads(line)

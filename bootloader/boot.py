@@ -36,30 +36,42 @@ class Bootloader:
             parts.callback(os.close, lock)
             self.journal = Journal()
             trust = Trust.load(state / "trust")
-            store = Store(state, self._notice)
+            try:
+                store = Store(state, self._notice)
+            except OSError as error:
+                raise _no_state(error) from error
             supervisor = Supervisor(state, self.journal, lock, lambda *fate: service.fared(*fate))
             service = Service(name, store, supervisor, self.journal)
             parts.callback(service.close)
-            supervisor.start()
-            parts.callback(supervisor.close, grace_s)
             listener = Listener(address, trust, service.methods, self._link_event, self._fault)
             parts.callback(listener.close)
-            parts.callback(self.journal.close)  # wakes the links that wait for events
             self.address = listener.address
+            parts.callback(self.journal.close)  # wakes the links that wait for events
+            supervisor.start()
+            parts.callback(supervisor.close, grace_s)  # the first to end, so that hosts hear how
             for problem in trust.problems:
                 self._notice(problem.code, str(problem))
             listener.start()
-            _publish(state / "run" / "address", self.address)
+            self._publish(state / "run" / "address")
             if not hold:
                 try:
                     service.boot()
-                except Fault as fault:
+                except (Fault, OSError) as fault:
                     self._notice("boot-failed", f"the applications could not be started: {fault}")
             self._parts = parts.pop_all()
 
     def close(self) -> None:
         """Stop the applications and end every part, the last one first."""
         self._parts.close()
+
+    def _publish(self, path: Path) -> None:
+        """Tell commands on this machine where we listen."""
+        aside = path.with_suffix(".new")
+        try:
+            aside.write_text(f"{self.address[0]} {self.address[1]}\n")
+            aside.replace(path)
+        except OSError as error:
+            self._notice("address-not-told", f"commands on this machine will not find us by themselves: {error}")
 
     def _notice(self, code: str, text: str) -> None:
         self.journal.add("notice", {"code": code, "text": text})
@@ -76,14 +88,20 @@ def _folders(state: Path) -> None:
         for folder in (state, state / "run", state / "data"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise Fault(
-            "no-state", error.strerror or str(error), to=str(error.filename), do="give a folder with --state"
-        ) from error
+        raise _no_state(error) from error
+
+
+def _no_state(error: OSError) -> Fault:
+    do = "make it usable, or give another folder with --state"
+    return Fault("no-state", error.strerror or str(error), to=str(error.filename), do=do)
 
 
 def _lock(path: Path) -> int:
     """The state folder's lock. The warm parent holds it too, so it is free only when all processes are gone."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _no_state(error) from error
     deadline = time.monotonic() + _LOCK_S
     while True:
         try:
@@ -99,10 +117,3 @@ def _lock(path: Path) -> int:
                     do="stop it, or give another folder with --state",
                 ) from None
             time.sleep(_POLL_S)
-
-
-def _publish(path: Path, address: tuple[str, int]) -> None:
-    """Tell commands on this machine where we listen."""
-    aside = path.with_suffix(".new")
-    aside.write_text(f"{address[0]} {address[1]}\n")
-    aside.replace(path)

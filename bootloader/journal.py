@@ -12,13 +12,14 @@ import secrets
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
 
 from .wire.messages import Body
 
 LOG_BYTES = 4 * 1024 * 1024
-OTHER_EVENTS = 2048
+OTHER_BYTES = 2 * 1024 * 1024
 
 
 class Journal:
@@ -29,9 +30,8 @@ class Journal:
         self._changed = threading.Condition()
         self._next = 1
         self._closed = False
-        self._logs: deque[tuple[int, bytes]] = deque()
-        self._log_bytes = 0
-        self._others: deque[tuple[int, bytes]] = deque(maxlen=OTHER_EVENTS)
+        self._logs = _Ring(LOG_BYTES)
+        self._others = _Ring(OTHER_BYTES)
 
     def add(self, event: str, fields: Body) -> int:
         """Append one event; its number. ``at`` is the target's wall clock, in seconds."""
@@ -39,13 +39,7 @@ class Journal:
             number = self._next
             self._next += 1
             line = json.dumps({"n": number, "event": event, "at": round(time.time(), 4), **fields}).encode() + b"\n"
-            if event == "log":
-                self._logs.append((number, line))
-                self._log_bytes += len(line)
-                while self._log_bytes > LOG_BYTES:
-                    self._log_bytes -= len(self._logs.popleft()[1])
-            else:
-                self._others.append((number, line))
+            (self._logs if event == "log" else self._others).append(number, line)
             self._changed.notify_all()
             return number
 
@@ -55,12 +49,10 @@ class Journal:
         Waits up to ``wait_s`` for the first one. A cursor of a negative number -N starts N events before the end.
         """
         with self._changed:
-            if cursor < 0:
-                cursor = max(0, self._next - 1 + cursor)
+            last = self._next - 1
+            cursor = max(0, last + cursor) if cursor < 0 else min(cursor, last)
             self._changed.wait_for(lambda: self._closed or self._next > cursor + 1, timeout=wait_s)
-            first_log = _after(self._logs, cursor)
-            first_other = _after(self._others, cursor)
-            events = merge(islice(self._logs, first_log, None), islice(self._others, first_other, None))
+            events = merge(self._logs.after(cursor), self._others.after(cursor))
             lines: list[bytes] = []
             size = lost = 0
             for number, line in islice(events, max_events):
@@ -72,6 +64,11 @@ class Journal:
                 lines.append(line)
             return cursor, lost, b"".join(lines)
 
+    @property
+    def closed(self) -> bool:
+        """Whether nobody waits for events any more."""
+        return self._closed
+
     def close(self) -> None:
         """Wake everybody who waits."""
         with self._changed:
@@ -79,11 +76,25 @@ class Journal:
             self._changed.notify_all()
 
 
-def _after(ring: deque[tuple[int, bytes]], cursor: int) -> int:
-    """The index of the first event past ``cursor``; readers are near the end, so it looks from there."""
-    index = len(ring)
-    for number, _ in reversed(ring):
-        if number <= cursor:
-            break
-        index -= 1
-    return index
+class _Ring:
+    """Events with their numbers, rising; the oldest go where all would take more than ``most_bytes``."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._events: deque[tuple[int, bytes]] = deque()
+
+    def append(self, number: int, line: bytes) -> None:
+        self._events.append((number, line))
+        self._bytes += len(line)
+        while self._bytes > self._most_bytes:
+            self._bytes -= len(self._events.popleft()[1])
+
+    def after(self, cursor: int) -> Iterator[tuple[int, bytes]]:
+        """Those past ``cursor``; readers are near the end, so it looks from there."""
+        first = len(self._events)
+        for number, _ in reversed(self._events):
+            if number <= cursor:
+                break
+            first -= 1
+        return islice(self._events, first, None)

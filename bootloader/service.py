@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from . import __version__
 from .journal import Journal
@@ -36,6 +36,7 @@ _WAIT_S = 30.0
 _EVENTS = 5000
 _EVENT_BYTES = 1024 * 1024
 _CHORES = 64
+_END_S = 10.0
 
 Answer = Callable[[Fields, list[bytes], str], bytes]
 
@@ -50,6 +51,7 @@ class Service:
         self._journal = journal
         self._started = time.monotonic()
         self._chores: queue.Queue[Callable[[], None] | None] = queue.Queue(_CHORES)
+        self._settling = False
         self._worker = threading.Thread(target=self._work, name="settler", daemon=True)
         self._worker.start()
         self._answers: dict[str, Answer] = {
@@ -76,8 +78,7 @@ class Service:
     def boot(self) -> None:
         """Start what the disk says, falling back to the last healthy generation."""
         with self._locked():
-            live = self._store.live
-            root = self._store.manifest.root if live is not None else None
+            root = self._store.manifest.root if self._store.live is not None else None
             choice = choose(root, self._store.ledger.newest_first())
             if not choice.start:
                 self._journal.add("notice", {"code": "nothing-to-run", "text": choice.why})
@@ -99,8 +100,9 @@ class Service:
 
     def close(self) -> None:
         """Finish the chores and end."""
-        self._chores.put(None)
-        self._worker.join(10)
+        with suppress(queue.Full):
+            self._chores.put(None, timeout=_END_S)
+        self._worker.join(_END_S)
 
     # requests
 
@@ -240,7 +242,9 @@ class Service:
         )
         transition.stage("store")
         number = self._supervisor.change(transition)
-        self._chore(self._settle)
+        if not self._settling:  # else the one that waits settles this one too
+            self._settling = True
+            self._chore(self._settle)
         return pack(
             {
                 "change": transition.number,
@@ -254,17 +258,21 @@ class Service:
 
     def _start_live(self, who: str) -> bytes:
         """Start what is live and does not run."""
-        launch, last = self._store.launch(), self._store.ledger.last()
-        if launch is None or last is None:
+        launch, root, last = self._store.launch(), self._store.manifest.root, self._store.ledger.last()
+        if launch is None:
             raise Refused("nothing-live", "this target has no application yet", do="push one")
+        if last is None or last.root != root:  # the ledger lost its end
+            last = self._store.ledger.add(root, who, RESTART, "found live, and not in the ledger", 0)
         running = self._supervisor.running()
         start = tuple(app.name for app in launch.applications if app.name not in running)
-        decision = Decision(RESTART, f"started by {who}", (), start)
-        transition = Transition(launch, lambda _running: decision, lambda _decision: last.number, time.monotonic())
+        number = last.number
+        change = self._supervisor.changes
         if start:
+            decision = Decision(RESTART, f"started by {who}", (), start)
+            transition = Transition(launch, lambda _running: decision, lambda _decision: number, time.monotonic())
             self._supervisor.change(transition)
-        told = {"change": transition.number, "generation": last.number, "root": last.root}
-        return pack({**told, "started": list(start)})
+            change = transition.number
+        return pack({"change": change, "generation": number, "root": root, "started": list(start)})
 
     def _roll_back(self, wanted: Generation, who: str, why: str) -> bytes:
         began = time.monotonic()
@@ -284,6 +292,7 @@ class Service:
             self._roll_back(healthy, "bootloader", f"generation {failed.number} failed: {why}")
 
     def _settle(self) -> None:
+        self._settling = False
         with self._locked():
             settled = self._store.settle()
         sync(settled.paths)
@@ -300,5 +309,6 @@ class Service:
         while (chore := self._chores.get()) is not None:
             try:
                 chore()
-            except (Fault, OSError) as error:
-                self._journal.add("notice", {"code": "chore-failed", "text": str(error)})
+            except Exception as error:  # noqa: BLE001 - the settler outlives any one chore; the fault becomes an event
+                text = str(error) if isinstance(error, (Fault, OSError)) else f"{type(error).__name__}: {error}"
+                self._journal.add("notice", {"code": "chore-failed", "text": text})

@@ -102,6 +102,11 @@ class Supervisor:
     def _running(self) -> tuple[str, ...]:
         return tuple(name for name, app in self._applications.items() if app.state in ALIVE)
 
+    @property
+    def changes(self) -> int:
+        """The number of the last change."""
+        return self._changes
+
     def change(self, transition: Transition) -> int:
         """Check, stop, switch, start as ``transition`` says; the generation's number once the new processes have their
         orders. One way in and one way out, because each hop between threads is felt at every save. What does not
