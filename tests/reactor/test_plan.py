@@ -103,6 +103,7 @@ IGNORED = [
     ({"": "*\n!*/\n!*.py"}, "src/a.py", True),
     ({"": "*\n!*/\n!*.py"}, "src/a.txt", False),
     ({"": "# *.py\n\n   \n"}, "a.py", True),
+    ({"": "*.d/\n!/a/"}, "a/x.d/f", False),
     ({"": "[z-a]\n\\\n!\n*.log"}, "a.log", False),
     ({"": "a\r\nb.py\r\n"}, "b.py", False),
 ]

@@ -212,6 +212,14 @@ def test_a_change_reaches_the_links_to_it(folder: Path) -> None:
     assert agrees(here)
 
 
+def test_a_link_follows_when_a_folder_above_what_it_points_to_changes(folder: Path) -> None:
+    write(folder / "models/deep/v1.bin", "one")
+    (folder / "latest.bin").symlink_to("models/deep/v1.bin")
+    here = scanner(folder)
+    shutil.rmtree(folder / "models")
+    assert sorted(here.update([folder / "models"]).edits) == ["latest.bin", "models/deep/v1.bin"]
+
+
 def test_siblings_ship_under_their_names_by_rules_of_their_own(folder: Path) -> None:
     drivers = folder.parent / "drivers"
     write(drivers / "src/led.py")
@@ -291,6 +299,17 @@ def test_a_folder_that_arrives_brings_its_files_and_one_that_leaves_takes_them(f
     assert files(here.manifest) == ["main.py", "renamed/.gitignore", "renamed/deep/a.py"]
     shutil.rmtree(folder / "renamed")
     assert len(here.update([folder / "renamed"]).edits) == 2
+    assert agrees(here)
+
+
+def test_a_folder_that_takes_the_place_of_another_has_rules_of_its_own(folder: Path) -> None:
+    write(folder / "inside/a.log")
+    here = scanner(folder)
+    write(folder.parent / "outside/.gitignore", "*.log")
+    write(folder.parent / "outside/a.log")
+    shutil.rmtree(folder / "inside")
+    (folder.parent / "outside").rename(folder / "inside")
+    assert sorted(here.update([folder / "inside"]).edits) == ["inside/.gitignore", "inside/a.log"]
     assert agrees(here)
 
 
@@ -480,13 +499,26 @@ def test_a_rescan_reads_again_what_changed_and_no_more(large: Path, monkeypatch:
     assert change.previous == before
 
 
-def test_a_file_that_was_fresh_when_it_was_read_is_not_trusted_by_its_times(folder: Path) -> None:
+def test_a_file_whose_times_were_set_back_is_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "RACY_NS", 0)
     main = write(folder / "main.py", "one")
     here = scanner(folder)
     status = main.stat()
     write(main, "two")
     os.utime(main, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert list(here.rescan().edits) == ["main.py"]
+
+
+def test_a_file_that_was_fresh_when_it_was_read_is_not_trusted_by_its_times(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "RACY_NS", 0)
+    os.utime(folder / "main.py", (2**33, 2**33))  # fresh for a long time
+    here = scanner(folder)
+    assert here.rescan().hashed == 1
+    os.utime(folder / "main.py", (1, 1))
+    assert here.rescan().hashed == 1
+    assert here.rescan().hashed == 0
 
 
 # Content

@@ -34,6 +34,27 @@ class ObservedWatcher(Watcher):
     events = Observed
 
 
+class Recorder(Watcher):
+    """A watcher that keeps what its source told it of moves and of git."""
+
+    def __init__(self, project: Project, on_notice: Callable[[str, str], None]) -> None:
+        self.moves: list[tuple[str, str]] = []
+        self.locks: list[bool] = []
+        super().__init__(project, on_notice)
+
+    def move(self, source: str, path: str) -> None:
+        self.moves.append((Path(source).name, Path(path).name))
+        super().move(source, path)
+
+    def git(self, locked: bool) -> None:
+        self.locks.append(locked)
+        super().git(locked)
+
+
+class ObservedRecorder(Recorder):
+    events = Observed
+
+
 class Desk:
     """A project, its watcher, and what both told so far."""
 
@@ -173,6 +194,28 @@ def test_however_an_editor_saves_the_file_is_told_and_nothing_ships_besides(
         assert {path.name for path in desk.told()} <= {"main.py", "tmpx81c"}
 
 
+def test_the_two_ends_of_a_rename_are_told_together(folder: Path) -> None:
+    watcher = Recorder(Project.open(folder), lambda _code, _text: None)
+    atomic(folder / "src/main.py", "new")
+    vim(folder / "src/main.py", "newer")  # of which one end does not ship
+    atomic(folder / "src/main.py", "newest")
+    deadline = time.monotonic() + DEADLINE_S
+    while len(watcher.moves) < 2 and time.monotonic() < deadline:
+        watcher.get(0.2)
+    watcher.close()
+    assert watcher.moves == [("tmpx81c", "main.py")] * 2
+
+
+def test_a_change_that_is_due_later_does_not_wait_for_anything_else(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reactor.watch.TICK_S", 10 * DEADLINE_S)
+    desk = Desk(folder)
+    (folder / "src/main.py").unlink()
+    desk.expect("src/main.py")
+    desk.watcher.close()
+
+
 def test_a_deleted_file_is_told(desk: Desk) -> None:
     (desk.folder / "src/main.py").unlink()
     desk.expect("src/main.py")
@@ -272,14 +315,14 @@ def test_a_folder_that_is_moved_out_is_told_and_watched_no_more(inotify: Desk) -
     write(inotify.folder / "one/deep/a.py")
     inotify.expect("one")
     (inotify.folder / "one").rename(inotify.folder.parent / "outside")
-    write(inotify.folder.parent / "outside/deep/a.py", "new")
-    write(inotify.folder / "last.py")
-    inotify.expect("one", "last.py")
-    assert not any("outside" in path.parts for path in inotify.told())
+    write(inotify.folder / "mark.py")
+    inotify.expect("one", "mark.py")
+    inotify.until(lambda: inotify.watcher.get(0.2) is None)
     inotify.forget()
     write(inotify.folder.parent / "outside/deep/a.py", "newer")
-    write(inotify.folder / "one/a.py")
-    inotify.expect("one")
+    write(inotify.folder / "last.py")
+    inotify.expect("last.py")
+    assert inotify.told() == {inotify.folder / "last.py"}
 
 
 def test_siblings_are_watched_too(folder: Path) -> None:
@@ -322,6 +365,20 @@ def test_a_checkout_of_two_hundred_files_is_a_batch_or_two(desk: Desk) -> None:
     again.watcher.close()
 
 
+def test_git_at_work_is_told(folder: Path) -> None:
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(folder)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for kind in (Recorder, ObservedRecorder):
+        watcher = kind(Project.open(folder), lambda _code, _text: None)
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "one"], check=True)
+        deadline = time.monotonic() + DEADLINE_S
+        while len(watcher.locks) < 2 and time.monotonic() < deadline:
+            watcher.get(0.2)
+        watcher.close()
+        assert watcher.locks[:2] == [True, False]
+
+
 def test_batches_that_are_not_taken_become_one(inotify: Desk) -> None:
     began = time.monotonic()
     for name in ("a.py", "b.py", "c.py"):
@@ -338,6 +395,14 @@ def test_more_paths_than_can_be_told_apart_become_a_rescan(inotify: Desk) -> Non
     inotify.watcher.drained()
     inotify.rescan()
     assert all(not batch.paths for batch in inotify.batches if batch.rescan)
+
+
+def test_what_waits_to_be_taken_is_bounded_too(inotify: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reactor.watch.MOST_PATHS", 3)
+    for number in range(4):
+        inotify.watcher.change(f"{inotify.folder}/{number}.py", "closed")
+    inotify.watcher.drained()
+    inotify.rescan()
 
 
 # Changes of what is watched
