@@ -3,9 +3,9 @@
 Owns the hashing and its cache. Content decides what changed; a file's times only say whether it must be read again.
 What lies where, and what a symlink is worth, is :mod:`reactor.survey`'s.
 
-:meth:`Scanner.full`, :meth:`~Scanner.rescan` and :meth:`~Scanner.update` are for one thread at a time;
-:meth:`~Scanner.content` and :meth:`~Scanner.kept` are for any. A call that fails changes nothing, and the paths that
-it was given are looked at again by the next one.
+:meth:`Scanner.full`, :meth:`~Scanner.rescan`, :meth:`~Scanner.update` and :meth:`~Scanner.tree` are for one thread at a
+time; :meth:`~Scanner.content`, :meth:`~Scanner.parts` and :meth:`~Scanner.kept` are for any. A call that fails changes
+nothing, and the paths that it was given are looked at again by the next one.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ class Scanner:
         """The tree as of the last scan."""
         self._target = target
         self._launch = b""
+        self._launches: dict[str, bytes] = {}
         self._links: dict[str, str] = {}
         self._seen: dict[str, _Seen] = {}
         self._owed: set[str] = set()
@@ -170,31 +171,44 @@ class Scanner:
 
     def tree(self, target: str) -> Manifest:
         """The manifest of the last scan, as ``target`` runs it: another target's launch file may differ."""
-        return self.manifest.edit({launch.PATH: _entry_of(self._launched(self.project, self.manifest, target))})
+        launched = self._launches[target] = self._launched(self.project, self.manifest, target)
+        return self.manifest.edit({launch.PATH: _entry_of(launched)})
 
     def content(self, blob: str) -> bytes:
         """The content of a blob of the last scan, or of one that is kept. :class:`FileChanged` where it is gone."""
+        return b"".join(self.parts(blob, KEPT_FILE_BYTES))
+
+    def parts(self, blob: str, part_bytes: int) -> Iterator[bytes]:
+        """As :meth:`content`, in parts that are read when they are asked for; an empty blob is one empty part.
+
+        Where the file is not that blob any more, :class:`FileChanged` comes in place of the last part, or sooner.
+        """
+        content = self._in_memory(blob)
+        if content is not None:
+            for start in range(0, max(1, len(content)), part_bytes):
+                yield content[start : start + part_bytes]
+            return
+        changed = FileChanged(blob[:12])
+        for path in self._paths(blob, self.manifest):
+            given = False
+            try:
+                for part in _read_parts(self.project.host_path(path), path, blob, part_bytes):
+                    given = True
+                    yield part
+            except FileChanged as error:
+                if given:
+                    raise
+                changed = error  # another file may have that content, too
+            else:
+                return
+        raise changed
+
+    def _in_memory(self, blob: str) -> bytes | None:
         content = self.kept(blob)
         if content is not None:
             return content
-        manifest, project = self.manifest, self.project
-        if blob == blob_name(self._launch):
-            return self._launch
-        path = ""
-        for path in self._paths(blob, manifest):
-            try:
-                content = project.host_path(path).read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as error:
-                raise unreadable(path, error) from error
-            if blob_name(content) == blob:
-                return content
-        for target in project.settings.targets:
-            content = self._launched(project, manifest, target)
-            if blob_name(content) == blob:
-                return content
-        raise FileChanged(path or blob[:12])
+        launched = (self._launch, *self._launches.copy().values())
+        return next((each for each in launched if blob_name(each) == blob), None)
 
     def kept(self, blob: str) -> bytes | None:
         """The content of the blob, now or earlier in the project, if it is still in memory: for making deltas."""
@@ -297,6 +311,35 @@ def _hash(descriptor: int, size: int) -> tuple[str, bytes | None]:
         if done > size:
             return "", None
     return hasher.hexdigest() if done == size else "", b"".join(chunks) if chunks is not None else None
+
+
+def _read_parts(file: Path, path: str, blob: str, part_bytes: int) -> Iterator[bytes]:
+    """The content of ``file``, checked to be ``blob`` before the last part is given."""
+    try:
+        with open(file, "rb", opener=_open) as opened:
+            before, hasher = os.fstat(opened.fileno()), blake3()
+            if not stat.S_ISREG(before.st_mode):
+                raise FileChanged(path)
+            part = opened.read(part_bytes)
+            hasher.update(part)
+            while ahead := opened.read(part_bytes):
+                now = os.fstat(opened.fileno())
+                if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                    raise FileChanged(path)
+                yield part
+                part = ahead
+                hasher.update(part)
+            if hasher.hexdigest() != blob:
+                raise FileChanged(path)
+            yield part
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise FileChanged(path) from None
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)  # what is a pipe now must not block
 
 
 def _entry_of(content: bytes) -> Entry:
