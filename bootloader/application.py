@@ -32,8 +32,7 @@ class Application:
         self.generation = 0
         self.state = State.STOPPED
         self.why = ""
-        self.modules: list[str] = []
-        self.on_modules: Callable[[Application], None] = lambda _application: None
+        self.on_modules: Callable[[list[str]], None] = lambda _names: None
         self._turns = turns
         self._tell = tell
         self._changed = changed
@@ -91,7 +90,6 @@ class Application:
         match action:
             case Action.SPAWN:
                 assert self._go is not None
-                self.modules = []
                 try:
                     self._child = self._go()
                 except OSError as error:
@@ -179,8 +177,7 @@ class Application:
         if "running" in note:
             self._event(Event.ENTERED, "")
         if "modules" in note and isinstance(note["modules"], list):
-            self.modules += [name for name in note["modules"] if isinstance(name, str)]
-            self.on_modules(self)
+            self.on_modules([name for name in note["modules"] if isinstance(name, str)])
         if "died" in note:
             what = f"{note['died']}: {note.get('message', '')}".removesuffix(": ")
             fields = {key: note[key] for key in _PROBLEM_KEYS if key in note}

@@ -119,6 +119,10 @@ class Child:
         self._orders = -1
         self._lines.clear()
 
+    def kill(self) -> None:
+        """End it at once; one whose id is not known yet ends when it has no orders to read."""
+        self.signal_group(signal.SIGKILL)
+
     def signal_group(self, number: int) -> bool:
         """Signal the whole process group; False where nobody is left in it."""
         if self.pid is None:

@@ -1,4 +1,4 @@
-"""Owns what runs: the warm parent, the applications, and the change from one generation to the next.
+"""Owns what runs: the applications, and the change from one generation to the next.
 
 Everything here happens on one thread (``turns``); other threads call the public methods. A change of generation is a
 :class:`Transition`: applications stop, the live tree is switched, applications start, and it is over when they are
@@ -7,10 +7,9 @@ healthy or one has failed. What rung it takes is decided in ``ladder``, what sta
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,19 +20,15 @@ from .application import Application
 from .journal import Journal
 from .ladder import NOTHING, Decision
 from .lifecycle import ALIVE, WELL, State
-from .process import Child, WarmParent
+from .process import Child
 from .turns import Turns
+from .warmth import Warmth
 from .wire.errors import Fault, Refused
 from .wire.launch import Application as Spec
 from .wire.launch import Launch
-from .wire.messages import Body
 
 _CHECK_S = 120.0
 _CHANGE_S = 70.0
-_WARM_LATER_S = 0.1
-"""So that warming another parent does not take the processor from the application that is just starting."""
-_MODULES = 2000
-_WARM_TRIES = 8
 _AGAIN_S = 0.01
 
 
@@ -78,20 +73,12 @@ class Supervisor:
         self._transition: Transition | None = None
         self._changes = 0
         self._closing: Future[None] | None = None
-        self._warm: WarmParent | None = None
-        self._next_warm: WarmParent | None = None
-        self._warm_tries = 0
-        self._standby: Child | None = None
-        self._checks: dict[int, Future[dict[str, Any]]] = {}
-        self._env: Mapping[str, str] = {}
-        self._modules: list[str] = []
-        self._cold: set[str] = set()
-        self._remember()
+        self._warmth = Warmth(folder, journal, lock, self._turns)
 
     def start(self) -> None:
         """Begin; the warm parent imports what the applications of the last time imported."""
         self._turns.start()
-        self._turns.soon(self._start_warm)
+        self._turns.soon(self._warmth.start)
 
     # what other threads ask
 
@@ -141,8 +128,7 @@ class Supervisor:
 
     def warmth(self) -> dict[str, Any]:
         """The warm parent, for ``status``."""
-        warm = self._warm
-        return {"ready": warm is not None and warm.ready, "modules": len(warm.modules) if warm is not None else 0}
+        return self._warmth.told()
 
     def close(self, grace_s: float) -> None:
         """Stop everything, each application within ``grace_s``, and end."""
@@ -161,7 +147,7 @@ class Supervisor:
             self._turns.result(done, grace_s + 5)
         except TimeoutError:
             self._journal.add("notice", {"code": "slow-end", "text": "applications were still there at the end"})
-        self._turns.call(self._end_warm, 10)
+        self._turns.call(self._warmth.close, 10)
         self._turns.close(5)
 
     # the change of a generation
@@ -173,9 +159,7 @@ class Supervisor:
             if self._transition is not None and not self._transition.switched.done():
                 raise Refused("busy", "another change is under way", do="try again")
             if transition.check:
-                checked: Future[dict[str, Any]] = Future()
-                checked.add_done_callback(lambda future: self._checked(transition, future.result()))
-                self._check(checked, transition.tree, transition.check)
+                self._warmth.check(transition.tree, transition.check, partial(self._checked, transition))
             else:
                 self._begin(transition)
         except Exception as error:  # noqa: BLE001 - handed to the thread that asked for the change
@@ -253,7 +237,7 @@ class Supervisor:
             return
         transition.stage("switch")
         launch = self._launch = transition.launch
-        self._fit_warm(launch)
+        self._warmth.fit(next((app.env for app in launch.applications if not app.init), {}))
         for name in [name for name in self._applications if name not in {app.name for app in launch.applications}]:
             del self._applications[name]
         transition.switched.set_result(transition.generation)
@@ -266,7 +250,7 @@ class Supervisor:
 
     def _launch_one(self, spec: Spec, launch: Launch, generation: int) -> None:
         app = Application(spec, self._turns, self._journal.add, lambda _app: self._proceed())
-        app.on_modules = self._learn
+        app.on_modules = self._warmth.learn
         self._applications[spec.name] = app
         app.start(lambda: self._go(spec, launch, generation), generation)
 
@@ -300,7 +284,7 @@ class Supervisor:
         live, pycache = self._folder / "live", str(self._folder / "pycache")
         data = self._folder / "data" / spec.name
         data.mkdir(parents=True, exist_ok=True)
-        child, self._standby = self._take_standby(), None
+        child = self._warmth.take()
         child.order(
             go={
                 "entry": spec.entry,
@@ -317,163 +301,7 @@ class Supervisor:
                 "path": [str(live) if part == "." else str(live / part) for part in launch.path],
             }
         )
-        self._turns.later(0.05, self._ensure_standby)
         return child
-
-    def _take_standby(self) -> Child:
-        if self._standby is None or self._standby.ended:
-            if self._warm is None or self._warm.dead:
-                self._start_warm()
-            assert self._warm is not None
-            child = self._standby = self._warm.fork()
-            child.on_line = self._standby_line
-            child.on_end = lambda status: self._standby_end(child, status)
-        return self._standby
-
-    def _ensure_standby(self) -> None:
-        if self._closing is None and self._warm is not None and not self._warm.dead:
-            self._take_standby()
-
-    def _check(self, future: Future[dict[str, Any]], tree: Path, paths: tuple[str, ...]) -> None:
-        child = self._take_standby()
-        self._checks[id(future)] = future
-        live, pycache = self._folder / "live", self._folder / "pycache"
-        child.order(check=paths, tree=str(tree), live=str(live), pycache=str(pycache), id=id(future))
-
-    def _standby_line(self, kind: str, text: str) -> None:
-        if kind == "n":
-            note = json.loads(text)
-            future = self._checks.pop(note.get("checked", 0), None)
-            if future is not None:
-                future.set_result(note["problem"])
-        else:
-            self._journal.add("notice", {"code": "standby", "text": text})
-
-    def _standby_end(self, child: Child, status: int) -> None:
-        child.close()
-        if child is not self._standby:
-            return  # it was dropped
-        self._standby = None
-        checks, self._checks = self._checks, {}
-        for future in checks.values():
-            what = f"the process that compiles what changed ended with status {status}"
-            future.set_result({"code": "check-failed", "what": what})
-
-    def _drop_standby(self) -> None:
-        """It belongs to a parent that is replaced; the end of its orders ends it."""
-        if self._standby is not None and not self._checks:
-            child, self._standby = self._standby, None
-            child.close()
-
-    # warmth
-
-    def _warm_file(self) -> Path:
-        return self._folder / "warm.json"
-
-    def _remember(self) -> None:
-        """What applications imported the last time, and with which environment; losing it costs warmth alone."""
-        try:
-            kept = json.loads(self._warm_file().read_bytes())
-            env = {str(name): str(value) for name, value in kept["env"].items()}
-            modules, cold = [str(name) for name in kept["modules"]], {str(name) for name in kept["cold"]}
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            self._journal.add("notice", {"code": "warmth-lost", "text": f"{self._warm_file().name}: {error}"})
-            return
-        self._env, self._modules, self._cold = env, modules[:_MODULES], cold
-
-    def _keep_warmth(self) -> None:
-        aside = self._warm_file().with_suffix(".new")
-        try:
-            text = json.dumps({"modules": self._modules, "cold": sorted(self._cold), "env": dict(self._env)})
-            aside.write_text(text)
-            aside.replace(self._warm_file())
-        except OSError as error:
-            self._journal.add("notice", {"code": "warmth-lost", "text": f"it is not kept for the next start: {error}"})
-
-    def _learn(self, app: Application) -> None:
-        """An application imported modules that the warm parent does not have: warm another parent, aside."""
-        new = [name for name in app.modules if name not in self._modules and name not in self._cold]
-        if not new:
-            return
-        self._modules = (self._modules + new)[:_MODULES]
-        self._turns.later(_WARM_LATER_S, self._warm_another)
-
-    def _warm_another(self) -> None:
-        if self._closing is not None or self._next_warm is not None:
-            return
-        if self._warm is not None and set(self._modules) <= set(self._warm.modules) | self._cold:
-            return
-        self._next_warm = self._make_warm(self._replace_warm)
-
-    def _replace_warm(self, note: Body) -> None:
-        """The parent that warmed aside is ready. The old one keeps its children until they are gone."""
-        self._note_warm(note)
-        old, self._warm, self._next_warm = self._warm, self._next_warm, None
-        self._drop_standby()
-        if old is not None:
-            old.retire()
-        self._ensure_standby()
-        self._warm_another()
-
-    def _fit_warm(self, launch: Launch) -> None:
-        """Modules read the environment when they are imported, so another one needs another parent, and now."""
-        self._env = next((app.env for app in launch.applications if not app.init), {})
-        if self._next_warm is not None and self._next_warm.env != self._env:
-            self._next_warm.close()
-            self._next_warm = None
-        if self._warm is not None and self._warm.env != self._env:
-            old = self._warm
-            self._drop_standby()
-            self._start_warm()
-            old.retire()
-
-    def _end_warm(self) -> None:
-        for warm in (self._warm, self._next_warm):
-            if warm is not None:
-                warm.close()
-
-    def _start_warm(self) -> None:
-        self._warm = self._make_warm(self._note_warm)
-        self._turns.later(0, self._ensure_standby)
-
-    def _make_warm(self, on_ready: Callable[[dict[str, Any]], None]) -> WarmParent:
-        modules = [name for name in self._modules if name not in self._cold] if self._warm_tries < _WARM_TRIES else []
-        warm = WarmParent(modules, self._env, self._turns.selector, self._lock)
-        warm.on_ready = on_ready
-        warm.on_dead = lambda cold: self._warm_died(warm, cold)
-        return warm
-
-    def _note_warm(self, note: Body) -> None:
-        self._warm_tries = 0
-        failed = note.get("failed") or {}
-        self._modules = [name for name in self._modules if name not in failed]
-        self._cold |= failed.keys()
-        for name, why in failed.items():
-            self._journal.add("notice", {"code": "not-warm", "text": f"{name} could not be imported ahead: {why}"})
-        self._keep_warmth()
-
-    def _warm_died(self, warm: WarmParent, cold: str | None) -> None:
-        """A parent died: its applications died with it, and have said so. The next one starts without ``cold``."""
-        self._warm_tries += 1
-        if cold is not None:
-            self._cold.add(cold)
-            text = f"{cold} starts a thread when it is imported, so it is imported at each start"
-            self._journal.add("notice", {"code": "left-cold", "text": text})
-        else:
-            self._journal.add("notice", {"code": "warm-parent-died", "text": "the warm parent ended and is replaced"})
-        if warm is self._next_warm:
-            self._next_warm = None
-            if cold is not None:
-                self._warm_another()
-        elif warm is self._warm:
-            self._standby = None
-            self._turns.later(0 if self._warm_tries < _WARM_TRIES else 1.0, self._revive_warm)
-
-    def _revive_warm(self) -> None:
-        if self._closing is None and (self._warm is None or self._warm.dead):
-            self._start_warm()
 
     def _fault(self, error: BaseException) -> None:
         what = str(error) if isinstance(error, Fault) else f"{type(error).__name__}: {error}"

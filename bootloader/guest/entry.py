@@ -20,7 +20,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
@@ -82,8 +83,7 @@ class Guest:
         except BaseException as error:  # noqa: BLE001 - whatever ended the application is what we report
             self._died(error)
         if code is not None and not isinstance(code, int):
-            with contextlib.suppress(Exception):  # as Python's own end does: an odd code has no way to fail
-                print(code, file=sys.stderr)
+            _attempt(lambda: print(code, file=sys.stderr))
             code = 1
         self._leave(code or 0)
 
@@ -100,13 +100,8 @@ class Guest:
         is closed and finalised. The third-party modules' teardown, two thirds of a stop with numpy, is left to the
         kernel: nothing of the application's is in there that ``atexit`` has not seen.
         """
-        for step in (self._tell_modules, threading._shutdown, atexit._run_exitfuncs, self._let_go, _flush):  # type: ignore[attr-defined]
-            try:
-                step()
-            except SystemExit:
-                continue  # asked to stop once more, or for the first time: it does
-            except BaseException as error:  # noqa: BLE001 - one step that fails does not cost the others
-                _print(error)
+        for step in (self._tell_modules, threading._shutdown, atexit._run_exitfuncs, self._let_go, *_FLUSH):  # type: ignore[attr-defined]
+            _attempt(step)
         os._exit(code & 0xFF)
 
     def _let_go(self) -> None:
@@ -193,7 +188,8 @@ class Guest:
             self._known |= frozenset(names)
 
     def _died(self, error: BaseException) -> None:
-        _flush()
+        for flush in _FLUSH:
+            _attempt(flush)
         if os.getpid() != self._pid:
             _print(error)
             return
@@ -222,17 +218,27 @@ class Guest:
         self._output.note(**note)
 
 
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:  # noqa: BLE001 - closed, or replaced by something of the application's that can't
-            continue
+def _attempt(step: Callable[[], object]) -> None:
+    """One of the last steps. Where it fails, that is told if there is still a way to, and the others follow."""
+    try:
+        step()
+    except SystemExit:
+        return  # asked to stop once more, or for the first time: it does
+    except BaseException as error:  # noqa: BLE001 - the application's code runs in it, and may raise anything
+        _print(error)
 
 
 def _print(error: BaseException) -> None:
-    with contextlib.suppress(Exception):  # nowhere to print to
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # its standard error is closed, or none
         traceback.print_exception(error)
+
+
+def _flush(name: str) -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none
+        getattr(sys, name).flush()
+
+
+_FLUSH = (partial(_flush, "stdout"), partial(_flush, "stderr"))
 
 
 def _text_of(error: BaseException) -> str:
