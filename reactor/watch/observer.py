@@ -48,7 +48,7 @@ class Observed(FileSystemEventHandler):
         self._observer = Observer()
         for root in project.roots:
             self._observer.schedule(self, root.folder, recursive=True)
-        for git in {root.git for root in project.roots if root.git}:
+        for git in {root.git for root in project.roots if root.git and project.root_of(root.git) is None}:
             self._observer.schedule(self, git)
         self._observer.start()
 
@@ -66,8 +66,9 @@ class Observed(FileSystemEventHandler):
         if isinstance(event, FileOpenedEvent | FileClosedNoWriteEvent | DirModifiedEvent):
             return
         source, target = os.fsdecode(event.src_path), os.fsdecode(event.dest_path)
-        if {source, target} & self._locks:
-            self._watcher.git(locked=source in self._locks and isinstance(event, FileCreatedEvent))
+        if source in self._locks:
+            if event.event_type in ("created", "deleted", "moved"):
+                self._watcher.git(locked=event.event_type == "created")
         elif event.event_type == "deleted" and any(source == root.folder for root in self._project.roots):
             self._watcher.trouble("gone")
         elif isinstance(event, FileSystemMovedEvent):

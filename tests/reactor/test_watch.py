@@ -280,35 +280,35 @@ def watches() -> int:
 # Folders
 
 
-def test_a_folder_that_is_moved_in_is_told_and_watched(desk: Desk) -> None:
-    write(desk.folder.parent / "outside/deep/a.py")
-    (desk.folder.parent / "outside").rename(desk.folder / "inside")
-    desk.expect("inside")
-    desk.forget()
-    write(desk.folder / "inside/deep/a.py", "new")
-    desk.expect("inside/deep/a.py")
+def test_a_folder_that_is_moved_in_is_told_and_watched(inotify: Desk) -> None:
+    write(inotify.folder.parent / "outside/deep/a.py")
+    (inotify.folder.parent / "outside").rename(inotify.folder / "inside")
+    inotify.expect("inside")
+    inotify.forget()
+    write(inotify.folder / "inside/deep/a.py", "new")
+    inotify.expect("inside/deep/a.py")
 
 
-def test_folders_that_are_made_one_in_another_are_told_and_watched(desk: Desk) -> None:
-    scanner = Scanner(desk.project)
+def test_folders_that_are_made_one_in_another_are_told_and_watched(inotify: Desk) -> None:
+    scanner = Scanner(inotify.project)
     scanner.full()
     for turn in range(10):
-        write(desk.folder / f"a{turn}/b/c/d/e/f.py", str(turn))
-    wanted = Scanner(Project.open(desk.folder)).full()
-    desk.until(lambda: scanner.update(desk.told()).manifest == wanted)
-    desk.forget()
-    write(desk.folder / "a7/b/c/d/e/f.py", "new")
-    desk.expect("a7/b/c/d/e/f.py")
+        write(inotify.folder / f"a{turn}/b/c/d/e/f.py", str(turn))
+    wanted = Scanner(Project.open(inotify.folder)).full()
+    inotify.until(lambda: scanner.update(inotify.told()).manifest == wanted)
+    inotify.forget()
+    write(inotify.folder / "a7/b/c/d/e/f.py", "new")
+    inotify.expect("a7/b/c/d/e/f.py")
 
 
-def test_a_folder_that_is_renamed_is_watched_under_its_new_name(desk: Desk) -> None:
-    write(desk.folder / "one/deep/a.py")
-    desk.expect("one")
-    (desk.folder / "one").rename(desk.folder / "two")
-    desk.expect("one", "two")
-    desk.forget()
-    write(desk.folder / "two/deep/a.py", "new")
-    desk.expect("two/deep/a.py")
+def test_a_folder_that_is_renamed_is_watched_under_its_new_name(inotify: Desk) -> None:
+    write(inotify.folder / "one/deep/a.py")
+    inotify.expect("one")
+    (inotify.folder / "one").rename(inotify.folder / "two")
+    inotify.expect("one", "two")
+    inotify.forget()
+    write(inotify.folder / "two/deep/a.py", "new")
+    inotify.expect("two/deep/a.py")
 
 
 def test_a_folder_that_is_moved_out_is_told_and_watched_no_more(inotify: Desk) -> None:
