@@ -193,14 +193,14 @@ def test_each_folder_is_looked_at_once() -> None:
 
 def test_a_repository_that_ignores_the_whole_project_has_no_say_in_it() -> None:
     above = [("", "*\n")]  # a home directory under git, say
-    known = Rules(lambda path: Folder("*.log") if not path else Folder(), inside="work/blinky", above=above)
+    known = Rules(lambda path: Folder("*.log") if not path else Folder(), inside="demo/blinky", above=above)
     assert known.ships("src/main.py")
     assert not known.ships("a.log")
 
 
 def test_ignore_files_above_the_project_count_from_where_they_lie() -> None:
-    above = [("", "*.o\n/work/blinky/secret\n"), ("work", "!keep.o\n/blinky/data\n")]
-    known = Rules(lambda _: Folder(), inside="work/blinky", above=above)
+    above = [("", "*.o\n/demo/blinky/secret\n"), ("demo", "!keep.o\n/blinky/data\n")]
+    known = Rules(lambda _: Folder(), inside="demo/blinky", above=above)
     answers = {path: known.ships(path) for path in ("a.o", "keep.o", "secret", "x/secret", "data/y", "main.py")}
     assert answers == {
         "a.o": False, "keep.o": True, "secret": False, "x/secret": True, "data/y": False, "main.py": True,

@@ -577,7 +577,7 @@ short line
     [
         ("/", "ext4"),
         ("/home/me/blinky", "ext4"),
-        ("/mnt/c/work", "9p"),
+        ("/mnt/c/blinky", "9p"),
         ("/mnt/c", "9p"),
         ("/mnt/cc", "ext4"),
         ("/media/my share/blinky", "nfs4"),
