@@ -57,7 +57,7 @@ def test_bad_code_is_told_with_its_place(source: bytes, line: int | None, column
     problem = same(source)
     assert problem is not None
     assert (problem.code, problem.file) == ("syntax-error", "src/app.py")
-    assert holds in problem.message
+    assert holds in problem.message.lower()  # "Non-UTF-8" on some versions
     assert line in (None, problem.line)
     assert column in (None, problem.column)
     assert problem.line >= 1
@@ -107,6 +107,7 @@ def test_warnings_are_neither_problems_nor_printed() -> None:
     assert (done.stdout, done.stderr) == (b"", b"")
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="annotations are as if imported from __future__ there")
 def test_the_checker_s_own_future_imports_do_not_leak_into_what_it_checks() -> None:
     # Under `from __future__ import annotations`, which this package uses, the walrus here would not compile.
     assert same(b"def f():\n    x: (y := 1) = 2\n") is None
