@@ -8,7 +8,10 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("live-reactor", "rpyc", "watchdog", "numpy", "hupper", "watchfiles")
+from .processes import REPOSITORY
+
+PACKAGES = ("rpyc", "watchdog", "numpy", "hupper", "watchfiles")
+COMMIT = ("git", "-C", str(REPOSITORY), "describe", "--always", "--dirty")
 PROGRAMS = {"rsync": ("rsync", "--version"), "ssh": ("ssh", "-V")}
 
 
@@ -20,6 +23,7 @@ def facts() -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "load": f"{os.getloadavg()[0]:.1f} before the start",
+        "commit": _program(COMMIT),
         **{name: _package(name) for name in PACKAGES},
         **{name: _program(command) for name, command in PROGRAMS.items()},
     }

@@ -24,13 +24,14 @@ RSYNC_S = 120.0
 
 def measure(name: str, project: Path, files: int, scratch: Path) -> Sync:
     """The medians of a few times of ``name``, one of :data:`KINDS`, each in a folder below ``scratch``."""
+    what, once = KINDS[name]
     times_s = []
     for number in range(TIMES):
         folder = scratch / f"{name}-{files}-{number}"
         folder.mkdir(parents=True)
-        times_s.append(KINDS[name](project, folder))
+        times_s.append(once(project, folder))
         shutil.rmtree(folder)
-    return Sync(name, files, median(first for first, _ in times_s), median(again for _, again in times_s))
+    return Sync(what, files, median(first for first, _ in times_s), median(again for _, again in times_s))
 
 
 def _reactor(project: Path, folder: Path) -> tuple[float, float]:
@@ -56,5 +57,8 @@ def _rsync(project: Path, folder: Path) -> tuple[float, float]:
         server.end()
 
 
-KINDS: Mapping[str, Callable[[Path, Path], tuple[float, float]]] = {"reactor": _reactor, "rsync-naive": _rsync}
-"""How each contestant that knows a sync does one, from a project to an empty folder: the seconds, first and again."""
+KINDS: Mapping[str, tuple[str, Callable[[Path, Path], tuple[float, float]]]] = {
+    "reactor": ("reactor dev", _reactor),
+    "rsync-naive": ("rsync -a", _rsync),
+}
+"""Of the contestants that know a sync: what is run, and how, from a project to an empty folder; s, first and again."""
