@@ -13,13 +13,16 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
 
-from bootloader.wire.errors import Fault, LinkDown, Untrusted
+from bootloader.wire.errors import Fault, LinkClosed, LinkDown, Untrusted
 
 from .. import trust
 from ..link import Link
@@ -28,6 +31,7 @@ NAME = "local"
 _START_S = 20.0
 _STOP_S = 5.0
 _CONNECT_S = 5.0
+_POLL_S = 0.1
 GRACE_S = 0.5
 """How long applications may take to stop when the whole target ends, so that Ctrl-C is done within a second."""
 
@@ -53,6 +57,8 @@ class Embedded:
         self._home = trust.default_home()
         self._state = state_folder(project)
         self._attach = attach
+        self._lock = threading.Lock()  # starting and ending the process
+        self._closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
 
@@ -62,9 +68,19 @@ class Embedded:
             link = self._running(purpose)
             if link is not None:
                 return link
-        if self._process is None or self._process.poll() is not None:
-            self._start()
+        with self._lock:
+            if self._closing.is_set():
+                raise LinkClosed("the embedded target was ended", to=self.name)
+            if self._process is None or self._process.poll() is not None:
+                self._end()
+                self._process, self._port = self._started()
         return self._link(self._port, purpose)
+
+    def close(self) -> None:
+        """End the process that was started here, with everything it runs; one that was attached to goes on."""
+        self._closing.set()
+        with self._lock:
+            self._end()
 
     def _running(self, purpose: str) -> Link | None:
         try:
@@ -78,59 +94,69 @@ class Embedded:
         certificate = self._state / "trust" / "device.crt"
         return Link.connect("127.0.0.1", port, identity, certificate, _CONNECT_S, name=f"{self.name} {purpose}")
 
-    def _start(self) -> None:
-        self._forget()
+    def _started(self) -> tuple[subprocess.Popen[bytes], int]:
+        """A new process, and the port that it listens on."""
         trust.issue(self._state, self._home, self.name)
         where = ["--state", str(self._state), "--listen", "127.0.0.1:0", "--name", self.name]
         how = ["--grace", str(GRACE_S), "--hold", "--until-stdin-ends", "--json"]
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "bootloader", "run", *where, *how],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for this process, which then ends that one
         )
-        told = self._first_line(self._process)
-        if told.get("event") != "listening":
-            self.close()
-            what = told.get("what") or "the embedded target did not start"
-            do = "end the other `reactor dev` of this project" if told.get("code") == "already-running" else ""
-            raise Fault(
-                str(told.get("code") or "no-target"), str(what), to=self.name, do=do or str(told.get("do") or "")
-            )
-        self._port = int(told["port"])
+        try:
+            told = self._first_line(process)
+            port = told.get("port")
+            if told.get("event") == "listening" and isinstance(port, int):
+                return process, port
+            raise self._not_started(told)
+        except BaseException:
+            _end(process)
+            raise
+
+    def _not_started(self, told: Mapping[str, Any]) -> Fault:
+        if self._closing.is_set():
+            return LinkClosed("the embedded target was ended", to=self.name)
+        do = told.get("do") or ""
+        if told.get("code") == "already-running":
+            do = "end the other `reactor dev` of this project"
+        what = told.get("what") or "the embedded target did not start"
+        return Fault(str(told.get("code") or "no-target"), str(what), to=self.name, do=str(do))
 
     def _first_line(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+        """What the process says first; nothing where it says nothing, or nothing that can be read."""
         assert process.stdout is not None
-        deadline, line = time.monotonic() + _START_S, b""
-        while not line.endswith(b"\n") and time.monotonic() < deadline:
-            if select.select([process.stdout], [], [], 0.1)[0]:
-                byte = os.read(process.stdout.fileno(), 4096)
-                if not byte:
+        deadline, told = time.monotonic() + _START_S, b""
+        while b"\n" not in told and time.monotonic() < deadline and not self._closing.is_set():
+            if select.select([process.stdout], [], [], _POLL_S)[0]:
+                part = os.read(process.stdout.fileno(), 4096)
+                if not part:
                     break
-                line += byte
+                told += part
         try:
-            told = json.loads(line)
+            first = json.loads(told.partition(b"\n")[0])
         except ValueError:
             return {}
-        return told if isinstance(told, dict) else {}
+        return first if isinstance(first, dict) else {}
 
-    def _forget(self) -> None:
+    def _end(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
-            process.wait(_STOP_S)
+            _end(process)
 
-    def close(self) -> None:
-        """End the process that was started here, with everything it runs; one that was attached to goes on."""
-        process = self._process
-        if process is None:
-            return
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()  # the warm parent sees it and takes the applications with it
-        self._forget()
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process to end, then make it; its warm parent sees that and takes the applications with it."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.close()
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):  # what even that does not end is the system's
+            process.wait(_STOP_S)
+    process.stdout.close()
