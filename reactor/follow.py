@@ -1,7 +1,7 @@
-"""A target's events as the host tells them: read with distrust, cleaned, with this host's own paths.
+"""A target's events: pulled in order, read with distrust, cleaned, and told with this host's own paths.
 
-Owns the translation of paths: whatever lies under the target's ``live`` folder is shown as the project's file.
-Knows nothing of connections; :mod:`reactor.session` pulls and hands over.
+Owns where in a target's events this host is, and the translation of paths: whatever lies under the target's ``live``
+folder is shown as the project's file. Knows nothing of what events mean for a save, and of how links are made.
 """
 
 from __future__ import annotations
@@ -9,30 +9,128 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bootloader.wire.errors import Malformed
+from bootloader.wire.errors import LinkDown, Malformed
+from bootloader.wire.launch import DEPENDS
 from bootloader.wire.launch import PATH as LAUNCH_PATH
+from bootloader.wire.limits import PATH_BYTES
+from bootloader.wire.manifest import check_path
 from bootloader.wire.messages import Fields
 
+from .link import Link
 from .project import SETTINGS_FILE, Project
-from .report import clean
+from .report import clean, whole
 
+CONTEXT_EVENTS = 10
+"""How many earlier events of a target are told at the first connection."""
+
+_EVENTS = 5000
+_BATCH_BYTES = 512 * 1024
+_LONGEST_BYTES = 8 * 1024 * 1024
+"""Most bytes of one pull: a single event may be longer than a batch, but not by much."""
+
+_SLACK_S = 10.0
+_SUMMARY_S = 1.0
+_FRAMES = 64
 STATES = ("starting", "running", "healthy", "finished", "stopping", "stopped", "failed")
 
 
 def parse(lines: bytes) -> Iterator[Fields]:
     """The events in a pulled batch; a line that makes no sense is :class:`Malformed`."""
-    for line in lines.splitlines():
+    return map(_event, lines.splitlines())
+
+
+def _event(line: bytes) -> Fields:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise Malformed("an event of the target is not JSON") from error
+    if not isinstance(event, dict):
+        raise Malformed("an event of the target is not an object")
+    return Fields(event)
+
+
+class Follower:
+    """The events of one target over as many links as it takes: each is heard once, in order, or counted as lost.
+
+    ``hear`` gets an event and when it came, on the monotonic clock; one that it calls :class:`Malformed` is counted.
+    ``notice`` gets (code, text). One thread at a time.
+    """
+
+    def __init__(self, hear: Callable[[Fields, float], None], notice: Callable[[str, str], None]) -> None:
+        self._hear = hear
+        self._notice = notice
+        self._boot: str | None = None
+        self._cursor = -CONTEXT_EVENTS
+        self._lost = self._odd = 0
+        self._summary_at = 0.0
+
+    def take_up(self, link: Link, boot: str) -> bool:
+        """Go on where the last link ended, or begin with the events of ``boot``; whether that is another one now."""
+        before, self._boot = self._boot, boot
+        if before is not None and boot != before:
+            self._cursor = 0
+            return True
+        if self._cursor < 0:
+            self.pull(link, 0)  # now, so that whatever this host does next comes after the place where it begins
+        return False
+
+    def pull(self, link: Link, wait_s: float) -> bool:
+        """Hear the events that there are, or the first within ``wait_s``; whether there were any."""
+        body = {"boot": self._boot, "cursor": self._cursor, "max_events": _EVENTS, "max_bytes": _BATCH_BYTES}
+        answer, blobs = link.call("events", {**body, "wait_s": wait_s}, timeout_s=wait_s + _SLACK_S)
+        at = time.monotonic()
+        if answer.text("boot") != self._boot:
+            raise LinkDown("the target started again")
+        began = max(0, self._cursor)
+        cursor, lost = whole(answer.integer("cursor")), whole(answer.integer("lost", 0))
+        if cursor < began or sum(map(len, blobs)) > _LONGEST_BYTES:
+            raise Malformed("the target's answer can't be of its events")
+        self._lost += lost
+        self._cursor = began
+        for line in _lines(blobs):
+            self._one(line, cursor, at)
+        self._cursor = cursor
+        self._summarize(at, over=not lost)
+        return cursor > began
+
+    def _one(self, line: bytes, last: int, at: float) -> None:
         try:
-            event = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise Malformed("an event of the target is not JSON") from error
-        if not isinstance(event, dict):
-            raise Malformed("an event of the target is not an object")
-        yield Fields(event)
+            event = _event(line)
+            number = event.integer("n")
+            if not self._cursor < number <= last:
+                raise Malformed("an event of the target is not in its place")
+            self._cursor = number  # first: what can't be told is not told again
+            self._hear(event, at)
+        except Malformed:
+            self._odd += 1
+
+    def _summarize(self, at: float, *, over: bool) -> None:
+        """Tell what was not heard; while it goes on, once a second."""
+        if at < self._summary_at and not over:
+            return
+        if self._lost:
+            text = f"{self._lost} events were dropped: the target told them faster than they were read"
+            self._notice("events-lost", text)
+        if self._odd:
+            self._notice("events-odd", f"{self._odd} events of the target make no sense and are left out")
+        self._lost = self._odd = 0
+        self._summary_at = at + _SUMMARY_S
+
+
+def _lines(blobs: list[bytes]) -> Iterator[bytes]:
+    """The lines of a pull, as many as were asked for at most."""
+    at = 0
+    for _ in range(_EVENTS if blobs else 0):
+        end = blobs[0].find(b"\n", at)
+        if end == -1:
+            return
+        yield blobs[0][at:end]
+        at = end + 1
 
 
 class Paths:
@@ -40,14 +138,14 @@ class Paths:
 
     def __init__(self, live: str, project: Project) -> None:
         self._project = project
-        self._live = live
-        self._pattern = re.compile(re.escape(live) + r"/([^\s\"'<>|:*?]+)") if live else None
+        self._live = live if live.startswith("/") and len(live) <= 4 * PATH_BYTES else ""
+        self._pattern = re.compile(re.escape(self._live) + r"/([^\s\"'<>|:*?]+)") if self._live else None
 
     def file(self, path: str) -> str | None:
         """The project's file for a path of the target, as it is shown; None where it is none of the project's."""
         if not self._live or not path.startswith(self._live + "/"):
             return None
-        return shown(self._project, path[len(self._live) + 1 :])
+        return tree_file(self._project, path[len(self._live) + 1 :])
 
     def text(self, text: str) -> str:
         """``text`` with the target's paths replaced by this host's."""
@@ -56,10 +154,20 @@ class Paths:
         return self._pattern.sub(lambda match: str(self._project.host_path(match[1])), text)
 
 
+def tree_file(project: Project, told: str) -> str | None:
+    """The file of the tree that a target calls ``told``, as it is shown; None where it can't be one."""
+    try:
+        return shown(project, check_path(told))
+    except Malformed:
+        return None
+
+
 def shown(project: Project, tree_path: str) -> str:
     """A file of the tree as a person names it: relative to the project's folder."""
     if tree_path == LAUNCH_PATH:
         return SETTINGS_FILE
+    if not tree_path.startswith(f"{DEPENDS}/"):
+        return tree_path
     return Path(os.path.relpath(project.host_path(tree_path), project.folder)).as_posix()
 
 
@@ -82,7 +190,7 @@ def translate(event: Fields, paths: Paths) -> dict[str, Any] | None:
             "application": clean(event.text("application", "")),
             "state": _one_of(event.text("state", ""), STATES),
             "why": clean(event.text("why", "")),
-            "generation": event.integer("generation", 0),
+            "generation": whole(event.integer("generation", 0)),
         }
     if kind == "problem":
         return _problem(event, paths)
@@ -96,18 +204,18 @@ def _problem(event: Fields, paths: Paths) -> dict[str, Any]:
         "event": "problem",
         "code": clean(event.text("code", "")),
         "application": clean(event.text("application", "")),
-        "generation": event.integer("generation", 0),
+        "generation": whole(event.integer("generation", 0)),
         "message": clean(event.text("what", "")),
         "traceback": clean(paths.text(event.text("traceback", ""))),
     }
     syntax = event.child("syntax")
-    places = [syntax] if "file" in syntax else event.objects("frames")[::-1]
+    places = [syntax] if "file" in syntax else event.objects("frames")[: -_FRAMES - 1 : -1]
     for place in places:
         file = paths.file(place.text("file", ""))
         if file is not None:
-            told |= {"file": file, "line": place.integer("line", 0)}
+            told |= {"file": file, "line": whole(place.integer("line", 0))}
             if "column" in place:
-                told |= {"column": place.integer("column", 0), "text": clean(place.text("text", ""))}
+                told |= {"column": whole(place.integer("column", 0)), "text": clean(place.text("text", ""))}
             break
     hint = _hint(event)
     return {**told, "hint": hint} if hint else told

@@ -6,17 +6,20 @@ is told and waited out: what runs goes on running, and the next save is looked a
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bootloader.wire import launch
 from bootloader.wire.errors import Fault
 from bootloader.wire.manifest import EMPTY
 
 from .project import Project
-from .report import clean
+from .report import Pace, clean, problem
 from .scan import Change, Scanner
 from .session import Save, Session
+from .survey import Progress
 from .targets import Target
 from .watch import Batch, Watcher
 
@@ -26,18 +29,22 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 class Loop:
-    """One project and its targets. ``tell`` gets every event."""
+    """One project and its targets. ``tell`` gets every event, from several threads.
+
+    What ``tell`` raises ends the sessions, and is raised by :meth:`run`, in the thread of whoever shows the events.
+    """
 
     def __init__(self, project: Project, targets: Sequence[Target], tell: Tell, *, watching: bool) -> None:
-        self._tell = tell
+        self._show = tell
+        self._unshown: Exception | None = None
+        self._scanning = threading.Lock()  # scanning, and handing over what was found, in that order
         self._scanner = Scanner(project, targets[0].name)
-        self._sessions = [Session(target, self._scanner, tell, watching=watching) for target in targets]
         self._watcher: Watcher | None = None
-        for note in project.settings.notes:
-            self._notice("no-effect", note)
-
-    def _notice(self, code: str, text: str) -> None:
-        self._tell({"event": "notice", "target": "", "code": code, "text": clean(text)})
+        self._sessions: list[Session] = []
+        for target in targets:
+            self._sessions.append(Session(target, self._scanner, self._tell, self._look_again, watching=watching))
+        self._trees = dict.fromkeys(self._sessions, EMPTY)
+        self._note()
 
     @property
     def sessions(self) -> Sequence[Session]:
@@ -52,52 +59,89 @@ class Loop:
         """Scan everything and ship what the targets lack. A fault of the project is raised."""
         for session in self._sessions:
             session.start()
-        began = time.monotonic()
-        manifest = self._scanner.full()
-        took_ms = round((time.monotonic() - began) * 1000, 3)
-        for session in self._sessions:
-            tree = manifest if session is self._sessions[0] else self._scanner.tree(session.target.name)
-            session.submit(Save(tree, EMPTY, EMPTY.edits_to(tree), began, {"hash": took_ms}))
+        with self._scanning:
+            began = time.monotonic()
+            change = self._scanner.rescan(self._progress(began))
+            self._submit(change, began, {"hash": _ms(began, time.monotonic())})
 
     def run(self) -> None:
         """Ship each save, until interrupted, or until no target is left to ship to."""
         while any(session.fatal is None for session in self._sessions):
             assert self._watcher is not None
             batch = self._watcher.get(_TURN_S)
+            if self._unshown is not None:
+                raise self._unshown
             if batch is not None:
                 self._turn(batch)
 
-    def _turn(self, batch: Batch) -> None:
-        found = time.monotonic()
-        try:
-            change = self._scanner.rescan() if batch.rescan else self._scanner.update(batch.paths)
-        except Fault as fault:
-            told = {"event": "problem", "target": "", "code": fault.code, "message": clean(str(fault))}
-            self._tell({**told, **fault.fields})
-            return
-        if change.settings_changed and self._watcher is not None:
-            self._watcher.follow(self._scanner.project)
-            for note in self._scanner.project.settings.notes:
-                self._notice("no-effect", note)
-        if change.edits:
-            stages = {"watch": _ms(batch.at, found), "hash": _ms(found, time.monotonic())}
-            self._submit(change, batch.at, stages)
-
-    def _submit(self, change: Change, at: float, stages: dict[str, float]) -> None:
-        first, *others = self._sessions
-        first.submit(Save(change.manifest, change.previous, change.edits, at, dict(stages)))
-        for session in others:
-            tree = self._scanner.tree(session.target.name)
-            session.submit(Save(tree, EMPTY, EMPTY.edits_to(tree), at, dict(stages)))
-
     def close(self) -> None:
         """End the watcher, the sessions, and the targets that were started for them."""
+        for session in self._sessions:
+            session.stop()
         if self._watcher is not None:
             self._watcher.close()
         for session in self._sessions:
             session.close()
         for session in self._sessions:
             session.target.close()
+
+    def _look_again(self) -> None:
+        """Some file is not what was hashed, which the watcher may not see, or not be there to see."""
+        self._turn(Batch(frozenset(), True, time.monotonic()))
+
+    def _turn(self, batch: Batch) -> None:
+        with self._scanning:
+            found = time.monotonic()
+            try:
+                change = self._scanner.rescan() if batch.rescan else self._scanner.update(batch.paths)
+            except Fault as fault:
+                self._tell({"target": "", **problem(fault)})
+                return
+            if change.settings_changed:
+                self._note()
+                if self._watcher is not None:
+                    self._watcher.follow(self._scanner.project)
+            self._submit(change, batch.at, {"watch": _ms(batch.at, found), "hash": _ms(found, time.monotonic())})
+
+    def _submit(self, change: Change, at: float, stages_ms: dict[str, float]) -> None:
+        """Hand each session what changed in its own tree: a target's profile makes a launch file of its own."""
+        for session in self._sessions:
+            previous = self._trees[session]
+            own = session is self._sessions[0]
+            tree = change.manifest if own else self._scanner.tree(session.target.name)
+            paths = (*change.edits, launch.PATH)
+            edits = {path: tree.get(path) for path in paths if tree.get(path) != previous.get(path)}
+            if edits:
+                self._trees[session] = tree
+                session.submit(Save(tree, previous, edits, at, dict(stages_ms)))
+
+    def _progress(self, began: float) -> Progress:
+        pace = Pace(began)
+
+        def progress(done: int, total: int | None) -> None:
+            if pace.due(time.monotonic(), ended=done == total):
+                self._tell(
+                    {"event": "progress", "target": "", "what": "scan", "done_files": done, "total_files": total}
+                )
+
+        return progress
+
+    def _note(self) -> None:
+        for note in self._scanner.project.settings.notes:
+            self._notice("no-effect", note)
+
+    def _notice(self, code: str, text: str) -> None:
+        self._tell({"event": "notice", "target": "", "code": code, "text": clean(text)})
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        if self._unshown is not None:
+            return
+        try:
+            self._show(event)
+        except Exception as error:  # noqa: BLE001 - raised by `run`; here, it would end some thread that tells
+            self._unshown = error
+            for session in self._sessions:
+                session.stop()
 
 
 def _ms(start: float, end: float) -> float:

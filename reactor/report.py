@@ -11,16 +11,59 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bootloader.wire.errors import Fault
+
 Event = Mapping[str, Any]
 Line = list[tuple[str, str]]
 
+TEXT_CHARS = 64 * 1024
+"""Most of one text that is shown; a line of output is shorter, a traceback nearly always."""
+
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# What moves the cursor, turns the direction of writing around, begins a line unseen, or can't be encoded.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_SLOW_S = 0.5
+_EVERY_S = 0.1
 
 
 def clean(text: str) -> str:
-    """``text`` without terminal escape sequences and control characters; tabs and line ends stay."""
-    return _CONTROL.sub("\ufffd", _ESCAPES.sub("", text))
+    """``text`` without terminal escape sequences and control characters; tabs and line ends stay. Cut if long."""
+    cut = text if len(text) <= TEXT_CHARS else text[: TEXT_CHARS - 1] + "…"
+    return _CONTROL.sub("\ufffd", _ESCAPES.sub("", cut))
+
+
+def whole(number: int) -> int:
+    """A number of a target's; 0 where it is negative, or so large that not every reader of JSON takes it as it is."""
+    return number if 0 <= number < 2**53 else 0
+
+
+def problem(fault: Fault) -> dict[str, Any]:
+    """The ``problem`` event of a fault."""
+    told: dict[str, Any] = {"event": "problem", "code": clean(fault.code), "message": clean(str(fault))}
+    for key in ("file", "line", "column", "text"):
+        value = fault.fields.get(key)
+        if value is not None:
+            told[key] = clean(value) if isinstance(value, str) else value
+    return told
+
+
+class Pace:
+    """Which steps of something are worth telling: ten a second of what takes over half a second, and then its end."""
+
+    def __init__(self, began: float) -> None:
+        """``began`` and what follows are seconds of one monotonic clock."""
+        self._next = began + _SLOW_S
+        self._told = False
+
+    def due(self, now: float, *, ended: bool) -> bool:
+        """Whether to tell the step that is made ``now``; ``ended``: it is the last one."""
+        if ended:
+            return self._told
+        if now < self._next:
+            return False
+        self._next, self._told = now + _EVERY_S, True
+        return True
 
 
 def shown_files(files: Iterable[str], most: int = 3) -> str:
@@ -46,12 +89,26 @@ def size(count: int) -> str:
     return f"{value:.1f} GB"
 
 
+def progress(event: Event) -> tuple[int, int | None, str]:
+    """How much of how much is done, and the words for it; None where it is not known yet how much there is."""
+    if event["what"] == "ship":
+        done, total = event["done_bytes"], event["total_bytes"]
+        return done, total, f"shipping to {event['target']}: {size(done)} of {size(total)}"
+    done, total = event["done_files"], event["total_files"]
+    return done, total, "looking for files" if total is None else f"looking at {done} of {total} files"
+
+
+def indented(text: str) -> str:
+    """``text`` with all lines but the first indented: what a target says can't pass for a line of this program."""
+    return text.replace("\n", "\n    ")
+
+
 def lines(event: Event, *, verbose: bool, many: bool) -> list[Line]:
     """The lines of an event, none where it is not for people. ``many``: several targets, so each line names its own."""
     shown = _SHOWN.get(str(event.get("event")))
     if shown is None:
         return []
-    made = shown(event, verbose)
+    made = [[(indented(text), style) for text, style in line] for line in shown(event, verbose)]
     if many and event.get("target"):
         return [[(f"{event['target']} ", "target"), *line] for line in made]
     return made
@@ -117,7 +174,7 @@ def _problem(event: Event, _verbose: bool) -> list[Line]:
         indent = len(text) - len(text.lstrip())
         made.append([("    ", ""), (text.strip(), "")])
         column = event.get("column") or 0
-        if column > indent:
+        if indent < column <= len(text) + 1:
             made.append([("    " + " " * (column - 1 - indent) + "^", "bad")])
     made += [[("  " + line, "dim")] for line in (event.get("traceback") or "").rstrip().splitlines()]
     if event.get("hint"):

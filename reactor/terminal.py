@@ -5,6 +5,7 @@ Thread-safe: sessions tell their events from their own threads. A pipe gets no c
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import threading
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from typing import IO, Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 from rich.theme import Theme
@@ -23,6 +24,9 @@ from bootloader.wire.errors import Fault
 from . import report
 
 _PIPE_WIDTH = 200
+_LOCK_S = 1.0
+_ENDS = ("ready", "result", "problem", "link")
+"""Events after which nothing is under way on a target that could have a bar."""
 
 THEME = Theme(
     {
@@ -56,6 +60,8 @@ class Terminal:
             emoji=False,
             markup=False,
         )
+        if isinstance(self._output, io.TextIOWrapper):
+            self._output.reconfigure(errors="replace")  # no screen is so poor that it ends the loop
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
@@ -70,13 +76,14 @@ class Terminal:
             elif event["event"] == "progress":
                 self._show_progress(event)
             else:
+                if event["event"] in _ENDS:
+                    self._end_task(event.get("target", ""))
                 for line in report.lines(event, verbose=self._verbose, many=self._many):
                     self._console.print(Text.assemble(*line))
 
     def fault(self, fault: Fault, target: str = "") -> None:
         """Show a fault as a problem."""
-        told = {"event": "problem", "target": target, "code": fault.code, "message": report.clean(str(fault))}
-        self.tell({**told, **{key: value for key, value in fault.fields.items() if key in ("file", "line", "column")}})
+        self.tell({"target": target, **report.problem(fault)})
 
     def notice(self, code: str, text: str) -> None:
         """Show a remark of this host's own."""
@@ -93,7 +100,7 @@ class Terminal:
     def line(self, text: str) -> None:
         """Show one plain line; not for ``--json``."""
         with self._lock:
-            self._console.print(Text(text))
+            self._console.print(Text(report.indented(text)))
 
     @property
     def as_json(self) -> bool:
@@ -104,18 +111,24 @@ class Terminal:
         """A bar for what takes long, gone when it is done. A pipe gets none."""
         if not self._console.is_terminal:
             return
+        target, (done, total, text) = event["target"], report.progress(event)
+        if done == total:
+            self._end_task(target)
+            return
         if self._progress is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-            self._progress = Progress(*columns, console=self._console, transient=True)
+            columns = (TextColumn("{task.description}"), BarColumn())
+            self._progress = Progress(*columns, console=self._console, transient=True, redirect_stdout=False)
             self._progress.start()
-        target, done, total = event["target"], event["done_bytes"], event["total_bytes"]
         if target not in self._tasks:
-            self._tasks[target] = self._progress.add_task(f"shipping to {target}", total=total)
-        self._progress.update(self._tasks[target], completed=done)
-        if done >= total:
-            self._progress.remove_task(self._tasks.pop(target))
-        if not self._tasks:
-            self._end_progress()
+            self._tasks[target] = self._progress.add_task(text, total=total)
+        self._progress.update(self._tasks[target], description=text, completed=done, total=total)
+
+    def _end_task(self, target: str) -> None:
+        task = self._tasks.pop(target, None)
+        if self._progress is not None and task is not None:
+            self._progress.remove_task(task)
+            if not self._tasks:
+                self._end_progress()
 
     def _end_progress(self) -> None:
         if self._progress is not None:
@@ -126,6 +139,7 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
+        if self._lock.acquire(timeout=_LOCK_S):  # else somebody who shows a line waits for a reader that reads no more
             self._tasks.clear()
             self._end_progress()
+            self._lock.release()

@@ -1,0 +1,289 @@
+"""One target, from this host: its link, the saves that it is owed, and the events that it tells.
+
+One thread ships (control link), one follows (events link). The newest tree is what counts: it is kept until the target
+has it, whatever happens to the link, and a save that comes while another ships waits for it. Faults of the link are
+told, waited out with growing pauses, and healed; faults of trust end the session, because waiting mends nothing there.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bootloader.wire.errors import CallTimeout, Fault, LinkClosed, LinkDown, Malformed
+from bootloader.wire.limits import PROTOCOL
+from bootloader.wire.messages import Fields
+
+from ..follow import Follower, Paths, translate
+from ..link import Link
+from ..outcomes import Fate
+from ..report import clean, problem, whole
+from ..scan import Scanner
+from ..targets import Target
+from .delivery import Delivery, Save, Tell, merged
+
+__all__ = ["Save", "Session", "Tell"]
+
+PATIENCE_S = 15.0
+"""How long a link that fails again and again is tried by a session that does not watch."""
+
+PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+"""How long to wait before the next try, after each failure in a row."""
+
+EVENTS_WAIT_S = 10.0
+IDLE_S = 0.5
+"""How long not to ask again when the target tells of no events and does not wait for them either."""
+
+_STEADY_S = 5.0
+"""A link that was up for so long failed for the first time."""
+
+_JOIN_S = 1.0
+_RETOLD = 10
+_BOOT_CHARS = 64
+_OLDEST_PYTHON = (3, 7)
+
+
+class Session:
+    """One target of a ``dev`` or ``push``.
+
+    ``tell`` gets its events, and ``look_again`` is called when a file is not what was hashed, to submit what it is now;
+    both from the session's threads. They raise nothing.
+    """
+
+    def __init__(
+        self, target: Target, source: Scanner, tell: Tell, look_again: Callable[[], None], *, watching: bool
+    ) -> None:
+        self.target = target
+        self.fatal: Fault | None = None
+        """Why the session ended, if it did by itself."""
+        self._source = source
+        self._tell_all = tell
+        self._look_again = look_again
+        self._watching = watching
+        self._delivery = Delivery(source, self._tell, self._is_superseded)
+        self._follower = Follower(self._heard, self._notice)
+        self._paths = Paths("", source.project)
+        self._python = ""
+        self._boot = ""
+        self._is_ready = False
+        self._failures = 0
+        self._failing_since = self._up_since = 0.0
+        self._told_down = False
+        self._runner = threading.Thread(target=self._run, name=f"{target.name} ship", daemon=True)
+        self._following: threading.Thread | None = None
+        # What follows is for several threads, under this.
+        self._changed = threading.Condition()
+        self._wanted: Save | None = None
+        self._broken: Fault | None = None
+        self._closing = False
+        self._links: list[Link] = []
+
+    def start(self) -> None:
+        """Begin: connect, and ship the newest save."""
+        self._runner.start()
+
+    def submit(self, save: Save) -> None:
+        """Ship this tree, in place of any that has not been shipped yet."""
+        with self._changed:
+            self._wanted = merged(self._wanted, save)
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Ship no more. Waits for nothing."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._hang_up()
+
+    def close(self) -> None:
+        """End the session; the target goes on. A thread that is still connecting ends by itself when it is through."""
+        self.stop()
+        if self._runner.is_alive() and self._runner is not threading.current_thread():
+            self._runner.join(_JOIN_S)
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        self._tell_all({"event": event["event"], "target": self.target.name, **event})
+
+    def _notice(self, code: str, text: str) -> None:
+        self._tell({"event": "notice", "code": code, "text": text})
+
+    def _is_superseded(self) -> bool:
+        self._look_again()
+        with self._changed:
+            return self._wanted is not None
+
+    # the thread that ships
+
+    def _run(self) -> None:
+        try:
+            while not self._closing:
+                try:
+                    self._ship_for_ever(self._connect())
+                except (LinkDown, LinkClosed, CallTimeout) as fault:
+                    self._disconnect()
+                    if not self._closing:
+                        self._wait_out(fault)
+                finally:
+                    self._disconnect()
+        except Fault as fault:
+            self._end(fault)
+        except Exception as error:
+            self._end(_internal(error))
+            raise
+
+    def _end(self, fault: Fault) -> None:
+        self.fatal = fault
+        self._delivery.give_up(fault.what)
+        self._tell(problem(fault))
+
+    def _wait_out(self, fault: Fault) -> None:
+        """Tell of a fault of the link, and wait; raise it where that has been done for long enough."""
+        now = time.monotonic()
+        if self._up_since and now - self._up_since > _STEADY_S and not isinstance(fault, CallTimeout):
+            self._failures = 0
+        self._up_since = 0.0
+        if not self._failures:
+            self._failing_since = now
+        elif not self._watching and now - self._failing_since > PATIENCE_S:
+            raise fault
+        if not self._told_down:
+            self._tell({"event": "link", "state": "down", "why": clean(str(fault))})
+        elif self._failures == 1 or self._failures % _RETOLD == 0:
+            self._tell({"event": "link", "state": "retrying", "why": clean(str(fault))})
+        self._told_down = True
+        self._pause(PAUSES_S[min(self._failures, len(PAUSES_S) - 1)])
+        self._failures += 1
+
+    def _pause(self, pause_s: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing, pause_s)
+
+    def _connect(self) -> Link:
+        """The control link. Events are followed from here on, and what is owed waits to be shipped."""
+        control = self._link("control")
+        hello, _ = control.call("hello", {})
+        boot = self._greet(hello)
+        events = self._link("events")
+        if self._follower.take_up(events, boot):
+            self._delivery.give_up("the target started again before it was healthy")
+        self._broken = None
+        name = f"{self.target.name} follow"
+        self._following = threading.Thread(target=self._follow, args=(events,), name=name, daemon=True)
+        self._following.start()
+        self._up_since = time.monotonic()
+        if self._told_down:
+            self._told_down = False
+            self._tell({"event": "link", "state": "up", "why": ""})
+        owed = self._delivery.resume(control, restarted=self._boot not in ("", boot))
+        self._boot = boot
+        with self._changed:
+            self._wanted = self._wanted or owed
+        return control
+
+    def _greet(self, hello: Fields) -> str:
+        """Take note of what the target says of itself; which start of its this is."""
+        if hello.integer("protocol") != PROTOCOL:
+            raise Fault(
+                "other-protocol",
+                f"it speaks protocol {whole(hello.integer('protocol'))}, this host speaks {PROTOCOL}",
+                to=self.target.name,
+                do="install the same version of live-reactor on both",
+            )
+        boot = hello.text("boot")
+        if not 0 < len(boot) <= _BOOT_CHARS:
+            raise Malformed("the target does not say which start of its this is", to=self.target.name)
+        python = [whole(number) for number in hello.integers("python")[:3]]
+        self._python = ".".join(map(str, python))
+        version = (python[0], python[1]) if len(python) > 1 else (0, 0)
+        # One that can't be says nothing: then the target, which compiles what it gets, has the only word.
+        self._delivery.python = version if _OLDEST_PYTHON <= version < (4, 0) else sys.version_info[:2]
+        self._paths = Paths(clean(hello.text("live")), self._source.project)
+        return boot
+
+    def _link(self, purpose: str) -> Link:
+        link = self.target.connect(purpose)
+        with self._changed:
+            if not self._closing:
+                self._links.append(link)
+                return link
+        link.close()
+        raise LinkClosed(to=self.target.name)
+
+    def _hang_up(self) -> None:
+        with self._changed:
+            links, self._links = self._links, []
+        for link in links:
+            link.close()
+
+    def _disconnect(self) -> None:
+        """End the links, and the thread that follows: the next one must not begin before it has told what it has."""
+        self._hang_up()
+        while self._following is not None and self._following.is_alive() and not self._closing:
+            self._following.join(_JOIN_S)
+
+    def _ship_for_ever(self, control: Link) -> None:
+        delivery = self._delivery
+        while True:
+            with self._changed:
+                # Without a bound, as there is nothing to do before. A broken link and the session's end wake it.
+                self._changed.wait_for(lambda: self._closing or self._broken or self._wanted or delivery.is_overtaken)
+                if self._closing:
+                    raise LinkClosed(to=self.target.name)
+                if self._broken is not None:
+                    raise self._broken
+            if delivery.is_overtaken:
+                delivery.look(control)
+            with self._changed:
+                save, self._wanted = self._wanted, None
+            if save is not None and delivery.deliver(control, save) and not self._is_ready:
+                self._is_ready = True
+                self._ready()
+
+    def _ready(self) -> None:
+        has = self._delivery.has
+        self._tell(
+            {
+                "event": "ready",
+                "project": self._source.project.settings.name,
+                "root": has.root if has is not None else "",
+                "generation": self._delivery.generation or 0,
+                "files_count": len(has) if has is not None else 0,
+                "python": self._python,
+                "watching": self._watching,
+            }
+        )
+
+    # the thread that follows
+
+    def _follow(self, link: Link) -> None:
+        """Pull events until the link ends, and hand over what they say."""
+        try:
+            while True:
+                began = time.monotonic()
+                if not self._follower.pull(link, EVENTS_WAIT_S) and time.monotonic() - began < IDLE_S:
+                    self._pause(IDLE_S)
+        except Fault as fault:
+            self._break(fault)
+        except Exception as error:
+            self._break(_internal(error))
+            raise
+
+    def _break(self, fault: Fault) -> None:
+        with self._changed:
+            self._broken = fault
+            self._changed.notify_all()
+
+    def _heard(self, event: Fields, at: float) -> None:
+        if event.text("event", "") == "generation":
+            self._delivery.heard(Fate.read(event, at))
+            with self._changed:
+                self._changed.notify_all()
+        elif (told := translate(event, self._paths)) is not None:
+            self._tell(told)
+
+
+def _internal(error: Exception) -> Fault:
+    return Fault("internal-error", f"{type(error).__name__}: {error}", do="please report this")
