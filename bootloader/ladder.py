@@ -44,7 +44,7 @@ def decide(before: Launch | None, after: Launch, changed: Iterable[str], running
         if app.name not in running or not app.init or moved or app != old.get(app.name) or _touches(app, paths)
     )
     stop = tuple(name for name in running if name not in new or name in start)
-    return Decision(RESTART, _why(old, new, paths, stop), stop, start)
+    return Decision(RESTART, _why(old, paths, stop), stop, start)
 
 
 def _touches(app: Application, paths: list[str]) -> bool:
@@ -53,10 +53,10 @@ def _touches(app: Application, paths: list[str]) -> bool:
     return any(path.startswith(DEPENDS + "/") or not own.isdisjoint(path.split("/")) for path in paths)
 
 
-def _why(old: dict[str, Application], new: dict[str, Application], paths: list[str], stopped: tuple[str, ...]) -> str:
+def _why(old: dict[str, Application], paths: list[str], stopped: tuple[str, ...]) -> str:
     if not stopped:
         return "first start" if not old else "it was not running"
-    if LAUNCH_PATH in paths and old != new:
+    if LAUNCH_PATH in paths:
         return "its settings changed"
     code = [path for path in paths if path.endswith(".py")]
     if not code:

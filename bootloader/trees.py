@@ -17,6 +17,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from blake3 import blake3
@@ -105,6 +106,10 @@ class Tree:
                     path.unlink()
                 else:
                     self._move_aside(path)
+        for folder, _, _ in os.walk(self.folder, topdown=False):
+            if folder != str(self.folder):
+                with suppress(OSError):  # it is not empty; an empty one would be a package to Python
+                    Path(folder).rmdir()
         made: set[str] = set()
         for path_, entry in wanted.items():
             if path_ not in right:

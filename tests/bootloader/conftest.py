@@ -1,0 +1,48 @@
+"""What tests of the target share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bootloader.target import Target
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[Target]:
+    """A bootloader of this test alone."""
+    made = Target(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A bootloader that a file's tests use one after the other."""
+    made = Target(tmp_path_factory.mktemp("shared"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A small disk of its own, made and changed with mount options; only root can."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def again(options: str) -> Path:
+        remount = "remount," if place.is_mount() else ""
+        made = subprocess.run(["mount", "-t", "tmpfs", "-o", remount + options, "tmpfs", place], capture_output=True)
+        if made.returncode:
+            pytest.skip(f"no disk can be mounted here: {made.stderr.decode().strip()}")
+        return place
+
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    yield again
+    if place.is_mount():
+        subprocess.run(["umount", "--lazy", place], check=True)

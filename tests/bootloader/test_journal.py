@@ -1,0 +1,147 @@
+"""Events are numbered, bounded and pulled: a reader that resumes gets each one once, or is told how many it lost."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootloader import journal as module
+from bootloader.journal import LOG_BYTES, OTHER_BYTES, Journal
+
+MUCH = 1024 * 1024
+
+
+def pulled(
+    journal: Journal, cursor: int, events: int = 10_000, size: int = MUCH
+) -> tuple[int, int, list[dict[str, Any]]]:
+    cursor, lost, lines = journal.pull(cursor, events, size, 0)
+    return cursor, lost, [json.loads(line) for line in lines.splitlines()]
+
+
+pulls = st.tuples(st.just("pull"), st.integers(1, 6), st.integers(1, 1500))
+adds = st.tuples(st.sampled_from(["log", "state"]), st.integers(1, 5), st.integers(0, 300))
+
+
+@given(st.lists(st.one_of(pulls, adds), max_size=60), st.sampled_from([500, 2000, 100_000]))
+def test_a_reader_that_resumes_has_no_gap_and_no_duplicate(steps: list[tuple[str, int, int]], most: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LOG_BYTES", most)
+        patch.setattr(module, "OTHER_BYTES", most)
+        journal = Journal()
+    added: dict[int, str] = {}
+    seen: list[int] = []
+    cursor = lost = 0
+    for kind, count, size in [*steps, ("pull", 10_000, MUCH)]:
+        if kind == "pull":
+            cursor, gone, events = pulled(journal, cursor, count, size)
+            lost += gone
+            seen += [event["n"] for event in events]
+            assert len(events) <= count
+            assert all(added[event["n"]] == event["text"] for event in events)
+            continue
+        for _ in range(count):
+            text = "x" * size
+            added[journal.add(kind, {"text": text})] = text
+    assert seen == sorted(set(seen))
+    assert len(seen) + lost == cursor == len(added)
+    if most == 100_000:
+        assert lost == 0
+
+
+def test_a_flood_of_logs_is_bounded_counts_what_it_lost_and_pushes_out_nothing_else() -> None:
+    journal = Journal()
+    first = journal.add("generation", {"state": "healthy"})
+    line = "x" * 1000
+    for _ in range(2 * LOG_BYTES // 1000):
+        journal.add("log", {"text": line})
+    last = journal.add("generation", {"state": "failed"})
+    cursor = lost = size = 0
+    others = []
+    count = 0
+    while True:
+        cursor, gone, lines = journal.pull(cursor, 10_000, MUCH, 0)
+        if not lines:
+            break
+        lost += gone
+        size += len(lines)
+        assert len(lines) <= MUCH
+        told = [json.loads(line) for line in lines.splitlines()]
+        count += len(told)
+        others += [event["n"] for event in told if event["event"] != "log"]
+    assert others == [first, last]
+    assert LOG_BYTES // 2 < size <= LOG_BYTES + 1000
+    assert cursor == last == count + lost
+
+
+def test_a_flood_of_other_events_is_bounded_in_bytes_too() -> None:
+    journal = Journal()
+    for number in range(100):
+        journal.add("problem", {"traceback": "x" * (OTHER_BYTES // 10), "number": number})
+    size = lost = cursor = 0
+    while True:
+        cursor, gone, lines = journal.pull(cursor, 10, MUCH, 0)
+        if not lines:
+            break
+        size, lost = size + len(lines), lost + gone
+    assert size <= OTHER_BYTES
+    assert lost > 85
+
+
+def test_one_event_larger_than_the_batch_comes_alone() -> None:
+    journal = Journal()
+    journal.add("state", {"text": "x" * 5000})
+    journal.add("state", {"text": "y"})
+    _, lost, events = pulled(journal, 0, size=1024)
+    assert (lost, [event["text"][0] for event in events]) == (0, ["x"])
+
+
+@pytest.mark.parametrize(("cursor", "first"), [(0, 1), (7, 8), (-3, 8), (-100, 1), (10, None), (99, None)])
+def test_a_cursor_says_where_to_go_on(cursor: int, first: int | None) -> None:
+    journal = Journal()
+    for _ in range(10):
+        journal.add("log", {})
+    after, lost, events = pulled(journal, cursor)
+    assert (after, lost) == (10, 0)
+    assert (events[0]["n"] if events else None) == first
+
+
+def test_a_reader_waits_for_the_next_event() -> None:
+    journal = Journal()
+    asked = threading.Event()
+    got: list[bytes] = []
+
+    def read() -> None:
+        asked.set()
+        got.append(journal.pull(0, 10, MUCH, 20)[2])
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert asked.wait(20)
+    journal.add("state", {})
+    reader.join(20)
+    assert json.loads(got[0])["event"] == "state"
+
+
+def test_the_end_wakes_every_reader_and_is_told() -> None:
+    journal = Journal()
+    readers = [threading.Thread(target=journal.pull, args=(0, 10, MUCH, 3600)) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    assert not journal.closed
+    journal.close()
+    for reader in readers:
+        reader.join(20)
+        assert not reader.is_alive()
+    assert journal.closed
+
+
+def test_text_that_is_no_unicode_does_not_harm_the_lines() -> None:
+    journal = Journal()
+    journal.add("log", {"text": "\ud800 \x00 \u2028 \n"})
+    _, _, events = pulled(journal, 0)
+    assert [event["text"] for event in events] == ["\ud800 \x00 \u2028 \n"]

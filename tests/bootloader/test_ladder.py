@@ -1,0 +1,87 @@
+"""Which applications a change stops and starts, and what the user is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootloader.ladder import RESTART, decide
+from bootloader.wire.launch import PATH, Application, Launch
+
+APP = Application("app", "blinky.main:main")
+NET = Application("net", "netkeeper:main", init=True)
+BOTH = Launch((NET, APP))
+ALL = ("net", "app")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed", "running", "stop", "start", "why"),
+    [
+        pytest.param(None, BOTH, ["blinky/main.py", PATH], (), (), ALL, "first start", id="first"),
+        pytest.param(BOTH, BOTH, ["blinky/main.py"], ALL, ("app",), ("app",), "code changed", id="code"),
+        pytest.param(BOTH, BOTH, ["blinky/logo.png"], ALL, ("app",), ("app",), "only assets changed", id="asset"),
+        pytest.param(BOTH, BOTH, ["netkeeper.py"], ALL, ALL, ALL, "code changed", id="init's module"),
+        pytest.param(BOTH, BOTH, ["src/netkeeper/dhcp.py"], ALL, ALL, ALL, "code changed", id="init's package"),
+        pytest.param(BOTH, BOTH, [".reactor/depends/x/y.py"], ALL, ALL, ALL, "code changed", id="a sibling"),
+        pytest.param(BOTH, BOTH, ["my_netkeeper.py"], ALL, ("app",), ("app",), "code changed", id="alike"),
+        pytest.param(BOTH, BOTH, [], ALL, ("app",), ("app",), "asked to", id="nothing changed"),
+        pytest.param(BOTH, BOTH, ["blinky/main.py"], ("net",), (), ("app",), "it was not running", id="app was dead"),
+        pytest.param(BOTH, BOTH, ["blinky/main.py"], ("app",), ("app",), ALL, "code changed", id="init was dead"),
+        pytest.param(BOTH, Launch((APP,)), [PATH], ALL, ALL, ("app",), "its settings changed", id="init removed"),
+        pytest.param(
+            BOTH,
+            Launch((replace(NET, env={"A": "1"}), APP)),
+            [PATH],
+            ALL,
+            ALL,
+            ALL,
+            "its settings changed",
+            id="init's settings",
+        ),
+        pytest.param(
+            BOTH,
+            Launch((NET, replace(APP, grace_s=9.0))),
+            [PATH],
+            ALL,
+            ("app",),
+            ("app",),
+            "its settings changed",
+            id="app's settings",
+        ),
+        pytest.param(BOTH, replace(BOTH, path=("src",)), [PATH], ALL, ALL, ALL, "its settings changed", id="path"),
+        pytest.param(None, BOTH, [PATH], ALL, ALL, ALL, "its settings changed", id="old launch unreadable"),
+    ],
+)
+def test_a_change_restarts_what_it_touches(
+    before: Launch | None,
+    after: Launch,
+    changed: list[str],
+    running: tuple[str, ...],
+    stop: tuple[str, ...],
+    start: tuple[str, ...],
+    why: str,
+) -> None:
+    decision = decide(before, after, changed, running)
+    assert decision.rung == RESTART
+    assert (decision.stop, decision.start) == (stop, start)
+    assert decision.why == why
+
+
+names = st.sampled_from(["a", "b", "c", "d"])
+launches = st.lists(
+    st.builds(Application, names, st.sampled_from(["x:main", "y:main"]), st.booleans()), unique_by=lambda app: app.name
+).map(lambda apps: Launch(tuple(apps)))
+
+
+@given(st.none() | launches, launches, st.lists(st.sampled_from(["x.py", "y.py", "z.txt"])), st.sets(names))
+def test_afterwards_exactly_the_new_applications_run(
+    before: Launch | None, after: Launch, changed: list[str], running: set[str]
+) -> None:
+    decision = decide(before, after, changed, sorted(running))
+    wanted = {app.name for app in after.applications}
+    assert running - set(decision.stop) | set(decision.start) == wanted
+    assert set(decision.stop) <= running
+    assert not set(decision.start) & (running - set(decision.stop)), "one that runs is started again without a stop"
