@@ -36,6 +36,7 @@ _WAIT_S = 30.0
 _EVENTS = 5000
 _EVENT_BYTES = 1024 * 1024
 _CHORES = 64
+_SETTLE_S = 1.0
 _END_S = 10.0
 
 Answer = Callable[[Fields, list[bytes], str], bytes]
@@ -244,7 +245,7 @@ class Service:
         number = self._supervisor.change(transition)
         if not self._settling:  # else the one that waits settles this one too
             self._settling = True
-            self._chore(self._settle)
+            self._chore(lambda: self._settle(transition.told))
         return pack(
             {
                 "change": transition.number,
@@ -291,7 +292,9 @@ class Service:
                 return
             self._roll_back(healthy, "bootloader", f"generation {failed.number} failed: {why}")
 
-    def _settle(self) -> None:
+    def _settle(self, told: threading.Event) -> None:
+        """Make the switch durable, once the application runs: until then the processor and the disk are its own."""
+        told.wait(_SETTLE_S)
         self._settling = False
         with self._locked():
             settled = self._store.settle()

@@ -8,6 +8,7 @@ healthy or one has failed. What rung it takes is decided in ``ladder``, what sta
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -47,6 +48,8 @@ class Transition:
     check: tuple[str, ...] = ()
     decision: Decision = NOTHING
     switched: Future[int] = field(default_factory=Future)
+    told: threading.Event = field(default_factory=threading.Event)
+    """Set as soon as it is known how the change fares: its applications run, or one has failed."""
     number: int = 0
     """Counts the changes of this start of the bootloader; its events carry it as ``change``."""
     generation: int = 0
@@ -273,6 +276,7 @@ class Supervisor:
 
     def _fate(self, transition: Transition, fate: str, why: str) -> None:
         transition.fate = fate
+        transition.told.set()
         told = {"change": transition.number, "generation": transition.generation, "state": fate, "why": why}
         self._journal.add("generation", {**told, "stages_ms": transition.stages_ms})
         if fate != "running":

@@ -1,6 +1,7 @@
 """Compiles what an overlay changed, before anything is switched, in a process that is not the bootloader.
 
-The bytecode is kept where the live path will look for it, so what was compiled for the check is not compiled again.
+The bytecode of a save is kept where the live path will look for it, so what was compiled for the check is not compiled
+again. Of many files at once (a first sync, a checkout) it is not: an application imports few of thousands.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import py_compile
 import warnings
 from typing import Any
 
+KEPT = 64
+"""The bytecode of more files than this at once is not kept."""
+
 
 def check(tree: str, live: str, paths: list[str]) -> dict[str, Any]:
     """Compile the Python files ``paths`` of ``tree``. ``{}``, or the fields of the first problem."""
@@ -20,15 +24,15 @@ def check(tree: str, live: str, paths: list[str]) -> dict[str, Any]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the import will show them, where the application wants that
-                py_compile.compile(
-                    file,
-                    cfile=importlib.util.cache_from_source(f"{live}/{path}"),
-                    dfile=f"{live}/{path}",
-                    doraise=True,
-                )
+                if len(paths) <= KEPT:
+                    cache = importlib.util.cache_from_source(f"{live}/{path}")
+                    py_compile.compile(file, cfile=cache, dfile=f"{live}/{path}", doraise=True)
+                else:
+                    with open(file, "rb") as source:
+                        compile(source.read(), f"{live}/{path}", "exec", dont_inherit=True)
         except py_compile.PyCompileError as error:
             return _problem(file, path, error.exc_value)
-        except (ValueError, RecursionError, MemoryError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             return _problem(file, path, error)
         except OSError:
             continue  # the bytecode could not be kept: the import compiles it again

@@ -231,3 +231,13 @@ def test_a_manifest_reads_like_a_mapping(tree: Tree, path: str) -> None:
 def test_the_empty_tree_has_the_hash_of_nothing_as_its_root() -> None:
     assert EMPTY.root == "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
     assert Manifest.parse(b"") == EMPTY
+
+
+def test_a_line_is_replaced_where_it_is_a_line_and_not_inside_a_path_that_spells_it() -> None:
+    old, new = Entry(blob_name(b"old"), 0o644, 3), Entry(blob_name(b"new"), 0o755, 3)
+    mimic = f"a {old.blake3} 644 3 b.py"
+    before = Manifest({mimic: old, "b.py": old, "c.py": old})
+    assert before.text  # known, so that an edit may splice it
+    for path in (mimic, "b.py", "c.py"):
+        after = before.edit({path: new})
+        assert after.text == Manifest({**dict(before.items()), path: new}).text
