@@ -13,6 +13,7 @@ import contextlib
 import gc
 import importlib
 import inspect
+import io
 import json
 import os
 import runpy
@@ -29,7 +30,6 @@ from .check import check
 from .output import Output
 
 _FRAMES = 40
-_FOR_EVER_S = 1e6
 _HERE = os.path.dirname(__file__)
 
 
@@ -105,28 +105,20 @@ class Guest:
         os._exit(code & 0xFF)
 
     def _let_go(self) -> None:
-        """Drop the application's own modules, as Python does at its end: what only they held is finalised whole.
+        """Drop the application's own modules, as Python does at its end: what only they held is finalised.
 
-        Those that something else still holds (a signal handler, a logging handler) are emptied name by name, again as
-        Python does. Daemon threads should not see that: they get the interpreter no more, and complain to nobody.
+        What something else still holds (a signal handler, a daemon thread) stays as it is. Files are flushed before:
+        a cycle of garbage may close a file's descriptor before its buffer is written.
         """
+        sys.meta_path.insert(0, _Parking())
         atexit._clear()
-        emptied = set()
+        for thing in gc.get_objects():
+            if issubclass(type(thing), (io.TextIOWrapper, io.BufferedWriter)) and not thing.closed:
+                _attempt(thing.flush)
         for name, module in list(sys.modules.items()):
             if self._owns(module):
-                emptied.add(id(module.__dict__))
                 del sys.modules[name], module
         gc.collect()
-        left = [names for names in gc.get_objects() if type(names) is dict and id(names) in emptied]
-        if left:
-            sys.setswitchinterval(_FOR_EVER_S)
-            threading.excepthook = lambda _: None
-            for names in left:
-                for name in list(names) if "__builtins__" in names else ():
-                    if name != "__builtins__":
-                        names[name] = None
-            del left
-            gc.collect()
 
     def _owns(self, module: ModuleType) -> bool:
         return (getattr(module, "__file__", None) or "").startswith(self._live + "/")
@@ -218,6 +210,15 @@ class Guest:
         self._output.note(**note)
 
 
+class _Parking:
+    """Daemon threads get no further than their next import, which would run a module of the application again."""
+
+    @staticmethod
+    def find_spec(_name: str, _path: object = None, _target: object = None) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            threading.Event().wait()
+
+
 def _attempt(step: Callable[[], object]) -> None:
     """One of the last steps. Where it fails, that is told if there is still a way to, and the others follow."""
     try:
@@ -250,6 +251,13 @@ def _text_of(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     """The whole story, causes included, without this folder's own frames."""
+    try:
+        return _story(error)
+    except Exception as second:  # noqa: BLE001 - what an exception holds is user code, and may make no sense
+        return f"(its traceback could not be made: {type(second).__name__}: {second})"
+
+
+def _story(error: BaseException) -> str:
     story = traceback.TracebackException.from_exception(error, limit=-_FRAMES)
     link: traceback.TracebackException | None = story
     while link is not None:

@@ -6,6 +6,7 @@ How lines look stays the application's business: its handlers and formats are un
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -28,6 +29,10 @@ def _write(pipe: int, kind: str, payload: bytes) -> None:
                 break
             except BlockingIOError:  # somebody made the pipe non-blocking: asyncio does that to stdout
                 select.select([], [pipe], [])
+            except OSError as error:
+                if error.errno != errno.EBADF or pipe == 1:
+                    raise
+                pipe = 1  # the application closed every descriptor that it does not know; this one leads there too
 
 
 class _Records(io.RawIOBase):

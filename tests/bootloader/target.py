@@ -32,8 +32,8 @@ Files = Mapping[str, bytes | str]
 
 
 def app(name: str = "app", entry: str = "app:main", **more: Any) -> Application:
-    """An application that is healthy as soon as it is up, unless told otherwise."""
-    return Application(name, entry, **{"settle_s": 0.0, **more})
+    """An application that is healthy when it is done; with ``settle_s`` 0, as soon as it is up."""
+    return Application(name, entry, **{"settle_s": 600.0, **more})
 
 
 def contents(files: Files, launch: Launch) -> dict[str, bytes]:
