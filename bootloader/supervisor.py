@@ -139,8 +139,10 @@ class Supervisor:
 
         def begin() -> None:
             self._closing = done
-            if self._transition is not None and not self._transition.switched.done():
-                self._transition.switched.set_exception(_ending())
+            if self._transition is not None:
+                self._transition.told.set()  # no more will be
+                if not self._transition.switched.done():
+                    self._transition.switched.set_exception(_ending())
             for app in self._applications.values():
                 app.stop("the bootloader ends", min(grace_s, app.spec.grace_s))
             self._proceed()
