@@ -44,7 +44,7 @@ def problem(fault: Fault) -> dict[str, Any]:
     for key in ("file", "line", "column", "text"):
         value = fault.fields.get(key)
         if value is not None:
-            told[key] = clean(value) if isinstance(value, str) else value
+            told[key] = clean(value) if isinstance(value, str) else whole(value)
     return told
 
 

@@ -72,7 +72,7 @@ def fetch(link: Link, root: str) -> Manifest:
 
 
 def send(link: Link, shipment: Shipment, source: Scanner, progress: Progress) -> Fields:
-    """Ship it; the target's answer. Blobs that turn out to be lost there are sent again, whichever of the tree's."""
+    """Ship it; the target's answer. Blobs that turn out to be lost there are sent again, whichever they are."""
     blobs = _inline(shipment, source)
     wanted = {entry.blake3: entry.size for entry in shipment.edits.values() if entry is not None}
     tries = _TRIES
@@ -87,7 +87,9 @@ def send(link: Link, shipment: Shipment, source: Scanner, progress: Progress) ->
         except Refused as refused:
             if refused.code not in ("missing-blob", "wrong-part") or not tries:
                 raise
-            blobs, wanted = None, shipment.manifest.blobs()
+            # Which one is not known: it may be of the tree that the target has, as far as that is remembered here.
+            kept = {name: size for name, size in shipment.base.blobs().items() if source.kept(name) is not None}
+            blobs, wanted = None, {**kept, **shipment.manifest.blobs()}
 
 
 def _inline(shipment: Shipment, source: Scanner) -> dict[str, bytes | Splice] | None:

@@ -125,7 +125,7 @@ class Session:
                 except (LinkDown, LinkClosed, CallTimeout) as fault:
                     self._disconnect()
                     if not self._closing:
-                        self._wait_out(fault)
+                        self._wait_out(self._cause(fault))
                 finally:
                     self._disconnect()
         except Fault as fault:
@@ -138,6 +138,15 @@ class Session:
         self.fatal = fault
         self._delivery.give_up(fault.what)
         self._tell(problem(fault))
+
+    def _cause(self, fault: Fault) -> Fault:
+        """Why the links ended, if ``fault`` is only that they did; raised where that is no fault of a link."""
+        broken = self._broken
+        if not isinstance(fault, LinkClosed) or broken is None:
+            return fault
+        if not isinstance(broken, (LinkDown, LinkClosed, CallTimeout)):
+            raise broken
+        return broken
 
     def _wait_out(self, fault: Fault) -> None:
         """Tell of a fault of the link, and wait; raise it where that has been done for long enough."""
@@ -272,9 +281,12 @@ class Session:
             raise
 
     def _break(self, fault: Fault) -> None:
+        """The events end; and a call under way, too, unless the target may only be slow to answer."""
         with self._changed:
             self._broken = fault
             self._changed.notify_all()
+        if not isinstance(fault, CallTimeout):
+            self._hang_up()
 
     def _heard(self, event: Fields, at: float) -> None:
         if event.text("event", "") == "generation":
