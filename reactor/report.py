@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bootloader.wire.errors import Fault
+from bootloader.wire.errors import Fault, Refused
 
 Event = Mapping[str, Any]
 Line = list[tuple[str, str]]
@@ -39,9 +39,9 @@ def whole(number: int) -> int:
 
 
 def problem(fault: Fault) -> dict[str, Any]:
-    """The ``problem`` event of a fault."""
+    """The ``problem`` event of a fault. A target that refuses may name any file, so that one is left out."""
     told: dict[str, Any] = {"event": "problem", "code": clean(fault.code), "message": clean(str(fault))}
-    for key in ("file", "line", "column", "text"):
+    for key in ("file", "line", "column", "text")[isinstance(fault, Refused) :]:
         value = fault.fields.get(key)
         if value is not None:
             told[key] = clean(value) if isinstance(value, str) else whole(value)

@@ -239,7 +239,7 @@ class Delivery:
         told, reason = problem(fault), "it could not be shipped"
         if isinstance(fault, Refused):
             reason = "it was refused"
-            file = tree_file(self._source.project, str(told.pop("file", "")))
+            file = tree_file(self._source.project, str(fault.fields.get("file", "")))
             told |= {"file": file} if file is not None else {}
         if fault.code == "syntax-error":
             told["message"], reason = f"syntax error: {clean(fault.what)}", "it does not compile there"
