@@ -26,7 +26,7 @@ def main() -> None:
 
 def _main() -> int:
     try:
-        from .cli import ask, create, dev, push, trusting
+        from .cli import create, dev, history, logs, push, rollback, status, trusting
     except ModuleNotFoundError as error:
         print(f"reactor: {error.name} is missing; the host needs: pip install 'live-reactor[host]'", file=sys.stderr)
         return 1
@@ -40,10 +40,10 @@ def _main() -> int:
     table: tuple[tuple[str, str, Callable[..., None], Callable[..., int]], ...] = (
         ("dev", "the loop: watch, ship, show", dev.add, dev.run),
         ("push", "ship once; 0 only if it became healthy", push.add, push.run),
-        ("status", "what a target is and runs", ask.add_status, ask.status),
-        ("history", "the generations of a target", ask.add_history, ask.history),
-        ("rollback", "back to an earlier generation", ask.add_rollback, ask.rollback),
-        ("logs", "what the applications have said", ask.add_logs, ask.logs),
+        ("status", "what a target is and runs", status.add, status.run),
+        ("history", "the generations of a target", history.add, history.run),
+        ("rollback", "back to an earlier generation", rollback.add, rollback.run),
+        ("logs", "what the applications have said", logs.add, logs.run),
         ("new", "make a project that runs", create.add, create.run),
         ("trust", "make the keys of a device", trusting.add, trusting.run),
     )
@@ -52,14 +52,15 @@ def _main() -> int:
         add(command)
         command.set_defaults(run=run)
     arguments = parser.parse_args()
-    targets = len(getattr(arguments, "target", [])) or os.environ.get("REACTOR_TARGET", "").count(",") + 1
-    many = targets > 1 or "all" in getattr(arguments, "target", [])
-    with terminal_of(arguments, 2 if many else 1) as terminal:
+    with terminal_of(arguments) as terminal:
         try:
             code: int = arguments.run(arguments, terminal)
         except Fault as fault:
             terminal.fault(fault)
             code = 1
+        except KeyboardInterrupt:
+            terminal.interrupted()
+            raise
         return code
 
 

@@ -58,14 +58,19 @@ class Follower:
     """The events of one target over as many links as it takes: each is heard once, in order, or counted as lost.
 
     ``hear`` gets an event and when it came, on the monotonic clock; one that it calls :class:`Malformed` is counted.
-    ``notice`` gets (code, text). One thread at a time.
+    ``notice`` gets (code, text). It begins so many events before the last. One thread at a time.
     """
 
-    def __init__(self, hear: Callable[[Fields, float], None], notice: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        hear: Callable[[Fields, float], None],
+        notice: Callable[[str, str], None],
+        context_events: int = CONTEXT_EVENTS,
+    ) -> None:
         self._hear = hear
         self._notice = notice
         self._boot: str | None = None
-        self._cursor = -CONTEXT_EVENTS
+        self._cursor = -context_events
         self._lost = self._odd = 0
         self._summary_at = 0.0
 
@@ -111,7 +116,7 @@ class Follower:
 
     def _summarize(self, at: float, *, over: bool) -> None:
         """Tell what was not heard; while it goes on, once a second."""
-        if at < self._summary_at and not over:
+        if not self._lost + self._odd or (at < self._summary_at and not over):
             return
         if self._lost:
             text = f"{self._lost} events were dropped: the target told them faster than they were read"
@@ -134,24 +139,28 @@ def _lines(blobs: list[bytes]) -> Iterator[bytes]:
 
 
 class Paths:
-    """The target's paths as this host's. ``live``: where the target keeps the running tree."""
+    """The target's paths as this host's. ``live``: where the target keeps the running tree.
 
-    def __init__(self, live: str, project: Project) -> None:
+    Without a project, as where a device is asked from any folder, they stay the target's.
+    """
+
+    def __init__(self, live: str, project: Project | None) -> None:
         self._project = project
         self._live = live if live.startswith("/") and len(live) <= 4 * PATH_BYTES else ""
         self._pattern = re.compile(re.escape(self._live) + r"/([^\s\"'<>|:*?]+)") if self._live else None
 
     def file(self, path: str) -> str | None:
         """The project's file for a path of the target, as it is shown; None where it is none of the project's."""
-        if not self._live or not path.startswith(self._live + "/"):
+        if self._project is None or not self._live or not path.startswith(self._live + "/"):
             return None
         return tree_file(self._project, path[len(self._live) + 1 :])
 
     def text(self, text: str) -> str:
         """``text`` with the target's paths replaced by this host's."""
-        if self._pattern is None or self._live not in text:
+        project = self._project
+        if project is None or self._pattern is None or self._live not in text:
             return text
-        return self._pattern.sub(lambda match: str(self._project.host_path(match[1])), text)
+        return self._pattern.sub(lambda match: str(project.host_path(match[1])), text)
 
 
 def tree_file(project: Project, told: str) -> str | None:

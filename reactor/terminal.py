@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import IO, Any, Self
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Table
 from rich.text import Text
 from rich.theme import Theme
 
@@ -46,9 +46,10 @@ class Terminal:
     def __init__(
         self, *, as_json: bool, verbose: bool = False, many: bool = False, output: IO[str] | None = None
     ) -> None:
+        self.many = many
+        """Whether there are several targets, so that each line names its own."""
         self._json = as_json
         self._verbose = verbose
-        self._many = many
         self._lock = threading.Lock()
         self._output = output or sys.stdout
         self._console = Console(
@@ -78,7 +79,7 @@ class Terminal:
             else:
                 if event["event"] in _ENDS:
                     self._end_task(event.get("target", ""))
-                for line in report.lines(event, verbose=self._verbose, many=self._many):
+                for line in report.lines(event, verbose=self._verbose, many=self.many):
                     self._console.print(Text.assemble(*line))
 
     def fault(self, fault: Fault, target: str = "") -> None:
@@ -91,16 +92,22 @@ class Terminal:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Show rows under headings; not for ``--json``, whose callers tell each row as an event."""
-        table = Table(*columns, box=None, pad_edge=False, header_style="strong")
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
+        cells = [list(columns), *map(list, rows)]
+        widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
         with self._lock:
-            self._console.print(table)
+            for row in cells:
+                padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+                self._console.print(Text("  ".join(padded).rstrip(), "strong" if row is cells[0] else ""))
 
     def line(self, text: str) -> None:
         """Show one plain line; not for ``--json``."""
         with self._lock:
             self._console.print(Text(report.indented(text)))
+
+    def interrupted(self) -> None:
+        """End the line on which the terminal has shown the keys that were pressed."""
+        if self._console.is_terminal and not self._json:
+            self.line("")
 
     @property
     def as_json(self) -> bool:

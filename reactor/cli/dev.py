@@ -22,6 +22,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Run until interrupted: 0. 1 where no target can be shipped to."""
     project = options.project_of(arguments)
     targets = options.targets_of(arguments, project, attach=False)
+    terminal.many = len(targets) > 1
     loop = Loop(project, targets, terminal.tell, watching=True)
     try:
         loop.watch()
@@ -32,6 +33,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         loop.run()
         return 1
     except KeyboardInterrupt:
+        terminal.interrupted()
         return 0
     finally:
         loop.close()

@@ -23,6 +23,7 @@ from ..targets.linked import Linked
 from ..terminal import Terminal
 
 ALL = "all"
+HERE = "."
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +34,9 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 def add_project(parser: argparse.ArgumentParser, *, positional: bool) -> None:
     """The project's folder, and the targets."""
     if positional:
-        parser.add_argument("path", nargs="?", default=".", metavar="PATH", help="the project's folder (this folder)")
+        parser.add_argument("path", nargs="?", default=HERE, metavar="PATH", help="the project's folder (this folder)")
     else:
-        parser.add_argument("--path", default=".", metavar="PATH", help="the project's folder (this folder)")
+        parser.add_argument("--path", default=HERE, metavar="PATH", help="the project's folder (this folder)")
     parser.add_argument(
         "-t",
         "--target",
@@ -51,37 +52,60 @@ def project_of(arguments: argparse.Namespace) -> Project:
     return Project.open(arguments.path)
 
 
-def targets_of(arguments: argparse.Namespace, project: Project, *, attach: bool) -> list[Target]:
-    """The targets that the arguments, the environment or the default name. ``attach``: use a running embedded one."""
-    names = arguments.target or [name for name in os.environ.get("REACTOR_TARGET", "").split(",") if name.strip()]
-    wanted = [name.strip() for name in names] or [LOCAL]
+def project_if_any(arguments: argparse.Namespace) -> Project | None:
+    """The project that the arguments name. None where no path was given, and this folder holds none."""
+    try:
+        return project_of(arguments)
+    except Fault as fault:
+        if fault.code != "not-a-project" or arguments.path != HERE:
+            raise
+        return None
+
+
+def targets_of(
+    arguments: argparse.Namespace, project: Project | None, *, attach: bool, start: bool = True
+) -> list[Target]:
+    """The targets that the arguments, the environment or the default name.
+
+    ``attach``: use an embedded one that runs; ``start``: start it where it does not.
+    """
+    names = arguments.target or os.environ.get("REACTOR_TARGET", "").split(",")
+    wanted = [LOCAL if name.strip() in EMBEDDED else name.strip() for name in names if name.strip()] or [LOCAL]
+    if project is None and not {LOCAL, ALL}.isdisjoint(wanted):
+        project = project_of(arguments)  # they are of a project, so this says what is wrong with it
+    profiles = project.settings.targets if project is not None else {}
+    devices = {device.name: device.address for device in trust.known(trust.default_home())}
     if ALL in wanted:
-        wanted = [name for name, target in project.settings.targets.items() if target.address]
+        wanted = [name for name, profile in profiles.items() if profile.address or name in devices]
         if not wanted:
             raise Fault("no-targets", "the settings name no target with an address", to=ALL, do="add one, or use -t")
-    return [_target(name, project, attach=attach) for name in dict.fromkeys(wanted)]
+
+    def target(name: str) -> Target:
+        if name == LOCAL and project is not None:
+            return Embedded(project.folder, attach=attach, start=start)
+        address = profiles[name].address if name in profiles else None
+        if address or name in devices:
+            return Linked(name, address or devices[name])
+        if name in profiles:
+            raise Fault("no-address", "has no 'address' in the settings", to=name, do="add it, or name another target")
+        if re.search(r"[.:]", name):
+            return Linked(name, name)
+        known = ", ".join(dict.fromkeys([LOCAL, *profiles, *devices]))
+        raise Fault("unknown-target", "no target of that name", to=name, do=f"known here: {known}; or give HOST:PORT")
+
+    return [target(name) for name in dict.fromkeys(wanted)]
 
 
-def _target(name: str, project: Project, *, attach: bool) -> Target:
-    if name in EMBEDDED:
-        return Embedded(project.folder, attach=attach)
-    profile = project.settings.targets.get(name)
-    if profile is not None and profile.address:
-        return Linked(name, profile.address)
-    if profile is not None:
-        raise Fault("no-address", "has no 'address' in the settings", to=name, do="add it, or name another target")
-    device = next((one for one in trust.known(trust.default_home()) if one.name == name), None)
-    if device is not None:
-        return Linked(name, device.address)
-    if re.search(r"[.:]", name):
-        return Linked(name, name)
-    known = ", ".join([LOCAL, *project.settings.targets]) or LOCAL
-    raise Fault("unknown-target", "no target of that name", to=name, do=f"known here: {known}; or give HOST:PORT")
+def count(text: str) -> int:
+    """A whole number from 1 on, given as an argument."""
+    if not text.isdecimal() or not 0 < int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 on")
+    return int(text)
 
 
-def terminal_of(arguments: argparse.Namespace, targets: int = 1) -> Terminal:
+def terminal_of(arguments: argparse.Namespace) -> Terminal:
     """The screen that the arguments ask for."""
-    return Terminal(as_json=arguments.json, verbose=getattr(arguments, "verbose", False), many=targets > 1)
+    return Terminal(as_json=arguments.json, verbose=getattr(arguments, "verbose", False))
 
 
 def folder(text: str) -> Path:

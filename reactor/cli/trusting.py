@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import argparse
 
+from bootloader.wire.errors import Fault
+
 from .. import trust
+from ..settings import EMBEDDED
 from ..targets.linked import split
 from ..terminal import Terminal
 from . import options
@@ -24,6 +27,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Make the keys: 0."""
     split(arguments.address)
+    if arguments.name in (options.ALL, *EMBEDDED):
+        raise Fault("bad-name", "means something else after -t", to=repr(arguments.name), do="choose another name")
     home = trust.default_home()
     folder = arguments.folder.absolute()
     trust.issue(folder, home, arguments.name)

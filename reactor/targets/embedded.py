@@ -50,13 +50,17 @@ def state_folder(project: Path) -> Path:
 
 
 class Embedded:
-    """The embedded target of one project. With ``attach``, one that runs already (``reactor dev``) is used."""
+    """The embedded target of one project.
 
-    def __init__(self, project: Path, *, attach: bool) -> None:
+    With ``attach``, one that runs already (``reactor dev``) is used. Without ``start``, only such a one is.
+    """
+
+    def __init__(self, project: Path, *, attach: bool, start: bool = True) -> None:
         self.name = NAME
         self._home = trust.default_home()
         self._state = state_folder(project)
         self._attach = attach
+        self._start = start
         self._lock = threading.Lock()  # starting and ending the process
         self._closing = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -68,6 +72,8 @@ class Embedded:
             link = self._running(purpose)
             if link is not None:
                 return link
+        if not self._start:
+            raise Fault("not-running", "the embedded target does not run", to=self.name, do="`reactor dev` runs it")
         with self._lock:
             if self._closing.is_set():
                 raise LinkClosed("the embedded target was ended", to=self.name)
@@ -75,6 +81,11 @@ class Embedded:
                 self._end()
                 self._process, self._port = self._started()
         return self._link(self._port, purpose)
+
+    @property
+    def started(self) -> bool:
+        """Whether its process was started here."""
+        return self._process is not None
 
     def close(self) -> None:
         """End the process that was started here, with everything it runs; one that was attached to goes on."""

@@ -16,16 +16,15 @@ class Linked:
 
     def __init__(self, name: str, address: str) -> None:
         self.name = name
-        self._host, self._port = split(address)
+        self._host, self._port = where = split(address)
         home = trust.default_home()
-        device = next((one for one in trust.known(home) if name == one.name or address == one.address), None)
+        devices = trust.known(home)
+        device = next((one for one in devices if one.name == name), None) or next(
+            (one for one in devices if split(one.address) == where), None
+        )
         if device is None:
-            raise Fault(
-                "unknown-device",
-                "this host does not know its key",
-                to=name,
-                do="`reactor trust DIR --name NAME --address HOST` makes its keys",
-            )
+            do = f"`reactor trust DIR --name NAME --address {address}` makes its keys"
+            raise Fault("unknown-device", "this host does not know its key", to=name, do=do)
         self._certificate = device.certificate
         self._identity = trust.host_identity(home)
 

@@ -1,0 +1,85 @@
+"""``reactor status``: what each target is and runs."""
+
+from __future__ import annotations
+
+import argparse
+
+from bootloader.wire.messages import Fields
+
+from ..report import clean, size, whole
+from ..terminal import Terminal
+from .ask import Asked, Told, add, each, generation_of
+
+__all__ = ["add", "run"]
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Ask, and show: 0 if each target answered."""
+    return each(arguments, terminal, _ask)
+
+
+def _ask(asked: Asked) -> bool:
+    answer, _ = asked.link.call("status", {})
+    told = _told(answer)
+    if asked.terminal.as_json:
+        asked.terminal.tell({"event": "status", "target": asked.name, "running": asked.was_running, **told})
+    else:
+        _show(asked, told)
+    return True
+
+
+def _told(answer: Fields) -> Told:
+    newest, warm = answer.child("generation"), answer.child("warm")
+    return {
+        "name": clean(answer.text("name")),
+        "version": clean(answer.text("version")),
+        "python": clean(answer.text("python")),
+        "machine": clean(answer.text("machine")),
+        "up_s": answer.number("up_s"),
+        "root": clean(answer.text("root")),
+        "files_count": whole(answer.integer("files")),
+        "generation": generation_of(newest) if "generation" in newest else None,
+        "applications": [_application(one) for one in answer.objects("applications")],
+        "warm": {"ready": warm.flag("ready", False), "modules_count": whole(warm.integer("modules", 0))},
+        "disk_free_bytes": whole(answer.integer("disk_free_bytes")),
+        "disk_bytes": whole(answer.integer("disk_bytes")),
+    }
+
+
+def _application(one: Fields) -> Told:
+    return {
+        "application": clean(one.text("application")),
+        "state": clean(one.text("state")),
+        "why": clean(one.text("why")),
+        "pid": whole(one.integer("pid")) if one.plain().get("pid") is not None else None,
+        "generation": whole(one.integer("generation")),
+        "init": one.flag("init"),
+    }
+
+
+def _show(asked: Asked, told: Told) -> None:
+    terminal, newest = asked.terminal, told["generation"]
+    what = "nothing pushed yet"
+    if newest is not None:
+        number, fate, files = newest["generation"], newest["fate"], told["files_count"]
+        what = f"generation {number} ({fate}), root {told['root'][:12]}, {files} files"
+    terminal.line(f"{asked.name}: {what}")
+    state = f"up {span(told['up_s'])}" if asked.was_running else "does not run now"
+    system = f"Python {told['python']}, {told['machine']}, {size(told['disk_free_bytes'])} of disk free"
+    terminal.line(f"  bootloader {told['version']} on {system}, {state}")
+    rows = [(one["application"], one["state"], str(one["pid"] or "-"), one["why"]) for one in told["applications"]]
+    if rows:
+        terminal.table(("  application", "state", "pid", "why"), [(f"  {name}", *rest) for name, *rest in rows])
+    elif asked.was_running:
+        terminal.line("  no application runs")
+
+
+def span(seconds: float) -> str:
+    """How long something has been so, as a person says it."""
+    minutes = int(seconds) // 60
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    hours = minutes // 60
+    if hours < 1:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
