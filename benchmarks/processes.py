@@ -72,11 +72,11 @@ class Program:
             self.process.stdout.close()
 
 
-def finish(command: Sequence[str], *, what: str, timeout_s: float, cwd: Path | None = None) -> float:
-    """Runs ``command`` to its end; the seconds that it took. A failure is a fault that says what it printed."""
+def finish(command: Sequence[str], *, what: str, timeout_s: float) -> float:
+    """Runs ``command`` in ``/`` to its end; the seconds that it took. A failure is a fault with what it printed."""
     began_s = time.monotonic()
     try:
-        done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s)
+        done = subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
         raise Fault("contestant-failed", f"not done within {timeout_s:.0f} s", to=what) from error
     if done.returncode != 0:

@@ -116,13 +116,20 @@ class Rounds:
         heavy = cell.application == APPLICATIONS[-1]
         project = make(folder / "project", label, port=self.answers.port, heavy=heavy, files=cell.files)
         turn = Turn(contestant, cell, project)
-        running.callback(contestant.teardown)
+        running.callback(self._leave, turn)
         try:
             contestant.setup(project, folder / "run")
             turn.warm(self.answers)
         except Fault as fault:
             self._out(turn, fault)
         self.turns.append(turn)
+
+    def _leave(self, turn: Turn) -> None:
+        """What can't be ended here is the guard's; the figures are there all the same."""
+        try:
+            turn.contestant.teardown()
+        except Fault as fault:
+            self.told(Problem(turn.contestant.name, turn.cell, f"at its end: {fault}"))
 
     def _measure(self, turn: Turn, number: int) -> None:
         way, ms = turn.save(self.answers, ANSWER_S)

@@ -90,8 +90,10 @@ class Sshd:
 
     def end(self) -> None:
         """Ends the server, and the kept connection where there is one."""
-        if (self.config.parent / "master").exists():
-            finish(["ssh", "-F", str(self.config), "-O", "exit", "kept"], what="ssh -O exit", timeout_s=5)
-        self._program.end()
-        if self._made:
-            _SEPARATION.rmdir()
+        try:
+            if (self.config.parent / "master").exists():
+                finish(["ssh", "-F", str(self.config), "-O", "exit", "kept"], what="ssh -O exit", timeout_s=5)
+        finally:
+            self._program.end()
+            if self._made:
+                _SEPARATION.rmdir()

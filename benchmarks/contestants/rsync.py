@@ -16,7 +16,7 @@ from benchmarks.processes import Program, finish
 from benchmarks.projects import Project
 from benchmarks.sshd import Sshd
 
-SETUP_S = 60.0
+SETUP_S, STOP_S = 60.0, 10.0
 
 _RESTART = """\
 #!/bin/sh
@@ -82,9 +82,10 @@ class Rsync:
         if self._program:
             self._program.end()
         if self._sshd:
-            stop = f"kill $(cat {shlex.quote(str(self._sshd.config.parents[1] / 'pid'))})"
             try:
-                self._sshd.run(self._host, stop, 10)
+                pid = self._sshd.config.parents[1] / "pid"
+                if pid.exists():
+                    self._sshd.run(self._host, f"kill $(cat {shlex.quote(str(pid))})", STOP_S)
             finally:
                 self._sshd.end()
 
