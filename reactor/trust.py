@@ -55,6 +55,17 @@ class Device:
     certificate: Path
 
 
+@contextmanager
+def _kept() -> Iterator[None]:
+    """That keys and certificates can be kept, or a :class:`Fault`."""
+    try:
+        yield
+    except OSError as error:
+        what = f"can't be written ({error.strerror})"
+        do = "make it usable, or set REACTOR_HOME to another folder"
+        raise Fault("not-written", what, to=str(error.filename), do=do) from error
+
+
 def default_home() -> Path:
     """The folder of this user's identity: ``REACTOR_HOME`` if set, else where the system keeps configurations."""
     chosen = os.environ.get("REACTOR_HOME")
@@ -95,6 +106,7 @@ def make_identity(common_name: str) -> Identity:
     return Identity(cert_pem, key_pem, fingerprint(cert_pem))
 
 
+@_kept()
 def host_identity(home: Path) -> KeyPair:
     """This host's certificate and key, made on first use. Processes that start at once get the same one."""
     folder = home / "identity"
@@ -109,6 +121,7 @@ def host_identity(home: Path) -> KeyPair:
     return pair
 
 
+@_kept()
 def issue(state_dir: Path, home: Path, name: str) -> None:
     """Give the target whose state is ``state_dir`` a key of its own, if it has none, and have it obey this host."""
     host_pem = _read(host_identity(home).certificate)
@@ -123,6 +136,7 @@ def issue(state_dir: Path, home: Path, name: str) -> None:
     _write_host(trust, host_pem)
 
 
+@_kept()
 def remember(home: Path, name: str, cert_pem: str, address: str) -> None:
     """Know the device of ``cert_pem`` as ``name``, last seen at ``address``; the name's former device is forgotten."""
     if not _NAME.fullmatch(name):

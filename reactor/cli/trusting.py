@@ -35,5 +35,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     certificate = (folder / "trust" / "device.crt").read_text("ascii")
     trust.remember(home, arguments.name, certificate, arguments.address)
     text = f"{folder / 'trust'} holds the keys of {arguments.name}: copy it into the device's state folder"
-    terminal.notice("trusted", text)
+    if terminal.as_json:
+        terminal.notice("trusted", text)
+    else:
+        terminal.line(f"{text}; then: reactor dev -t {arguments.name}")
     return 0
