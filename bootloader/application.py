@@ -21,6 +21,9 @@ from .wire.records import LEVELS, NOTE, STDERR
 _SWEEP_S = 0.01
 _KILLED_S = 2.0
 
+NAME = "REACTOR_APPLICATION"
+"""The variable that tells an application, and what it starts, its name."""
+
 Tell = Callable[[str, Body], object]
 
 
@@ -148,6 +151,8 @@ class Application:
             self._timer = None
 
     def _ended(self, status: int) -> None:
+        if self._child is not None:
+            self._child.claim_strays(f"{NAME}={self.spec.name}".encode())
         if status == 0:
             why = "asked to" if self.state is State.STOPPING else "its entry point returned"
             self._event(Event.ENDED, why, code=0)

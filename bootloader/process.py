@@ -16,12 +16,15 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from .wire.records import NOTE, STDERR, Lines
 
 _READ_BYTES = 256 * 1024
 _BUFFER_BYTES = 4 * 1024 * 1024
+_END_S = 2.5
+"""A little longer than a parent takes at most to see its children gone."""
 
 
 class Child:
@@ -35,6 +38,8 @@ class Child:
         self.pid: int | None = None
         self.ended = False
         """Whether it is gone, or is going to be as its parent is; it takes no orders any more."""
+        self.strays: list[int] = []
+        """Processes that it may have left behind in other groups."""
         self._told_end = False
         self.on_line: Callable[[str, str], None] = lambda _kind, _text: None
         self.on_end: Callable[[int], None] = lambda _status: self.close()
@@ -123,20 +128,19 @@ class Child:
         """End it at once; one whose id is not known yet ends when it has no orders to read."""
         self.signal_group(signal.SIGKILL)
 
+    def claim_strays(self, mark: bytes) -> None:
+        """Of the strays keep those that were started with ``mark`` in their environment: the others are not its own."""
+        self.strays = [pid for pid in self.strays if mark in _environment(pid).split(b"\0")]
+
     def signal_group(self, number: int) -> bool:
-        """Signal the whole process group; False where nobody is left in it."""
+        """Signal the whole process group, and the strays with theirs; False where nobody is left."""
         if self.pid is None:
             return False
-        try:
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
-            if self.ended:
-                return False
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, number)  # so new that it has no group of its own yet
-        except PermissionError:
-            pass  # somebody in the group has another user; the rest got it
-        return True
+        found = _signal(self.pid, number, group=True)
+        if not found and not self.ended:  # so new that it has no group of its own yet
+            found = _signal(self.pid, number)
+        self.strays = [pid for pid in self.strays if _signal(pid, number, group=_leads(pid))]
+        return found or bool(self.strays)
 
 
 class WarmParent:
@@ -227,6 +231,7 @@ class WarmParent:
             child = self._children.pop(note["exited"])
             if "why" in note:
                 child.on_line(STDERR, note["why"])
+            child.strays = note.get("left", [])
             child.end(note["status"])
         elif "ready" in note:
             self.ready = True
@@ -258,9 +263,40 @@ class WarmParent:
             self.close()
 
     def close(self) -> None:
-        """End the parent and everything that it forked, without ceremony: it has nothing to lose."""
+        """End the parent and everything that it forked. It sees to that itself, if it can be made to listen."""
         self.on_dead = lambda _cold_module: None
+        if not self.dead and self.ready:
+            with suppress(OSError):
+                self._control.shutdown(socket.SHUT_RDWR)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_S)
         self._died()
+
+
+def _signal(pid: int, number: int, *, group: bool = False) -> bool:
+    """Signal a process or its group; False where there is none."""
+    try:
+        (os.killpg if group else os.kill)(pid, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody in the group has another user; the rest got it
+    return True
+
+
+def _leads(pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == pid
+    except ProcessLookupError:
+        return False
+
+
+def _environment(pid: int) -> bytes:
+    """What a process was started with, where the system tells."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
 
 
 def _readable(pipe: int) -> bool:

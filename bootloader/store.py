@@ -67,6 +67,9 @@ class Store:
         self._folder = folder
         self._notice = on_notice
         self._manifests = folder / "manifests"
+        aside = folder / "aside"
+        if os.path.lexists(aside) and not aside.is_dir():
+            aside.rename(folder / f"aside-{time.time():.0f}")
         for place in (self._manifests, folder / "trees", folder / "objects"):
             if os.path.lexists(place) and not place.is_dir():
                 self._set_aside(place)

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .application import Application
+from .application import NAME, Application
 from .journal import Journal
 from .ladder import NOTHING, Decision
 from .lifecycle import ALIVE, WELL, State
@@ -298,7 +298,7 @@ class Supervisor:
                     **os.environ,
                     "PYTHONPYCACHEPREFIX": pycache,  # its own Python processes keep no bytecode in the tree either
                     **spec.env,
-                    "REACTOR_APPLICATION": spec.name,
+                    NAME: spec.name,
                     "REACTOR_GENERATION": str(generation),
                 },
                 "live": str(live),

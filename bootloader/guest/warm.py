@@ -182,7 +182,8 @@ class Warm:
                 return
             number = self._children.pop(pid, None)
             if number is not None:
-                self._tell(exited=number, status=os.waitstatus_to_exitcode(status))
+                left = [child for child in _own_children() if child not in self._children]
+                self._tell(exited=number, status=os.waitstatus_to_exitcode(status), left=left)
 
     def _end_all(self) -> None:
         """Kill whatever was made here and what that left behind, and see it gone: its ports and pins are free then."""

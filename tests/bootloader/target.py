@@ -233,16 +233,21 @@ class Target:
         self.process.send_signal(number)
         status = self.process.wait(SOON_S)
         gone(started)
+        self.control.close()
+        self._follower.join(SOON_S)
+        let_go(self.process)
         return status
 
     def close(self) -> None:
-        self.control.close()
         if self.process.poll() is None:
             self.end()
-        self._follower.join(SOON_S)
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if pipe is not None:
-                pipe.close()
+
+
+def let_go(process: subprocess.Popen[bytes]) -> None:
+    """Close the pipes of a process that has ended."""
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 STREAMS = ("stdout", "stderr", "log")
