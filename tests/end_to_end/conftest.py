@@ -11,10 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .documented import breaches
 
 WAIT_S = 20.0
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -116,9 +119,9 @@ class Bench:
             shutil.copytree(EXAMPLES / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         return self.folder / names[0]
 
-    def start(self, *arguments: str) -> Running:
+    def start(self, *arguments: str, cwd: Path | None = None, **env: str) -> Running:
         """Start ``reactor`` with ``--json``."""
-        running = Running([*arguments, "--json"], self.env, self.folder)
+        running = Running([*arguments, "--json"], {**self.env, **env}, cwd or self.folder)
         self.running.append(running)
         return running
 
@@ -128,12 +131,27 @@ class Bench:
         running.wait("ready")
         return running
 
-    def run(self, *arguments: str, wait_s: float = WAIT_S) -> tuple[int, list[dict[str, Any]]]:
+    def run(
+        self, *arguments: str, wait_s: float = WAIT_S, cwd: Path | None = None, **env: str
+    ) -> tuple[int, list[dict[str, Any]]]:
         """Run ``reactor`` with ``--json`` to its end: exit code and events."""
-        running = self.start(*arguments)
+        running = self.start(*arguments, cwd=cwd, **env)
         code = running.finish(wait_s)
         assert not running.noise, running.noise
         return code, running.events
+
+    def plain(self, *arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run ``reactor`` in a pipe, for people, to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "reactor", *arguments],
+            env={**self.env, **env},
+            cwd=cwd or self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
 
     def processes(self) -> list[str]:
         """The command lines of the processes that run for this test: they have its folder in their environment."""
@@ -183,13 +201,24 @@ def until(condition: Callable[[], bool], wait_s: float = WAIT_S) -> None:
         pause.wait(0.02)
 
 
+@contextmanager
+def benched(folder: Path) -> Iterator[Bench]:
+    """A home of its own; then, the end of everything that was started, and a look at all that was told."""
+    made = Bench(folder)
+    try:
+        yield made
+    finally:
+        for running in made.running:
+            if running.process.poll() is None:
+                running.process.kill()
+            running.finish()
+    until(lambda: not made.processes())
+    told = [event for running in made.running for event in running.events]
+    assert [breach for event in told for breach in breaches(event)] == []
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    """A home of its own, and the end of everything that was started."""
-    made = Bench(tmp_path)
-    yield made
-    for running in made.running:
-        if running.process.poll() is None:
-            running.process.kill()
-        running.finish()
-    until(lambda: not made.processes())
+    """A bench of one test."""
+    with benched(tmp_path) as made:
+        yield made
