@@ -22,7 +22,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from bootloader.wire.errors import Fault, LinkClosed, LinkDown, Untrusted
+from bootloader.wire.errors import Fault, LinkClosed
 
 from .. import trust
 from ..link import Link
@@ -97,8 +97,8 @@ class Embedded:
         try:
             port = int((self._state / "run" / "address").read_text().split()[1])
             return self._link(port, purpose)
-        except (OSError, ValueError, IndexError, LinkDown, Untrusted):
-            return None
+        except (OSError, ValueError, IndexError, Fault):
+            return None  # what is wrong with more than this start of it shows when it is started
 
     def _link(self, port: int, purpose: str) -> Link:
         identity = trust.host_identity(self._home)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bootloader.wire.errors import LinkDown
 from reactor import trust
 from reactor.link import Link
 from reactor.project import Project
@@ -103,13 +104,16 @@ class Board:
     def __init__(self, project: Path, name: str = "local") -> None:
         self.name = name
         self.proxy = Proxy()
+        self.away = False
+        """Whether it can't be reached by a new link."""
         self.state = state_folder(project)
         self._embedded = Embedded(project, attach=False)
 
     def connect(self, purpose: str) -> Link:
-        if not self.proxy.refusing:
-            self.direct().close()  # starts it where it does not run
-            self.proxy.upstream = int((self.state / "run" / "address").read_text().split()[1])
+        if self.away:
+            raise LinkDown("it is away", to=self.name)
+        self.direct().close()  # starts it where it does not run
+        self.proxy.upstream = int((self.state / "run" / "address").read_text().split()[1])
         self.proxy.purpose = purpose
         home = trust.default_home()
         certificate = self.state / "trust" / "device.crt"

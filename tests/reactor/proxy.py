@@ -77,7 +77,6 @@ class Proxy:
     def __init__(self) -> None:
         self.upstream = 0
         self.purpose = ""
-        self.refusing = False
         self.wires: list[Wire] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
@@ -105,9 +104,6 @@ class Proxy:
         while True:
             try:
                 host, _ = self._listening.accept()
-                if self.refusing:
-                    host.close()
-                    continue
                 target = socket.create_connection(("127.0.0.1", self.upstream))
             except ConnectionRefusedError:
                 host.close()

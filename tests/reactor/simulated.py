@@ -56,6 +56,10 @@ class Simulated:
         self.journal.close()
         self._listener.close()
 
+    def blob(self, name: str) -> bytes:
+        """What it was given."""
+        return bytes(self.uploaded[name])
+
     def truth(self, name: str, fields: Fields, blobs: list[bytes]) -> bytes:
         """The honest answer."""
         answer: bytes = getattr(self, f"_{name}")(fields, blobs)
@@ -98,7 +102,11 @@ class Simulated:
         return pack({})
 
     def _apply(self, fields: Fields, blobs: list[bytes]) -> bytes:
-        self.manifest = apply(Overlay.decode(fields, blobs), self.manifest)
+        overlay = Overlay.decode(fields, blobs)
+        self.manifest = apply(overlay, self.manifest)
+        for name, blob in overlay.blobs.items():
+            whole = blob if isinstance(blob, bytes) else blob.delta.apply(self.blob(blob.base))
+            self.uploaded[name] = bytearray(whole)
         self.known[self.manifest.root] = self.manifest
         self.generation += 1
         return pack({**self._changed(), "rung": "restart", "why": "code changed", "stages_ms": {"stop": 0.1}})

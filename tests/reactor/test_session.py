@@ -105,14 +105,14 @@ def test_a_save_that_does_not_follow_from_the_one_that_waits_takes_its_place() -
 
 def test_a_file_that_came_and_went_before_it_could_be_shipped_is_no_deletion(bench: Bench) -> None:
     session = bench.healthy()
-    bench.board.proxy.refusing = True
+    bench.board.away = True
     bench.board.proxy.cut()
     mark = bench.told.mark()
     bench.told.wait("link", since=mark, state="retrying")
     session.submit(bench.desk.save("scratch.txt", "x"))
     session.submit(bench.desk.save("main.py", VERSION_2))
     session.submit(bench.desk.remove("scratch.txt"))
-    bench.board.proxy.refusing = False
+    bench.board.away = False
     result = bench.told.wait("result", since=mark)
     assert (result["healthy"], result["files"]) == (True, ["main.py"])
     assert not bench.told.all("problem")
@@ -212,10 +212,10 @@ def test_a_link_that_breaks_before_the_program_is_healthy_brings_the_result_all_
     save = bench.desk.save("main.py", VERSION_2)
     session.submit(save)
     bench.told.wait("state", since=mark, state="running")
-    bench.board.proxy.refusing = True
+    bench.board.away = True
     bench.board.proxy.cut()
     bench.told.wait("link", since=mark, state="down")
-    bench.board.proxy.refusing = False
+    bench.board.away = False
     assert bench.told.wait("result", since=mark)["healthy"]
     session.submit(bench.desk.save("main.py", VERSION_3))
     until(lambda: len(bench.told.all("result", since=mark)) >= 2)
@@ -304,19 +304,19 @@ def test_a_target_that_ends_before_the_program_is_healthy_is_not_called_healthy(
 
 def test_a_save_that_the_target_lost_with_its_power_is_sent_again(bench: Bench, tmp_path: Path) -> None:
     session = bench.healthy()
-    bench.board.proxy.refusing = True
+    bench.board.away = True
     shutil.copytree(bench.board.state, tmp_path / "copy", symlinks=True)
-    bench.board.proxy.refusing = False
+    bench.board.away = False
     save = bench.desk.save("main.py", VERSION_2)
     session.submit(save)
     bench.told.wait("result", root=save.manifest.root)
     mark = bench.told.mark()
 
-    bench.board.proxy.refusing = True
+    bench.board.away = True
     bench.board.kill()
     shutil.rmtree(bench.board.state)
     shutil.copytree(tmp_path / "copy", bench.board.state, symlinks=True)
-    bench.board.proxy.refusing = False
+    bench.board.away = False
 
     result = bench.told.wait("result", since=mark)
     assert (result["healthy"], result["root"], result["files"]) == (True, save.manifest.root, ["main.py"])
@@ -363,11 +363,11 @@ def test_a_rollback_while_the_link_was_down_is_told_and_not_undone(bench: Bench)
     session.submit(bench.desk.save("main.py", VERSION_2))
     until(lambda: len(bench.told.all("result")) == 2)
     mark = bench.told.mark()
-    bench.board.proxy.refusing = True
+    bench.board.away = True
     bench.board.proxy.cut()
     bench.told.wait("link", since=mark, state="down")
     roll_back(bench.board)
-    bench.board.proxy.refusing = False
+    bench.board.away = False
     bench.told.wait("notice", since=mark, code="changed-elsewhere")
     assert bench.board.root() == old
     assert not bench.told.all("result", since=mark)
