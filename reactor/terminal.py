@@ -40,6 +40,12 @@ THEME = Theme(
 )
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more: said to the caller, where rich would end the thread that happened to print."""
+        raise BrokenPipeError
+
+
 class Terminal:
     """Where events go. ``as_json``: one JSON object a line on standard output."""
 
@@ -52,7 +58,7 @@ class Terminal:
         self._verbose = verbose
         self._lock = threading.Lock()
         self._output = output or sys.stdout
-        self._console = Console(
+        self._console = _Console(
             theme=THEME,
             file=self._output,
             width=None if self._output.isatty() else _PIPE_WIDTH,
