@@ -18,7 +18,7 @@ from bootloader.wire.manifest import EMPTY
 from .project import Project
 from .report import Pace, clean, problem
 from .scan import Change, Scanner
-from .session import Save, Session
+from .session import CLOSE_S, Save, Session
 from .survey import Progress
 from .targets import Target
 from .watch import Batch, Watcher
@@ -80,8 +80,9 @@ class Loop:
             session.stop()
         if self._watcher is not None:
             self._watcher.close()
+        deadline = time.monotonic() + CLOSE_S
         for session in self._sessions:
-            session.close()
+            session.close(max(0.0, deadline - time.monotonic()))
         for session in self._sessions:
             session.target.close()
 

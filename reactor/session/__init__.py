@@ -25,7 +25,7 @@ from ..scan import Scanner
 from ..targets import Target
 from .delivery import Delivery, Save, Tell, merged
 
-__all__ = ["Save", "Session", "Tell"]
+__all__ = ["CLOSE_S", "Save", "Session", "Tell"]
 
 PATIENCE_S = 15.0
 """How long a link that fails again and again is tried by a session that does not watch."""
@@ -39,6 +39,9 @@ IDLE_S = 0.5
 
 _STEADY_S = 5.0
 """A link that was up for so long failed for the first time."""
+
+CLOSE_S = 0.5
+"""How long the end of a session waits for what is under way, such as a connection that is being made."""
 
 _JOIN_S = 1.0
 _RETOLD = 10
@@ -65,7 +68,9 @@ class Session:
         self._watching = watching
         self._delivery = Delivery(source, self._tell, self._is_superseded)
         self._follower = Follower(self._heard, self._notice)
+        self._live = ""
         self._paths = Paths("", source.project)
+        self._paths_of = source.project
         self._python = ""
         self._boot = ""
         self._is_ready = False
@@ -98,11 +103,11 @@ class Session:
             self._changed.notify_all()
         self._hang_up()
 
-    def close(self) -> None:
+    def close(self, within_s: float = CLOSE_S) -> None:
         """End the session; the target goes on. A thread that is still connecting ends by itself when it is through."""
         self.stop()
         if self._runner.is_alive() and self._runner is not threading.current_thread():
-            self._runner.join(_JOIN_S)
+            self._runner.join(within_s)
 
     def _tell(self, event: dict[str, Any]) -> None:
         self._tell_all({"event": event["event"], "target": self.target.name, **event})
@@ -209,7 +214,8 @@ class Session:
         version = (python[0], python[1]) if len(python) > 1 else (0, 0)
         # One that can't be says nothing: then the target, which compiles what it gets, has the only word.
         self._delivery.python = version if _OLDEST_PYTHON <= version < (4, 0) else sys.version_info[:2]
-        self._paths = Paths(clean(hello.text("live")), self._source.project)
+        self._live = clean(hello.text("live"))
+        self._paths = Paths(self._live, self._paths_of)
         return boot
 
     def _link(self, purpose: str) -> Link:
@@ -293,7 +299,12 @@ class Session:
             self._delivery.heard(Fate.read(event, at))
             with self._changed:
                 self._changed.notify_all()
-        elif (told := translate(event, self._paths)) is not None:
+            return
+        if self._paths_of is not self._source.project:  # its settings changed, and so may where siblings lie
+            self._paths_of = self._source.project
+            self._paths = Paths(self._live, self._paths_of)
+        told = translate(event, self._paths)
+        if told is not None:
             self._tell(told)
 
 

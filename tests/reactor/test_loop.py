@@ -212,6 +212,20 @@ def test_progress_of_a_long_scan_and_of_a_long_upload_is_told(bench: Bench, monk
     assert len(ship) > 1
 
 
+def test_a_sibling_that_joins_while_it_runs_is_shown_by_its_own_path(bench: Bench) -> None:
+    target = bench.simulated("local")
+    bench.dev(target)
+    (bench.outside / "drivers").mkdir()
+    (bench.outside / "drivers" / "pins.py").touch()
+    bench.write("pyproject.toml", SETTINGS + 'depends = ["../drivers"]\n')
+    bench.told.wait("result", files=["../drivers/pins.py", "pyproject.toml"])
+    frame = {"file": "/device/live/.reactor/depends/drivers/pins.py", "line": 3}
+    target.journal.add("problem", {"what": "died", "frames": [frame], "traceback": f'File "{frame["file"]}"'})
+    problem = bench.told.wait("problem")
+    assert (problem["file"], problem["line"]) == ("../drivers/pins.py", 3)
+    assert problem["traceback"] == f'File "{bench.outside / "drivers" / "pins.py"}"'
+
+
 # Several targets
 
 TWO = """
@@ -370,6 +384,34 @@ def test_closing_ends_every_thread(bench: Bench) -> None:
         bench.told.wait("result", target=name)
     bench.close()
     until(lambda: set(threading.enumerate()) <= before)
+
+
+class Stuck:
+    """A target that a connection is being made to, for ever."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.through = threading.Event()
+
+    def connect(self, _purpose: str) -> Link:
+        self.through.wait(60)
+        raise LinkDown("at last")
+
+    def close(self) -> None:
+        pass
+
+
+def test_closing_waits_for_no_connection_that_is_being_made(bench: Bench) -> None:
+    stuck = [Stuck(f"stuck {number}") for number in range(20)]
+    loop = bench.loop(*stuck, watching=False)
+    loop.first()
+    loop.close()
+    assert all(session._runner.is_alive() for session in loop.sessions)
+    for target in stuck:
+        target.through.set()
+    for session in loop.sessions:
+        session._runner.join(SOON_S)
+    assert not bench.told.all("link")
 
 
 def test_saves_by_the_hundred_leave_nothing_behind(bench: Bench) -> None:

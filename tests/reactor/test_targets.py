@@ -61,7 +61,8 @@ def test_the_first_link_starts_it_and_the_next_ones_find_it(target: Embedded) ->
 def test_one_that_died_is_started_again(target: Embedded) -> None:
     first = pid_of(target)
     os.kill(first, signal.SIGKILL)
-    until(lambda: not is_there(first))
+    assert target._process is not None
+    target._process.wait(SOON_S)
     assert pid_of(target) != first
 
 
