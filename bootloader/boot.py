@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from .journal import Journal
@@ -34,6 +34,7 @@ class Bootloader:
             _folders(state)
             lock = _lock(state / "run" / "lock")
             parts.callback(os.close, lock)
+            self._lock = lock
             self.journal = Journal()
             trust = Trust.load(state / "trust")
             try:
@@ -62,6 +63,7 @@ class Bootloader:
 
     def close(self) -> None:
         """Stop the applications and end every part, the last one first."""
+        _tell(self._lock, "ending")
         self._parts.close()
 
     def _publish(self, path: Path) -> None:
@@ -97,7 +99,10 @@ def _no_state(error: OSError) -> Fault:
 
 
 def _lock(path: Path) -> int:
-    """The state folder's lock. The warm parent holds it too, so it is free only when all processes are gone."""
+    """The state folder's lock. The warm parent holds it too, so it is free only when all processes are gone.
+
+    One that ends, or its remains, are waited for; one that runs is not.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -106,9 +111,10 @@ def _lock(path: Path) -> int:
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _tell(descriptor, str(os.getpid()))
             return descriptor
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or _runs(descriptor):
                 os.close(descriptor)
                 raise Fault(
                     "already-running",
@@ -117,3 +123,20 @@ def _lock(path: Path) -> int:
                     do="stop it, or give another folder with --state",
                 ) from None
             time.sleep(_POLL_S)
+
+
+def _tell(lock: int, text: str) -> None:
+    """Who has the lock: the process id of a bootloader that runs."""
+    with suppress(OSError):  # a full disk: the next one waits in vain before it gives up
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, text.encode(), 0)
+
+
+def _runs(lock: int) -> bool:
+    try:
+        os.kill(int(os.pread(lock, 20, 0)), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass  # it runs, for another user
+    return True

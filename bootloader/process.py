@@ -59,15 +59,25 @@ class Child:
         return self._orders < 0
 
     def order(self, **fields: Any) -> None:
-        """Send an order; a process that is gone reports that by its end, not here."""
+        """Send an order, as soon as it is there; a process that is gone reports that by its end, not here."""
         if self._orders >= 0:
             idle = not self._unsent
             self._unsent += json.dumps(fields).encode() + b"\n"
-            if idle and not self._send():
-                self._selector.register(self._orders, selectors.EVENT_WRITE, self._send_on)
+            if idle and self.pid is not None:
+                self._begin_send()
+
+    def born(self, pid: int) -> None:
+        """It is there. Orders wait for that, so that whatever it does under them, it can be signalled."""
+        self.pid = pid
+        if self._orders >= 0 and self._unsent:
+            self._begin_send()
+
+    def _begin_send(self) -> None:
+        if not self._send():
+            self._selector.register(self._orders, selectors.EVENT_WRITE, self._send_on)
 
     def _send(self) -> bool:
-        """Whether all is sent. A process that does not read yet (its parent still imports) holds nobody up."""
+        """Whether all is sent. A process that does not read yet holds nobody up."""
         try:
             while self._unsent:
                 self._unsent = self._unsent[os.write(self._orders, self._unsent) :]
@@ -226,7 +236,7 @@ class WarmParent:
 
     def _take(self, note: dict[str, Any]) -> None:
         if "forked" in note and note["forked"] in self._children:
-            self._children[note["forked"]].pid = note["pid"]
+            self._children[note["forked"]].born(note["pid"])
         elif "exited" in note and note["exited"] in self._children:
             child = self._children.pop(note["exited"])
             if "why" in note:

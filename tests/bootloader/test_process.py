@@ -100,6 +100,7 @@ def test_an_order_larger_than_a_pipe_for_a_process_that_is_not_there_yet_holds_n
     parents.do(lambda: check(child, parents.folder, 20_000))
     assert parents.do(lambda: 1) == 1
     assert child.pid is None
+    assert not parents.do(lambda: child.signal_group(signal.SIGTERM))
     parents.do(lambda: check(child, parents.folder))
     os.kill(warm.pid, signal.SIGCONT)
     assert [parents.next("n") for _ in range(2)] == ['{"checked": 7, "problem": {}}'] * 2

@@ -329,7 +329,7 @@ def test_events_resume_where_a_reader_stopped_and_begin_anew_for_another_boot(ta
 
 def test_a_flood_of_output_is_bounded_what_was_lost_is_counted_and_the_link_stays_quick(target: Target) -> None:
     flood = target.ship(
-        "def main():\n    for n in range(200_000): print(n, 'x' * 100)\n",
+        "def main():\n    for n in range(100_000): print(n, 'x' * 100)\n",
     )
     assert target.call("hello").text("name")
     end = flood.state("finished")
@@ -340,7 +340,7 @@ def test_a_flood_of_output_is_bounded_what_was_lost_is_counted_and_the_link_stay
             told, (lines,) = link.call("events", {"cursor": cursor})
             cursor, lost, seen = told.integer("cursor"), lost + told.integer("lost"), seen + len(lines.splitlines())
     assert lost + seen == cursor
-    assert lost > 100_000
+    assert lost > 50_000
     fates = [event["state"] for event in target.events if event["event"] == "generation"]
     assert fates == ["running", "healthy"]
 

@@ -109,7 +109,7 @@ def text(*names: str) -> Files:
     return {name: (name.encode(), 0o644) for name in names}
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(pairs())
 def test_any_tree_becomes_any_other_on_disk_in_both_places(
     tmp_path_factory: pytest.TempPathFactory, pair: tuple[Files, Files]
