@@ -59,7 +59,7 @@ def _check_private(path: Path, mask: int) -> None:
             "no-identity",
             f"can't be read ({error.strerror})",
             to=str(path),
-            do="have a host make this device's certificate and key",
+            do="have a host make its certificate and key: `reactor trust`",
         ) from error
     if mode & mask:
         verb = "read" if mode & mask & 0o044 else "change"

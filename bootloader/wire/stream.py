@@ -231,14 +231,16 @@ class TlsStream:
                 return partial(Untrusted, why, to=self.peer)
         if shaken and not self._server_side and not self._heard and self._is_refused(error):
             what = "the device does not obey this host"
-            return partial(Untrusted, what, to=self.peer, do="pair with the device, or have it obey this host")
+            return partial(
+                Untrusted, what, to=self.peer, do="pair with the device, or have it obey this host: `reactor trust`"
+            )
         return partial(LinkDown, why, to=self.peer)
 
     def _untrusted(self) -> Callable[[], Fault]:
         if self._server_side:
             return partial(Untrusted, "its certificate is of no host that this device obeys", to=self.peer)
         what = "its certificate is not the one that this host knows the device by"
-        do = "if the device was set up anew, pair with it again; if not, do not trust this network"
+        do = "if the device was set up anew, pair with it again (`reactor trust`); if not, do not trust this network"
         return partial(Untrusted, what, to=self.peer, do=do)
 
     def _is_refused(self, error: OSError) -> bool:

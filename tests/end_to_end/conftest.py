@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import pytest
 from .documented import breaches
 
 WAIT_S = 20.0
+NO_ENV: Mapping[str, str] = {}
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -119,7 +120,7 @@ class Bench:
             shutil.copytree(EXAMPLES / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         return self.folder / names[0]
 
-    def start(self, *arguments: str, cwd: Path | None = None, **env: str) -> Running:
+    def start(self, *arguments: str, cwd: Path | None = None, env: Mapping[str, str] = NO_ENV) -> Running:
         """Start ``reactor`` with ``--json``."""
         running = Running([*arguments, "--json"], {**self.env, **env}, cwd or self.folder)
         self.running.append(running)
@@ -132,15 +133,17 @@ class Bench:
         return running
 
     def run(
-        self, *arguments: str, wait_s: float = WAIT_S, cwd: Path | None = None, **env: str
+        self, *arguments: str, wait_s: float = WAIT_S, cwd: Path | None = None, env: Mapping[str, str] = NO_ENV
     ) -> tuple[int, list[dict[str, Any]]]:
-        """Run ``reactor`` with ``--json`` to its end: exit code and events."""
-        running = self.start(*arguments, cwd=cwd, **env)
+        """Run ``reactor`` with ``--json`` to its end: exit code and events. ``env`` is added to the bench's."""
+        running = self.start(*arguments, cwd=cwd, env=env)
         code = running.finish(wait_s)
         assert not running.noise, running.noise
         return code, running.events
 
-    def plain(self, *arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    def plain(
+        self, *arguments: str, cwd: Path | None = None, env: Mapping[str, str] = NO_ENV
+    ) -> subprocess.CompletedProcess[str]:
         """Run ``reactor`` in a pipe, for people, to its end."""
         return subprocess.run(
             [sys.executable, "-m", "reactor", *arguments],

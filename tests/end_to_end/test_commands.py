@@ -114,7 +114,7 @@ def test_what_is_no_project_is_refused(bench: Bench, command: str, path: str, wo
     home = str(bench.folder / "empty" / ".." / "user")
     (bench.folder / "user").mkdir()
     (bench.folder / "user" / "pyproject.toml").write_text('[tool.reactor]\nentry = "main"\n')
-    code, told = bench.run(command, path, HOME=home)
+    code, told = bench.run(command, path, env={"HOME": home})
     assert code == 1
     assert [one["code"] for one in told] == ["not-a-project"]
     assert words in told[0]["message"]
@@ -364,7 +364,14 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(bench: Bench, more: li
 # the command line
 
 
-WRONG: tuple[list[str], ...] = ([], ["frobnicate"], ["push", "--frobnicate"], ["trust", "x"], ["rollback", "two"], ["logs", "-n", "-1"])
+WRONG: tuple[list[str], ...] = (
+    [],
+    ["frobnicate"],
+    ["push", "--frobnicate"],
+    ["trust", "x"],
+    ["rollback", "two"],
+    ["logs", "-n", "-1"],
+)
 RIGHT = (["--help"], ["--version"], ["push", "--help"])
 
 
@@ -381,10 +388,10 @@ def test_wrong_use_exits_2_help_and_version_0(bench: Bench) -> None:
 
 def test_lines_for_people_have_no_colour_in_a_pipe_and_json_is_plain_ascii(bench: Bench) -> None:
     project = bench.project({"main.py": 'print("süß \\x1b[31mred")\n'}, SETTINGS.replace("main:main", "main"))
-    people = bench.plain("push", str(project), PYTHONIOENCODING="ascii:strict")
+    people = bench.plain("push", str(project), env={"PYTHONIOENCODING": "ascii:strict"})
     assert people.returncode == 0
     assert "\x1b" not in people.stdout
     assert "app ? s?? red\n" in people.stdout
-    machine = bench.plain("push", str(project), "--json", LC_ALL="C")
+    machine = bench.plain("push", str(project), "--json", env={"LC_ALL": "C"})
     assert machine.stdout.isascii()
     assert "süß red" in [json.loads(line).get("text") for line in machine.stdout.splitlines()]
