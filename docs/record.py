@@ -5,6 +5,7 @@ Run by hand: ``./bootstrap python docs/record.py``.
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import select
@@ -37,7 +38,7 @@ def main() -> None:
         project = Path(folder) / "blinky"
         shutil.copytree(HERE.parent / "examples" / "blinky", project)
         screen = record(project, Path(folder) / "home")
-    console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"), force_terminal=True)
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     for line in screen.decode(errors="replace").replace("\r", "").splitlines():
         console.print(Text.from_ansi(line.replace(f"{folder}/", "")), soft_wrap=True)
     console.save_svg(str(HERE / "loop.svg"), title="reactor dev examples/blinky")
