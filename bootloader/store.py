@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +33,12 @@ from .wire.overlay import apply as apply_overlay
 _SPARE_BYTES = 16 * 1024 * 1024
 """Free space that an overlay leaves, for the ledger, the logs and the next small fix."""
 
+_SMALL_BYTES = 1024 * 1024
+"""What needs no more than this may use that space: it may well be the fix for what filled the disk."""
+
 MANIFESTS_KEPT = 64
+
+_BLOB = re.compile(rb"^[0-9a-f]{64}(?= )", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +178,17 @@ class Store:
                 do="free space on the target, or look at its disk",
             ) from error
 
+    def _check_space(self, what: str, needed_bytes: int) -> None:
+        free_bytes = self.objects.free_bytes()
+        needed_bytes += _SPARE_BYTES if needed_bytes > _SMALL_BYTES else 0
+        if free_bytes < needed_bytes:
+            raise Refused(
+                "disk-full",
+                f"{free_bytes // 1024} KB are free, {what} needs {needed_bytes // 1024} KB",
+                to=str(self._folder),
+                do="free space on the target",
+            )
+
     def _verify(self, overlay: Overlay) -> dict[str, bytes]:
         """The blobs that ride in the overlay, each with the BLAKE3 and size that an edit names, none too many."""
         wanted = {entry.blake3: entry.size for entry in overlay.edits.values() if entry is not None}
@@ -197,14 +214,7 @@ class Store:
         needed = 3 * sum(len(content) for content in fresh.values()) + 2 * sum(
             size for name, size in wanted.items() if name not in fresh
         )
-        free = self.objects.free_bytes()
-        if free < needed + _SPARE_BYTES:
-            raise Refused(
-                "disk-full",
-                f"{free // 1024} KB are free, the overlay needs {(needed + _SPARE_BYTES) // 1024} KB",
-                to=str(self._folder),
-                do="free space on the target",
-            )
+        self._check_space("the overlay", needed)
         for name, content in fresh.items():
             self.objects.put(name, content)
         return fresh
@@ -234,14 +244,7 @@ class Store:
 
     def upload(self, name: str, offset: int, size_bytes: int, content: bytes) -> None:
         """Keep one blob, or a part of a large one, ahead of the overlay that needs it."""
-        free = self.objects.free_bytes()
-        if free < 3 * (size_bytes - offset) + _SPARE_BYTES:
-            raise Refused(
-                "disk-full",
-                f"{free // 1024} KB are free, this file needs {3 * (size_bytes - offset) // 1024} KB and some to spare",
-                to=str(self._folder),
-                do="free space on the target",
-            )
+        self._check_space("this file", 3 * (size_bytes - offset))
         with self._disk():
             if offset == 0 and len(content) == size_bytes:
                 self.objects.put(name, content)
@@ -278,14 +281,31 @@ class Store:
                 self._trees[name].synced(manifest)
 
     def _forget_manifests(self) -> None:
-        """Keep the manifests of the newest generations, and of the newest healthy ones that a rollback may want."""
-        names = list(self._manifests.iterdir())
-        if len(names) <= 2 * MANIFESTS_KEPT:
+        """Keep the manifests of the newest generations, and of the newest healthy ones that a rollback may want.
+
+        The blobs that only the others name go with those: an asset that changes daily does not fill the disk.
+        """
+        paths = list(self._manifests.iterdir())
+        if len(paths) <= 2 * MANIFESTS_KEPT:
             return
         newest = self.ledger.newest_first()
         healthy = dict.fromkeys(one.root for one in newest if one.was_healthy)
         kept = {*(one.root for one in newest[:MANIFESTS_KEPT]), *islice(healthy, 2)}
-        kept |= {tree.manifest.root for tree in self._trees.values() if tree.manifest is not None}
-        for path in names:
-            if path.name not in kept:
-                path.unlink()
+        here = [tree.manifest for tree in self._trees.values() if tree.manifest is not None]
+        kept |= {manifest.root for manifest in here}
+        forgotten = [path for path in paths if path.name not in kept]
+        blobs = set().union(*(_blobs_in(path) for path in forgotten))
+        for manifest in here:
+            blobs -= manifest.blobs().keys()
+        for path in paths:
+            if path.name in kept:
+                blobs -= _blobs_in(path)
+        for path in forgotten:
+            path.unlink()
+        for blob in blobs:
+            self.objects.path(blob).unlink(missing_ok=True)
+
+
+def _blobs_in(manifest: Path) -> set[str]:
+    """The blobs that a manifest's file names; it is not parsed, as there are many, and long ones."""
+    return {name.decode() for name in _BLOB.findall(manifest.read_bytes())}

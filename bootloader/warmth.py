@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,14 @@ _TRIES = 8
 Problem = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Check:
+    tree: Path
+    paths: tuple[str, ...]
+    on_problem: Callable[[Problem], None]
+    again: bool = False
+
+
 class Warmth:
     """``lock`` is the state folder's, which the parents hold too."""
 
@@ -39,7 +48,7 @@ class Warmth:
         self._next_warm: WarmParent | None = None
         self._tries = 0
         self._standby: Child | None = None
-        self._checks: dict[int, Callable[[Problem], None]] = {}
+        self._checks: dict[int, _Check] = {}
         self._numbers = itertools.count(1)
         self._env: Mapping[str, str] = {}
         self._modules: list[str] = []
@@ -81,10 +90,13 @@ class Warmth:
 
     def check(self, tree: Path, paths: tuple[str, ...], on_problem: Callable[[Problem], None]) -> None:
         """Compile the Python files ``paths`` of ``tree`` there; ``on_problem`` gets ``{}``, or a problem's fields."""
+        self._order(_Check(tree, paths, on_problem))
+
+    def _order(self, check: _Check) -> None:
         child, number = self._stand_by(), next(self._numbers)
-        self._checks[number] = on_problem
+        self._checks[number] = check
         live, pycache = self._folder / "live", self._folder / "pycache"
-        child.order(check=paths, tree=str(tree), live=str(live), pycache=str(pycache), id=number)
+        child.order(check=check.paths, tree=str(check.tree), live=str(live), pycache=str(pycache), id=number)
 
     def _stand_by(self) -> Child:
         if self._standby is None or self._standby.ended:
@@ -103,9 +115,9 @@ class Warmth:
     def _line(self, kind: str, text: str) -> None:
         if kind == "n":
             note = json.loads(text)
-            on_problem = self._checks.pop(note["checked"], None)
-            if on_problem is not None:
-                on_problem(note["problem"])
+            check = self._checks.pop(note["checked"], None)
+            if check is not None:
+                check.on_problem(note["problem"])
         else:
             self._journal.add("notice", {"code": "standby", "text": text})
 
@@ -113,12 +125,21 @@ class Warmth:
         child.close()
         if child is self._standby:
             self._standby = None
-            self._fail_checks(f"the process that compiles what changed ended with status {status}")
+            self._check_again(f"the process that compiles what changed ended with status {status}")
+
+    def _check_again(self, what: str) -> None:
+        """Its end was not the code's fault, most likely; a second one would be."""
+        checks, self._checks = self._checks, {}
+        for check in checks.values():
+            if check.again or self._closing:
+                check.on_problem({"code": "check-failed", "what": what})
+            else:
+                self._order(replace(check, again=True))
 
     def _fail_checks(self, what: str) -> None:
         checks, self._checks = self._checks, {}
-        for on_problem in checks.values():
-            on_problem({"code": "check-failed", "what": what})
+        for check in checks.values():
+            check.on_problem({"code": "check-failed", "what": what})
 
     def _drop(self) -> None:
         """It belongs to a parent that is replaced, or is stuck. The end of its orders ends it, if it reads them."""

@@ -354,6 +354,7 @@ def test_an_overlay_that_would_fill_the_disk_is_refused_at_once(mount: Callable[
         small.become({"big.bin": (os.urandom(1024 * 1024), 0o644)})
     assert caught.value.code == "disk-full"
     assert small.state() == before
+    small.become({"fix.py": (b"# what filled the disk is no more", 0o644)})
     with pytest.raises(Refused) as caught:
         small.store.upload(blob_name(b""), 0, 1024 * 1024, b"x")
     assert caught.value.code == "disk-full"
@@ -516,6 +517,8 @@ def test_manifests_are_forgotten_but_never_one_that_a_rollback_may_want(disk: Di
     for number in range(2 * MANIFESTS_KEPT):
         disk.become(text(f"{number}.py"))
         disk.settle()
+    assert not disk.store.objects.has(blob_name(b"5.py"), 4), "what only a forgotten manifest names"
+    assert disk.store.objects.has(blob_name(b"first.py"), 8)
     kept = list((disk.folder / "manifests").iterdir())
     assert MANIFESTS_KEPT <= len(kept) <= 2 * MANIFESTS_KEPT
     for wanted in (root, *(one.root for one in disk.store.ledger.newest_first()[:MANIFESTS_KEPT])):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bootloader.wire.errors import Fault
-from tests.bootloader.target import SOON_S, Event, Target, alive, app, descendants, gone
+from tests.bootloader.target import SOON_S, Change, Event, Target, alive, app, descendants, gone
 
 STEADY = app(settle_s=0.0)
 """Healthy as soon as it is up."""
@@ -399,9 +399,16 @@ def test_a_module_is_imported_with_the_environment_of_now(target: Target) -> Non
 def family(target: Target) -> dict[str, int]:
     """The warm parent, the process that stands by and the application, by process id."""
     running = target.status()["pid"]
-    (warm,) = {pid for pid in descendants(target.process.pid) if parent_of(pid) == target.process.pid}
+    warm = warm_parent(target)
     others = [pid for pid in descendants(warm) if pid != running]
     return {"warm": warm, "application": running, **({"standby": others[0]} if others else {})}
+
+
+def warm_parent(target: Target) -> int:
+    while True:
+        found = [pid for pid in descendants(target.process.pid) if parent_of(pid) == target.process.pid and alive(pid)]
+        if found:
+            return found[0]
 
 
 def parent_of(pid: int) -> int:
@@ -428,27 +435,36 @@ def test_the_next_save_works_whichever_process_was_killed(target: Target, victim
         assert family(target)["warm"] != found["warm"]
 
 
-def test_the_next_save_works_when_the_process_that_compiles_is_killed_meanwhile(target: Target) -> None:
+def test_a_save_works_though_the_process_that_compiles_it_is_killed(target: Target) -> None:
     up(target)
     while "standby" not in (found := family(target)):
         target.call("status")
     os.kill(found["standby"], signal.SIGSTOP)
-    refusals: list[str] = []
-
-    def save() -> None:
-        try:
-            target.ship(WAIT + "# next\n", STEADY)
-        except Fault as fault:
-            refusals.append(fault.code)
-
-    saver = threading.Thread(target=save)
+    saved: list[Change] = []
+    saver = threading.Thread(target=lambda: saved.append(target.ship(WAIT + "# next\n", STEADY)))
     saver.start()
     assert target.link("other").call("status", {})  # the target answers others
     os.kill(found["standby"], signal.SIGKILL)
     saver.join(SOON_S)
-    assert refusals in (["check-failed"], [])
-    assert alive(found["application"]) or not refusals
-    up(target, WAIT + "# after\n")
+    assert saved[0].healthy()
+
+
+def test_a_file_that_kills_whoever_compiles_it_is_refused(target: Target) -> None:
+    up(target)
+    pid = target.status()["pid"]
+    deep = "x = " + "-" * 500_000 + "1\n"  # too deep for the compiler, which says so, or dies of it
+    refused = target.refused(target.overlay({"app.py": WAIT, "deep.py": deep}, STEADY))
+    assert refused.code in ("check-failed", "syntax-error")
+    assert alive(pid)
+    up(target, WAIT + "# next\n")
+
+
+def test_saves_work_while_warm_parents_die(target: Target) -> None:
+    up(target)
+    for number in range(2):
+        os.kill(warm_parent(target), signal.SIGKILL)
+        target.ship(WAIT + f"# {number}\n", STEADY).state("running", "failed")
+    up(target, WAIT + "# last\n")
 
 
 def test_many_saves_leave_no_process_and_no_descriptor_behind(target: Target) -> None:
