@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from typing import IO, Any, Self
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.constrain import Constrain
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 from rich.theme import Theme
@@ -44,6 +45,21 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Nobody reads any more: said to the caller, where rich would end the thread that happened to print."""
         raise BrokenPipeError
+
+
+class _Progress(Progress):
+    """Not up to the last column: the ``^C`` that a terminal shows would begin another line, which stays."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield _Narrow(self.make_tasks_table(self.tasks))
+
+
+class _Narrow:
+    def __init__(self, inner: RenderableType) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Constrain(self._inner, options.max_width - len("^C"))
 
 
 class Terminal:
@@ -112,8 +128,11 @@ class Terminal:
 
     def interrupted(self) -> None:
         """End the line on which the terminal has shown the keys that were pressed."""
-        if self._console.is_terminal and not self._json:
-            self.line("")
+        if self._console.is_terminal and not self._json and self._lock.acquire(timeout=_LOCK_S):
+            self._tasks.clear()
+            self._end_progress()
+            self._console.print()
+            self._lock.release()
 
     @property
     def as_json(self) -> bool:
@@ -130,7 +149,7 @@ class Terminal:
             return
         if self._progress is None:
             columns = (TextColumn("{task.description}"), BarColumn())
-            self._progress = Progress(*columns, console=self._console, transient=True, redirect_stdout=False)
+            self._progress = _Progress(*columns, console=self._console, transient=True, redirect_stdout=False)
             self._progress.start()
         if target not in self._tasks:
             self._tasks[target] = self._progress.add_task(text, total=total)
