@@ -24,8 +24,6 @@ from ..scan import FileChanged, Scanner
 
 _START_S = 90.0
 _TRIES = 5
-_SYNTAX_BYTES = 4 * 1024 * 1024
-"""A longer Python file is left to the target to compile."""
 _SYNTAX_PROBLEMS = 20
 _WELL = frozenset({"healthy", "finished"})
 _ON_THE_WAY = frozenset({"starting", "running", "stopping"})
@@ -177,7 +175,7 @@ class Delivery:
         """Whether every Python file that changed compiles; those that do not are told with their place."""
         problems = []
         for path, entry in edits.items():
-            if entry is None or not path.endswith(".py") or entry.size > _SYNTAX_BYTES:
+            if entry is None or not path.endswith(".py"):
                 continue
             name = shown(self._source.project, path)
             found = syntax.check(self._source.content(entry.blake3), name, self.python, sys.version_info[:2])

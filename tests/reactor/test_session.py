@@ -7,21 +7,21 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bootloader.wire.errors import Fault, LinkDown, Untrusted
-from bootloader.wire.manifest import EMPTY, Entry, Manifest, blob_name
+from bootloader.wire.manifest import EMPTY
+from bootloader.wire.messages import Fields
 from reactor import session as module
 from reactor import shipment
 from reactor.link import Link
 from reactor.session import Save, Session
-from reactor.session.delivery import merged
+from reactor.targets import Target
 from tests.reactor.board import COUNT, Board, Desk, Told, until
+from tests.reactor.simulated import Simulated
 
 VERSION_2 = COUNT.replace("version 1", "version 2")
 VERSION_3 = COUNT.replace("version 1", "version 3")
@@ -39,9 +39,9 @@ class Bench:
         self.look_again: Callable[[], None] = lambda: None
         self.sessions: list[Session] = []
 
-    def open(self, *, watching: bool = True) -> Session:
-        """A session that runs. Nothing is submitted yet."""
-        session = Session(self.board, self.desk.scanner, self.told, self._look_again, watching=watching)
+    def open(self, target: Target | None = None, *, watching: bool = True) -> Session:
+        """A session that runs, with the board or another target. Nothing is submitted yet."""
+        session = Session(target or self.board, self.desk.scanner, self.told, self._look_again, watching=watching)
         self.sessions.append(session)
         session.start()
         return session
@@ -71,33 +71,11 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     made.close()
 
 
-# Saves that wait
-
-
-def tree(files: dict[str, int]) -> Manifest:
-    return Manifest({path: Entry(blob_name(bytes([content])), 0o644, 1) for path, content in files.items()})
-
-
-TREES = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 2)).map(tree)
-
-
-@given(st.lists(TREES, min_size=2, max_size=6))
-def test_saves_that_wait_become_one_that_leads_from_the_first_ones_start_to_the_last_ones_end(
-    trees: list[Manifest],
-) -> None:
-    waiting: Save | None = None
-    for number, (before, after) in enumerate(pairwise(trees)):
-        waiting = merged(waiting, Save(after, before, before.edits_to(after), float(number), {}))
-    assert waiting is not None
-    assert (waiting.previous, waiting.manifest, waiting.saved_at) == (trees[0], trees[-1], 0.0)
-    assert waiting.edits == trees[0].edits_to(trees[-1])
-
-
-def test_a_save_that_does_not_follow_from_the_one_that_waits_takes_its_place() -> None:
-    one, two, three = tree({"a": 1}), tree({"b": 1}), tree({"c": 1})
-    waiting = Save(one, EMPTY, EMPTY.edits_to(one), 1.0, {})
-    save = Save(three, two, two.edits_to(three), 2.0, {})
-    assert merged(waiting, save) is save
+@pytest.fixture
+def simulated(tmp_path: Path) -> Iterator[Simulated]:
+    made = Simulated(tmp_path / "device", tmp_path / "home")
+    yield made
+    made.close()
 
 
 # One target
@@ -263,6 +241,36 @@ def test_no_thread_is_left_of_links_that_were_cut(bench: Bench) -> None:
     until(lambda: of_the_session() == before)
 
 
+def test_events_that_are_still_being_told_when_the_link_is_cut_are_told_once(
+    bench: Bench, simulated: Simulated
+) -> None:
+    again, texts = threading.Event(), [str(number) for number in range(10)]
+
+    def hello(fields: Fields, blobs: list[bytes]) -> bytes:
+        if bench.told.all("log"):
+            again.set()
+        return simulated.truth("hello", fields, blobs)
+
+    def tell(event: dict[str, Any]) -> None:
+        bench.told(event)
+        if event["event"] == "log" and event["text"] == "3":
+            session._hang_up()
+            again.wait(0.5)  # for what must not come: another link, while this one's events are not told yet
+
+    simulated.lies["hello"] = hello
+    session = Session(simulated, bench.desk.scanner, tell, lambda: None, watching=True)
+    bench.sessions.append(session)
+    session.start()
+    until(lambda: "events" in simulated.calls)
+    with simulated.journal._changed:  # so that they come in one batch
+        for text in texts:
+            simulated.journal.add("log", {"text": text})
+    bench.told.wait("link", state="up")
+    simulated.journal.add("notice", {"text": "the last one"})
+    bench.told.wait("notice")
+    assert [one["text"] for one in bench.told.all("log")] == texts
+
+
 # A target that ends
 
 
@@ -404,6 +412,20 @@ def test_two_hosts_that_save_in_turns_ship_over_each_other(bench: Bench, tmp_pat
     told.wait("notice", code="changed-elsewhere")
 
 
+def test_a_tree_that_changed_unheard_of_is_found_out_and_shipped_over(bench: Bench, simulated: Simulated) -> None:
+    session = bench.open(simulated)
+    session.submit(bench.desk.first())
+    bench.told.wait("result")
+    simulated.manifest = simulated.manifest.edit({"main.py": None})
+    simulated.known[simulated.manifest.root] = simulated.manifest
+    mark = bench.told.mark()
+    save = bench.desk.save("other.py", "")
+    session.submit(save)
+    result = bench.told.wait("result", since=mark)
+    assert (result["healthy"], result["root"], result["files"]) == (True, save.manifest.root, ["main.py", "other.py"])
+    assert simulated.manifest == save.manifest
+
+
 # Files that change, targets that refuse
 
 
@@ -485,10 +507,7 @@ class Nowhere:
 
 def nowhere(bench: Bench, fault: Callable[[], Exception], *, watching: bool) -> tuple[Session, Nowhere]:
     target = Nowhere(fault)
-    session = Session(target, bench.desk.scanner, bench.told, lambda: None, watching=watching)
-    bench.sessions.append(session)
-    session.start()
-    return session, target
+    return bench.open(target, watching=watching), target
 
 
 def test_a_push_to_a_target_that_is_not_there_ends_with_the_reason(
@@ -538,6 +557,29 @@ def test_a_session_that_is_closed_while_it_connects_ships_nothing_more(bench: Be
     assert not session._runner.is_alive()
     assert not bench.told.all("result")
     assert bench.board.root() == EMPTY.root
+
+
+def test_a_link_that_comes_up_after_the_end_is_hung_up(bench: Bench, simulated: Simulated) -> None:
+    class Late:
+        name = "late"
+        asked, through = threading.Event(), threading.Event()
+
+        def connect(self, purpose: str) -> Link:
+            self.asked.set()
+            self.through.wait(20)
+            return simulated.connect(purpose)
+
+        def close(self) -> None:
+            pass
+
+    target = Late()
+    session = bench.open(target)
+    assert target.asked.wait(20)
+    session.close()
+    target.through.set()
+    session._runner.join(20)
+    assert not session._runner.is_alive()
+    assert not simulated.calls
 
 
 def test_closing_waits_for_no_link(bench: Bench) -> None:
