@@ -13,7 +13,8 @@ from . import __version__
 
 def main() -> None:
     """Run the command of ``sys.argv``; exits 0 when done, 1 when it did not work, 2 on wrong use."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a script's `&` has it ignored, and that is inherited
+        signal.signal(number, signal.default_int_handler)
     try:
         code = _main()
     except KeyboardInterrupt:

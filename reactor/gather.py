@@ -10,8 +10,10 @@ half, a moment:
 - a file that is written to and not closed.
 
 A second file within ``BURST_S`` of the last one begins a burst (a checkout, a formatter), which is over when it has
-been quiet for a few times its usual gap. While git holds its index lock, everything waits. All of it is bounded:
-a path waits for at most ``MOST_S``, or ``GIT_MOST_S`` under git's lock.
+been quiet for a few times its usual gap, and for longer the larger it has grown. It goes out whole, when the last of
+its paths is due, but for those that are still written to: half a checkout is a program that nobody wrote. While git
+holds its index lock, everything waits; when git is done, what is gone is gone. All of it is bounded: a path waits for
+at most ``MOST_S``, or ``GIT_MOST_S`` under git's lock.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ Kind = Literal["created", "modified", "closed", "arrived", "gone", "touched"]
 other attributes."""
 
 BURST_S = 0.05
-QUIET_LEAST_S, QUIET_MOST_S, QUIET_GAPS = 0.005, 0.1, 4
+QUIET_LEAST_S, QUIET_MOST_S, QUIET_GAPS = 0.005, 0.2, 4
 MOST_S = 2.0
 GIT_MOST_S = 10.0
 
@@ -57,6 +59,7 @@ class _Waiting:
     due: float
     made: bool
     gone: bool
+    open: bool = True
 
 
 class Gather:
@@ -72,9 +75,11 @@ class Gather:
         self._gaps = 0
         self._gaps_s = 0.0
         self._locked: float | None = None
+        self._whole = 0.0  # a burst that was quiet is not due before this, when its last path is
 
     def add(self, path: str, kind: Kind, now: float) -> None:
         """``kind`` happened to ``path``."""
+        self._whole = 0.0
         if kind in ("closed", "arrived", "gone"):
             self._pace(path, now)
         this = self._waiting.get(path)
@@ -96,7 +101,7 @@ class Gather:
                 this.due = now
             case "gone":
                 this.due = now + GONE_S
-        this.gone = kind == "gone"
+        this.gone, this.open = kind == "gone", kind in ("created", "modified")
         self._soonest = min(self._soonest, self._ready(this))
 
     def move(self, source: str, path: str, now: float) -> None:
@@ -109,15 +114,19 @@ class Gather:
         """Git began to work on its index."""
         self._locked = now
 
-    def unlock(self) -> None:
-        """Git is done."""
-        self._locked = None
+    def unlock(self, now: float) -> None:
+        """Git is done: it does not move a file away to write it anew."""
+        self._locked, self._whole = None, 0.0
+        for this in self._waiting.values():
+            if this.gone:
+                this.due = now
+                self._soonest = min(self._soonest, now)
 
     def next_deadline(self) -> float | None:
         """When to ask :meth:`due` again if nothing is added: nothing is due earlier. None where nothing waits."""
         if not self._waiting:
             return None
-        gate, most_s = self._quiet_at(), MOST_S
+        gate, most_s = max(self._quiet_at(), self._whole), MOST_S
         if self._locked is not None:
             gate, most_s = max(gate, self._locked + GIT_MOST_S), GIT_MOST_S
         since = next(iter(self._waiting.values())).since
@@ -128,8 +137,16 @@ class Gather:
         deadline = self.next_deadline()
         if deadline is None or now < deadline:
             return None
-        everything = self._everything
-        paths = [path for path, this in self._waiting.items() if everything or self._ready(this) <= now]
+        burst, everything = self._gaps > 0, self._everything
+        if burst:
+            self._whole = max((self._ready(this) for this in self._waiting.values() if not this.open), default=now)
+            if now < (self.next_deadline() or now):
+                return None
+        paths = [
+            path
+            for path, this in self._waiting.items()
+            if everything or (burst and not this.open) or self._ready(this) <= now
+        ]
         at = self._waiting[paths[0]].since if paths else 0.0
         for path in paths:
             del self._waiting[path]
@@ -154,5 +171,5 @@ class Gather:
         """When the burst, if this is one, has been quiet for long enough."""
         if not self._gaps or self._last is None:
             return 0.0
-        quiet_s = QUIET_GAPS * self._gaps_s / self._gaps
-        return self._last[1] + min(max(quiet_s, QUIET_LEAST_S), QUIET_MOST_S)
+        quiet_s = max(QUIET_GAPS * self._gaps_s / self._gaps, QUIET_LEAST_S * max(1, self._gaps / 2))
+        return self._last[1] + min(quiet_s, QUIET_MOST_S)

@@ -126,7 +126,7 @@ class Watcher:
             if locked:
                 self._gather.lock(time.monotonic())
             else:
-                self._gather.unlock()
+                self._gather.unlock(time.monotonic())
 
     def drained(self) -> None:
         """No more events for the moment: let out what is due."""

@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor import gather
-from reactor.gather import BURST_S, GIT_MOST_S, GONE_S, MADE_S, MOST_PATHS, MOST_S, WRITING_S, Due, Gather, Kind
+from reactor.gather import (
+    BURST_S,
+    GIT_MOST_S,
+    GONE_S,
+    MADE_S,
+    MOST_PATHS,
+    MOST_S,
+    QUIET_MOST_S,
+    WRITING_S,
+    Due,
+    Gather,
+    Kind,
+)
 
 KINDS: list[Kind] = ["created", "modified", "closed", "arrived", "gone", "touched"]
 START = 1000.0
@@ -119,7 +131,7 @@ def test_a_burst_comes_out_as_one_when_it_is_over() -> None:
     first, rest = desk.paths
     assert first == ["f0"]
     assert len(rest) == 199
-    assert desk.after_ms[1] == 199 * 4 + 16  # four usual gaps
+    assert desk.after_ms[1] == 199 * 4 + QUIET_MOST_S * 1000
 
 
 def test_files_that_are_saved_in_one_breath_come_out_together() -> None:
@@ -150,9 +162,36 @@ def test_while_git_works_everything_waits() -> None:
     for number in range(100):
         desk.add((f"f{number}", "closed")).wait(0.06)
     assert desk.out == []
-    desk.gather.unlock()
+    desk.gather.unlock(desk.now)
     desk.wait(0.1)
     assert [len(paths) for paths in desk.paths] == [100]
+
+
+def test_a_burst_of_deletions_and_writes_comes_out_whole() -> None:
+    desk = Desk()
+    for number in range(100):
+        desk.wait(0.0002).add((f"f{number}", "gone"))
+        if number == 50:
+            desk.add(("main", "gone"), ("main", "created"), ("main", "closed"))
+    desk.wait(1)
+    assert [len(paths) for paths in desk.paths] == [101]
+
+
+def test_when_git_is_done_what_is_gone_is_gone() -> None:
+    desk = Desk()
+    desk.gather.lock(desk.now)
+    desk.add(("main", "closed"))
+    for number in range(4):
+        desk.wait(0.001).add((f"f{number}", "gone"))
+    desk.gather.unlock(desk.now)
+    desk.wait(GONE_S / 2)
+    assert [len(paths) for paths in desk.paths] == [5]
+
+
+def test_a_burst_does_not_wait_for_a_file_that_is_written_to_without_end() -> None:
+    desk = Desk().add(("log", "modified")).wait(0.01).add(("a", "closed")).wait(0.01).add(("b", "closed"))
+    desk.wait(0.1)
+    assert ["a", "b"] in desk.paths or desk.paths == [["a"], ["b"]]
 
 
 def test_a_lock_that_git_left_behind_holds_no_save_for_ever() -> None:
@@ -195,7 +234,7 @@ def test_nothing_is_lost_and_nothing_waits_for_longer_than_its_bound(events: lis
             case "lock":
                 desk.gather.lock(desk.now)
             case "unlock":
-                desk.gather.unlock()
+                desk.gather.unlock(desk.now)
             case "move":
                 desk.gather.move(path, f"{path}2", desk.now)
                 added += [(desk.now, path), (desk.now, f"{path}2")]
