@@ -255,6 +255,7 @@ def test_events_that_are_still_being_told_when_the_link_is_cut_are_told_once(
         bench.told(event)
         if event["event"] == "log" and event["text"] == "3":
             session._hang_up()
+            session.submit(bench.desk.save("main.py", VERSION_2))  # which finds out
             again.wait(0.5)  # for what must not come: another link, while this one's events are not told yet
 
     simulated.lies["hello"] = hello

@@ -85,14 +85,15 @@ def test_one_that_ignores_all_requests_is_killed(target: Embedded, monkeypatch: 
     until(lambda: not is_there(pid))
 
 
-def test_after_closing_nothing_is_started_any_more(target: Embedded) -> None:
+def test_after_closing_nothing_is_started_any_more(target: Embedded, project: Path) -> None:
     target.close()
     with pytest.raises(LinkClosed):
         target.connect("control")
-    assert not (state_folder(Path("app")) / "run").exists()
+    assert not state_folder(project).exists()
 
 
 def test_closing_while_it_starts_leaves_nothing_behind(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_START_S", 600.0)
     monkeypatch.setattr(sys, "executable", str(slow_python(project)))
     target = Embedded(project, attach=False)
     caught: list[Fault] = []
