@@ -35,6 +35,8 @@ class Application:
         self.generation = 0
         self.state = State.STOPPED
         self.why = ""
+        self.is_alone: Callable[[], bool] = lambda: True
+        """Whether no other application has a process."""
         self.on_modules: Callable[[list[str]], None] = lambda _names: None
         self._turns = turns
         self._tell = tell
@@ -152,7 +154,7 @@ class Application:
 
     def _ended(self, status: int) -> None:
         if self._child is not None:
-            self._child.claim_strays(f"{NAME}={self.spec.name}".encode())
+            self._child.claim_strays(NAME, self.spec.name, alone=self.is_alone())
         if status == 0:
             why = "asked to" if self.state is State.STOPPING else "its entry point returned"
             self._event(Event.ENDED, why, code=0)

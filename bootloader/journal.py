@@ -18,7 +18,7 @@ from itertools import islice
 
 from .wire.messages import Body
 
-LOG_BYTES = 4 * 1024 * 1024
+LOG_BYTES = 16 * 1024 * 1024
 OTHER_BYTES = 2 * 1024 * 1024
 
 

@@ -138,9 +138,17 @@ class Child:
         """End it at once; one whose id is not known yet ends when it has no orders to read."""
         self.signal_group(signal.SIGKILL)
 
-    def claim_strays(self, mark: bytes) -> None:
-        """Of the strays keep those that were started with ``mark`` in their environment: the others are not its own."""
-        self.strays = [pid for pid in self.strays if mark in _environment(pid).split(b"\0")]
+    def claim_strays(self, name: str, value: str, *, alone: bool) -> None:
+        """Of the strays keep its own: those that were started with ``name=value`` in their environment.
+
+        One that was forked and never became another program has no such mark; it is this one's where nobody else runs.
+        """
+
+        def is_mine(pid: int) -> bool:
+            marks = [entry for entry in _environment(pid).split(b"\0") if entry.startswith(f"{name}=".encode())]
+            return marks == [f"{name}={value}".encode()] if marks else alone
+
+        self.strays = [pid for pid in self.strays if is_mine(pid)]
 
     def signal_group(self, number: int) -> bool:
         """Signal the whole process group, and the strays with theirs; False where nobody is left."""

@@ -173,10 +173,10 @@ class Supervisor:
     def _checked(self, transition: Transition, problem: dict[str, Any]) -> None:
         transition.stage("check")
         try:
-            if problem:
-                raise Refused.from_fields(problem)
             if self._closing is not None:
                 raise _ending()
+            if problem:
+                raise Refused.from_fields(problem)
             self._begin(transition)
         except Exception as error:  # noqa: BLE001 - handed to the thread that asked for the change
             self._break_off(transition, error)
@@ -256,6 +256,7 @@ class Supervisor:
     def _launch_one(self, spec: Spec, launch: Launch, generation: int) -> None:
         app = Application(spec, self._turns, self._journal.add, lambda _app: self._proceed())
         app.on_modules = self._warmth.learn
+        app.is_alone = lambda: all(one is app or one.state not in ALIVE for one in self._applications.values())
         self._applications[spec.name] = app
         app.start(lambda: self._go(spec, launch, generation), generation)
 
@@ -296,7 +297,8 @@ class Supervisor:
                 "entry": spec.entry,
                 "env": {
                     **os.environ,
-                    "PYTHONPYCACHEPREFIX": pycache,  # its own Python processes keep no bytecode in the tree either
+                    "PYTHONPYCACHEPREFIX": pycache,  # its own Python processes keep no bytecode in the tree either,
+                    "PYTHONUNBUFFERED": "1",  # and what they print comes as it is printed
                     **spec.env,
                     NAME: spec.name,
                     "REACTOR_GENERATION": str(generation),

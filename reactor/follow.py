@@ -103,6 +103,10 @@ class Follower:
         self._summarize(at, over=not lost)
         return cursor > began
 
+    def close(self) -> None:
+        """Tell what was not heard and has not been told yet."""
+        self._summarize(time.monotonic(), over=True)
+
     def _one(self, line: bytes, last: int, at: float) -> None:
         try:
             event = _event(line)

@@ -285,6 +285,8 @@ class Session:
         except Exception as error:
             self._break(_internal(error))
             raise
+        finally:
+            self._follower.close()
 
     def _break(self, fault: Fault) -> None:
         """The events end; and a call under way, too, unless the target may only be slow to answer."""

@@ -215,6 +215,29 @@ def main():
     assert change.healthy()
 
 
+def test_a_daemon_that_was_only_forked_is_gone_with_its_port_before_the_next_generation_binds_it(
+    shared: Target,
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    text = f"""
+import os, socket, threading, time
+def main():
+    server = socket.socket()
+    server.bind(("127.0.0.1", {port}))
+    server.listen()
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(1000)
+        os._exit(0)
+    print("bound")
+    threading.Event().wait()
+"""
+    assert shared.ship(text, app(settle_s=0.2, grace_s=0.2)).healthy()
+    assert shared.ship(text + "# again\n", app(settle_s=0.2, grace_s=0.2)).healthy()
+
+
 def relatives(target: Target) -> set[int]:
     """The processes that have the application's mark."""
     mark = b"REACTOR_APPLICATION=app"
@@ -503,3 +526,24 @@ def test_a_bootloader_that_ends_does_not_wait_for_a_change_that_is_under_way(tar
     assert target.end() == 0
     saver.join(SOON_S)
     assert [fault.code for fault in refusals] == ["ending"]
+
+
+def test_a_bootloader_that_ends_does_not_wait_for_a_check_that_is_under_way(target: Target) -> None:
+    up(target)
+    while "standby" not in (found := family(target)):
+        target.call("status")
+    os.kill(found["standby"], signal.SIGSTOP)
+    refusals: list[Fault] = []
+
+    def save() -> None:
+        try:
+            target.ship(WAIT + "# next\n")
+        except Fault as fault:
+            refusals.append(fault)
+
+    saver = threading.Thread(target=save)
+    saver.start()
+    assert target.link("other").call("status", {})
+    assert target.end() == 0
+    saver.join(SOON_S)
+    assert refusals[0].code in ("ending", "link-down")
