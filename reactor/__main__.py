@@ -22,6 +22,9 @@ def main() -> None:
     except BrokenPipeError:  # whoever read our output is gone; nothing is left to say, or to whom
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as error:
+        print(f"reactor: {error}", file=sys.stderr)
+        code = 1
     sys.exit(code)
 
 

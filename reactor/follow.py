@@ -236,6 +236,8 @@ def _problem(event: Fields, paths: Paths) -> dict[str, Any]:
 
 def _hint(event: Fields) -> str:
     module = clean(event.text("missing_module", ""))
+    if "." in module:  # the package was found, and does not have it
+        return f"'{module.rpartition('.')[0]}' has no module '{module.rpartition('.')[2]}': is the name right?"
     if module:
         return f"'{module}' is not installed where the target runs; install it there, or add its project to 'depends'"
     file = clean(event.text("missing_file", ""))

@@ -167,7 +167,8 @@ def _problem(event: Event, _verbose: bool) -> list[Line]:
         where += f":{event['line']}"
         if event.get("column"):
             where += f":{event['column']}"
-    head: Line = [("✗ ", "bad"), (f"{where}: " if where else "", "strong"), (event["message"], "bad")]
+    message = event["message"].removeprefix(f"{where}: ") if where else event["message"]
+    head: Line = [("✗ ", "bad"), (f"{where}: " if where else "", "strong"), (message, "bad")]
     made = [head]
     text = event.get("text") or ""
     if text and event.get("line"):

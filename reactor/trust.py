@@ -63,7 +63,7 @@ def _kept() -> Iterator[None]:
     except OSError as error:
         what = f"can't be written ({error.strerror})"
         do = "make it usable, or set REACTOR_HOME to another folder"
-        raise Fault("not-written", what, to=str(error.filename), do=do) from error
+        raise Fault("not-written", what, to=str(error.filename or default_home()), do=do) from error
 
 
 def default_home() -> Path:
