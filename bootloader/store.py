@@ -291,12 +291,9 @@ class Store:
         newest = self.ledger.newest_first()
         healthy = dict.fromkeys(one.root for one in newest if one.was_healthy)
         kept = {*(one.root for one in newest[:MANIFESTS_KEPT]), *islice(healthy, 2)}
-        here = [tree.manifest for tree in self._trees.values() if tree.manifest is not None]
-        kept |= {manifest.root for manifest in here}
+        kept |= {tree.manifest.root for tree in self._trees.values() if tree.manifest is not None}
         forgotten = [path for path in paths if path.name not in kept]
         blobs = set().union(*(_blobs_in(path) for path in forgotten))
-        for manifest in here:
-            blobs -= manifest.blobs().keys()
         for path in paths:
             if path.name in kept:
                 blobs -= _blobs_in(path)

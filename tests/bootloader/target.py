@@ -98,6 +98,7 @@ class Target:
         where = ["--state", str(self.state), "--listen", "127.0.0.1:0", "--json", "--grace", "0.5"]
         return subprocess.Popen(
             [sys.executable, "-m", "bootloader", "run", *where, *options],
+            env=plain_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -241,6 +242,11 @@ class Target:
     def close(self) -> None:
         if self.process.poll() is None:
             self.end()
+
+
+def plain_environment() -> dict[str, str]:
+    """Without what this shell tells Python to do otherwise than by itself: buffering, bytecode."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON") or name == "PYTHONPATH"}
 
 
 def let_go(process: subprocess.Popen[bytes]) -> None:

@@ -58,6 +58,13 @@ def main():
     assert shared.logs(change, "stderr") == ["written", "said"]
 
 
+def test_what_a_python_process_of_the_application_prints_comes_as_it_is_printed(shared: Target) -> None:
+    code = "import time; print('from below'); time.sleep(1000)"
+    source = f"import subprocess, sys\ndef main(): subprocess.run([sys.executable, '-c', {code!r}])\n"
+    shared.ship(source, app(grace_s=0.1))
+    assert shared.log("from below")["stream"] == "stdout"
+
+
 @pytest.mark.parametrize("end", ["os._exit(0)", "sys.exit(0)", "os.kill(os.getpid(), 9)"])
 def test_nothing_is_lost_at_the_end_of_ten_thousand_lines(shared: Target, end: str) -> None:
     lines = run(shared, f"import os, sys\ndef main():\n    for n in range(10_000): print(n)\n    {end}\n")
@@ -384,6 +391,9 @@ def test_daemon_threads_do_not_complain_while_the_application_ends(shared: Targe
 import signal, threading
 class Sensor:
     def read(self): return 1
+class Slow:
+    def __del__(self): open("/dev/null").read()  # lets other threads in
+slow = [Slow() for _ in range(200)]
 sensor = Sensor()
 open("starts", "a").write("started ")
 signal.signal(signal.SIGUSR1, lambda *_: sensor)
@@ -510,9 +520,16 @@ def test_an_applications_own_module_comes_before_any_other_of_its_name(shared: T
 
 
 def test_random_numbers_differ_from_start_to_start(shared: Target) -> None:
-    source = "import random, numpy, numpy.random\ndef main(): print(random.random(), numpy.random.random())\n"
-    drawn = [run(shared, source + f"# {number}")[0].split() for number in range(4)]
-    assert len({first for first, _ in drawn}) == len({second for _, second in drawn}) == 4
+    source = """
+import sys
+warm = "numpy.random" in sys.modules
+import random, numpy.random
+def main(): print(warm, random.random(), numpy.random.random())
+"""
+    drawn: list[list[str]] = []
+    while sum(warm == "True" for warm, _, _ in drawn) < 3:
+        drawn.append(run(shared, source + f"# {len(drawn)}\n")[0].split())
+    assert len({own for _, own, _ in drawn}) == len({theirs for _, _, theirs in drawn}) == len(drawn)
 
 
 def test_two_edits_of_one_length_within_a_second_run_what_they_say(shared: Target) -> None:

@@ -136,6 +136,31 @@ def test_a_parent_that_is_killed_takes_its_children_along_and_each_end_is_told_o
     assert parents.told.empty()
 
 
+def test_a_turn_that_comes_late_does_not_read_a_pipe_that_has_the_number_now(parents: Parents) -> None:
+    warm = parents.start()
+    parents.next("ready")
+    child = parents.fork(warm)
+
+    def close_and_come_late() -> None:
+        keys = [key for key in parents.turns.selector.get_map().values() if isinstance(key.fd, int)]
+        late = [(key.fd, key.data) for key in keys]
+        child.close()
+        others = [os.pipe() for _ in range(8)]
+        for _, writer in others:
+            os.write(writer, b"not the child's")
+        for number, turn in late:
+            if number in {reader for reader, _ in others}:
+                turn()
+        kept = [os.read(reader, 100) for reader, _ in others]
+        for pair in others:
+            for descriptor in pair:
+                os.close(descriptor)
+        assert kept == [b"not the child's"] * 8
+
+    parents.do(close_and_come_late)
+    assert parents.next("end") == 0
+
+
 def test_a_child_that_is_killed_is_told_and_the_others_live_on(parents: Parents) -> None:
     warm = parents.start()
     parents.next("ready")

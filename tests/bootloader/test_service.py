@@ -340,7 +340,7 @@ def test_a_flood_of_output_is_bounded_what_was_lost_is_counted_and_the_link_stay
             told, (lines,) = link.call("events", {"cursor": cursor})
             cursor, lost, seen = told.integer("cursor"), lost + told.integer("lost"), seen + len(lines.splitlines())
     assert lost + seen == cursor
-    assert lost > 50_000
+    assert lost > 10_000
     fates = [event["state"] for event in target.events if event["event"] == "generation"]
     assert fates == ["running", "healthy"]
 

@@ -515,10 +515,11 @@ def test_manifests_are_forgotten_but_never_one_that_a_rollback_may_want(disk: Di
     second = disk.become(text("second.py"))
     disk.store.ledger.mark(second, "healthy")
     for number in range(2 * MANIFESTS_KEPT):
-        disk.become(text(f"{number}.py"))
+        disk.become(text(f"{number}.py", "common.py"))
         disk.settle()
     assert not disk.store.objects.has(blob_name(b"5.py"), 4), "what only a forgotten manifest names"
     assert disk.store.objects.has(blob_name(b"first.py"), 8)
+    assert disk.store.objects.has(blob_name(b"common.py"), 9)
     kept = list((disk.folder / "manifests").iterdir())
     assert MANIFESTS_KEPT <= len(kept) <= 2 * MANIFESTS_KEPT
     for wanted in (root, *(one.root for one in disk.store.ledger.newest_first()[:MANIFESTS_KEPT])):
