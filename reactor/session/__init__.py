@@ -74,9 +74,9 @@ class Session:
         self._python = ""
         self._boot = ""
         self._is_ready = False
-        self._failures = 0
+        self._failures = 0  # in a row, though the link may have been up in between for a moment
         self._failing_since = self._up_since = 0.0
-        self._told_down = False
+        self._down = 0  # failures since the link was up; the user has been told of the first
         self._runner = threading.Thread(target=self._run, name=f"{target.name} ship", daemon=True)
         self._following: threading.Thread | None = None
         # What follows is for several threads, under this.
@@ -163,11 +163,10 @@ class Session:
             self._failing_since = now
         elif not self._watching and now - self._failing_since > PATIENCE_S:
             raise fault
-        if not self._told_down:
-            self._tell({"event": "link", "state": "down", "why": clean(str(fault))})
-        elif self._failures == 1 or self._failures % _RETOLD == 0:
-            self._tell({"event": "link", "state": "retrying", "why": clean(str(fault))})
-        self._told_down = True
+        if self._down in (0, 1) or self._down % _RETOLD == 0:
+            state = "retrying" if self._down else "down"
+            self._tell({"event": "link", "state": state, "why": clean(str(fault))})
+        self._down += 1
         self._pause(PAUSES_S[min(self._failures, len(PAUSES_S) - 1)])
         self._failures += 1
 
@@ -188,8 +187,8 @@ class Session:
         self._following = threading.Thread(target=self._follow, args=(events,), name=name, daemon=True)
         self._following.start()
         self._up_since = time.monotonic()
-        if self._told_down:
-            self._told_down = False
+        if self._down:
+            self._down = 0
             self._tell({"event": "link", "state": "up", "why": ""})
         owed = self._delivery.resume(control, restarted=self._boot not in ("", boot))
         self._boot = boot
