@@ -82,7 +82,8 @@ class Service:
             root = self._store.manifest.root if self._store.live is not None else None
             choice = choose(root, self._store.ledger.newest_first())
             if not choice.start:
-                self._journal.add("notice", {"code": "nothing-to-run", "text": choice.why})
+                if self._store.ledger.last() is not None:  # else it is new, and that is no news
+                    self._journal.add("notice", {"code": "nothing-to-run", "text": choice.why})
             elif choice.back_to is not None:
                 self._roll_back(choice.back_to, "bootloader", choice.why)
             else:

@@ -18,7 +18,7 @@ _CONTEXT = 50
 _EVERYTHING = 2**31
 """More events than a target keeps."""
 
-_PULLS = 32
+_PULLS = 64
 """What a target keeps comes in fewer; one that says more all the time has to be left some time."""
 
 _WAIT_S = 10.0

@@ -43,7 +43,8 @@ def add_project(parser: argparse.ArgumentParser, *, positional: bool) -> None:
         action="append",
         default=[],
         metavar="TARGET",
-        help="local, a name from the settings, a known device, HOST[:PORT], or all; may be repeated",
+        help="local, a name from the settings, a known device, HOST[:PORT], or all; may be repeated"
+        " ($REACTOR_TARGET, else local)",
     )
 
 

@@ -57,10 +57,10 @@ class Screen:
 
     def colours(self) -> dict[str, str]:
         """The words on it that are red or green; the last one of those that are there more than once."""
-        colour, found = "", {}
-        for code, text in re.findall(
-            r"(?:\x1b\[([\d;]*)m)?([^\x1b]+|(?=\x1b))", self._tmux("capture-pane", "-p", "-e")
-        ):
+        colour = ""
+        found: dict[str, str] = {}
+        shown = self._tmux("capture-pane", "-p", "-e")
+        for code, text in re.findall(r"(?:\x1b\[([\d;]*)m)?([^\x1b]+|(?=\x1b))", shown):
             for one in code.split(";"):
                 colour = {"31": "red", "32": "green", "39": "", "0": ""}.get(one, colour)
             found |= dict.fromkeys(text.split(), colour)
