@@ -105,6 +105,14 @@ def test_a_target_is_named_by_its_name_its_address_or_the_environment(bench: Ben
     assert bench.run("status", "-t", "local", cwd=project, env={"REACTOR_TARGET": "porch"})[1][0]["generation"] is None
 
 
+def test_a_name_counts_more_than_an_address_that_another_device_had_before(bench: Bench, board: Make) -> None:
+    device = board("porch")
+    assert bench.run("trust", "old", "--name", "attic", "--address", device.address)[0] == 0
+    assert bench.run("status", "-t", "porch")[0] == 0
+    code, (problem,) = bench.run("status", "-t", "attic")
+    assert (code, problem["code"]) == (1, "untrusted")
+
+
 def test_a_device_is_asked_from_any_folder_and_a_project_from_its_own(bench: Bench, board: Make) -> None:
     project = bench.project({"main.py": LOOP}, SETTINGS)
     board("porch")
