@@ -261,6 +261,8 @@ def test_rollback_goes_to_the_last_other_healthy_generation_and_the_push_after_i
     code, told = bench.run("rollback", cwd=project)
     assert code == 0
     assert "version 1" in [one["text"] for one in only(told, "log")]
+    _, told = bench.run("history", cwd=project)
+    assert [(one["generation"], one["live"]) for one in told] == [(3, True), (2, False), (1, False)]
     code, told = bench.run("push", str(project))
     assert code == 0
     assert only(told, "result")[0]["files"] == ["main.py"]
