@@ -159,6 +159,15 @@ class Paths:
             return None
         return tree_file(self._project, path[len(self._live) + 1 :])
 
+    def is_entry(self, module: str) -> bool:
+        """Whether an ``entry`` of the project's settings lies in the package of ``module``."""
+        if self._project is None:
+            return False
+        settings = self._project.settings
+        entries = [settings.entry, *(app.entry for app in settings.applications)]
+        entries += [profile.entry for profile in settings.targets.values() if profile.entry]
+        return module.partition(".")[0] in {re.split("[.:]", entry)[0] for entry in entries}
+
     def text(self, text: str) -> str:
         """``text`` with the target's paths replaced by this host's."""
         project = self._project
@@ -230,14 +239,16 @@ def _problem(event: Fields, paths: Paths) -> dict[str, Any]:
             if "column" in place:
                 told |= {"column": whole(place.integer("column", 0)), "text": clean(place.text("text", ""))}
             break
-    hint = _hint(event)
+    hint = _hint(event, paths)
     return {**told, "hint": hint} if hint else told
 
 
-def _hint(event: Fields) -> str:
+def _hint(event: Fields, paths: Paths) -> str:
     module = clean(event.text("missing_module", ""))
     if "." in module:  # the package was found, and does not have it
         return f"'{module.rpartition('.')[0]}' has no module '{module.rpartition('.')[2]}': is the name right?"
+    if module and paths.is_entry(module):
+        return f"'{module}' is of an 'entry' in the settings, and not among the files that are shipped"
     if module:
         return f"'{module}' is not installed where the target runs; install it there, or add its project to 'depends'"
     file = clean(event.text("missing_file", ""))

@@ -17,8 +17,8 @@ from bootloader.wire.messages import Fields
 
 from .report import clean, whole
 
-RUNNING, HEALTHY = "running", "healthy"
-FATES = (RUNNING, HEALTHY, "failed", "replaced")
+RUNNING, HEALTHY, REPLACED = "running", "healthy", "replaced"
+FATES = (RUNNING, HEALTHY, "failed", REPLACED)
 STAGES = ("store", "check", "stop", "switch", "start")
 """The stages of a change that a target measures."""
 
@@ -46,8 +46,8 @@ class Outcome:
     stages_ms: dict[str, float] = field(default_factory=dict)
     running_at: float | None = None
 
-    def result(self, *, healthy: bool, why: str = "") -> dict[str, Any]:
-        """The ``result`` event."""
+    def result(self, *, healthy: bool, why: str = "", replaced: bool = False) -> dict[str, Any]:
+        """The ``result`` event. ``replaced``: by the next change, before it was known whether it is healthy."""
         told: dict[str, Any] = {
             "event": "result",
             "root": self.root,
@@ -57,6 +57,8 @@ class Outcome:
             "reason": self.reason if healthy or not why else f"{self.reason}; {why}",
             "healthy": healthy,
         }
+        if replaced:
+            told["replaced"] = True
         stages = dict(self.stages_ms)
         if self.running_at is not None:
             took = round((self.running_at - self.saved_at) * 1000, 2)
@@ -160,4 +162,4 @@ class Outcomes:
         healthy = fate.state == HEALTHY
         if healthy and outcome.running_at is None:
             outcome.running_at = fate.at
-        return [outcome.result(healthy=healthy, why=fate.why)]
+        return [outcome.result(healthy=healthy, why=fate.why, replaced=fate.state == REPLACED)]

@@ -122,7 +122,7 @@ def _ready(event: Event, _verbose: bool) -> list[Line]:
 
 
 def _result(event: Event, verbose: bool) -> list[Line]:
-    files = shown_files(event["files"]) or "no file"
+    files = shown_files(event["files"])
     number = event.get("generation")
     generation = f"generation {number}" if number else ""
     ms = event.get("save_to_running_ms")
@@ -130,10 +130,13 @@ def _result(event: Event, verbose: bool) -> list[Line]:
     if event["healthy"]:
         mark: tuple[str, str] = ("✓ ", "good")
         state = "healthy"
+    elif event.get("replaced"):
+        mark, state = ("· ", "dim"), "replaced"
     else:
         mark = ("✗ ", "bad")
         state = "held" if event["rung"] == "hold" else "not healthy"
-    head: Line = [mark, (files, "strong"), (f" · {event['rung']}: {event['reason']} · ", ""), (state, mark[1])]
+    what: Line = [(files, "strong"), (" · ", "")] if files else []
+    head: Line = [mark, *what, (f"{event['rung']}: {event['reason']} · ", ""), (state, mark[1])]
     tail = " · ".join(part for part in (generation, took) if part)
     made = [[*head, (f" · {tail}" if tail else "", "dim")]]
     if verbose and event.get("stages_ms"):
@@ -177,7 +180,9 @@ def _problem(event: Event, _verbose: bool) -> list[Line]:
         column = event.get("column") or 0
         if indent < column <= len(text) + 1:
             made.append([("    " + " " * (column - 1 - indent) + "^", "bad")])
-    made += [[("  " + line, "dim")] for line in (event.get("traceback") or "").rstrip().splitlines()]
+    traceback = (event.get("traceback") or "").strip()
+    if traceback != event["message"]:  # else there is no frame in it
+        made += [[("  " + line, "dim")] for line in traceback.splitlines()]
     if event.get("hint"):
         made.append([("  → ", "warn"), (event["hint"], "")])
     return made

@@ -188,7 +188,7 @@ class Guest:
         frames = [
             {"file": frame.filename, "line": frame.lineno or 0, "function": frame.name}
             for frame in traceback.extract_tb(error.__traceback__, limit=-2 * _FRAMES)
-            if not frame.filename.startswith(_HERE) and "importlib" not in frame.filename and frame.filename[:1] != "<"
+            if _tells(frame) and frame.filename[:1] != "<"
         ]
         note: dict[str, Any] = {
             "died": type(error).__qualname__,
@@ -250,20 +250,23 @@ def _text_of(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
-    """The whole story, causes included, without this folder's own frames."""
+    """The whole story, causes included, without the frames that tell nothing."""
     try:
         return _story(error)
     except Exception as second:  # noqa: BLE001 - what an exception holds is user code, and may make no sense
         return f"(its traceback could not be made: {type(second).__name__}: {second})"
 
 
+def _tells(frame: traceback.FrameSummary) -> bool:
+    """Whether ``frame`` is neither this folder's nor of the machinery that imports."""
+    return not frame.filename.startswith(_HERE) and "importlib" not in frame.filename
+
+
 def _story(error: BaseException) -> str:
     story = traceback.TracebackException.from_exception(error, limit=-_FRAMES)
     link: traceback.TracebackException | None = story
     while link is not None:
-        link.stack = traceback.StackSummary.from_list(
-            [frame for frame in link.stack if not frame.filename.startswith(_HERE)]
-        )
+        link.stack = traceback.StackSummary.from_list([frame for frame in link.stack if _tells(frame)])
         link = link.__cause__ or link.__context__
     return "".join(story.format())[-20_000:]
 

@@ -97,6 +97,28 @@ def test_a_push_that_does_not_become_healthy_says_why_and_fails(
         assert "SIGSEGV" in only(told, "result")[0]["reason"]
 
 
+def test_an_entry_that_is_not_among_the_files_is_told_in_one_line(bench: Bench) -> None:
+    project = bench.project({"main.py": LOOP}, SETTINGS.replace("main:", "man:"))
+    people = bench.plain("push", str(project))
+    assert people.returncode == 1
+    told = people.stdout.splitlines()[1:]
+    assert told == [
+        "✗ ModuleNotFoundError: No module named 'man'",
+        "  → 'man' is of an 'entry' in the settings, and not among the files that are shipped",
+        "  app failed (exited with status 1)",
+        told[-1],
+    ]
+
+
+def test_a_save_that_the_next_one_replaces_is_no_failure_on_the_screen(bench: Bench) -> None:
+    project = bench.project({"main.py": LOOP}, SETTINGS.replace("0.1", "600"))
+    dev = bench.start("dev", str(project))
+    dev.wait("log", text="version 1")
+    save(project / "main.py", LOOP.replace("version 1", "version 2"))
+    result = dev.wait("result")
+    assert (result["healthy"], result["replaced"], result["generation"]) == (False, True, 1)
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [

@@ -66,7 +66,11 @@ EVENTS: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"event": "result", "files": [], "rung": "restart", "reason": "started; main exited", "healthy": False},
-        ["✗ no file · restart: started; main exited · not healthy"],
+        ["✗ restart: started; main exited · not healthy"],
+    ),
+    (
+        {"event": "result", "files": ["a"], "rung": "restart", "reason": "w", "healthy": False, "replaced": True},
+        ["· a · restart: w · replaced"],
     ),
     ({"event": "state", "application": "main", "state": "failed", "why": "exited"}, ["  main failed (exited)"]),
     ({"event": "state", "application": "main", "state": "running", "why": ""}, []),
@@ -84,6 +88,7 @@ EVENTS: list[tuple[dict[str, Any], list[str]]] = [
     ),
     ({"event": "problem", "message": "no", "hint": "do this"}, ["✗ no", "  → do this"]),
     ({"event": "problem", "message": "died", "traceback": "a\n  b\n"}, ["✗ died", "  a", "    b"]),
+    ({"event": "problem", "message": "died", "traceback": "died\n"}, ["✗ died"]),
     ({"event": "link", "state": "down", "why": "gone"}, ["● link down: gone"]),
     ({"event": "link", "state": "up", "why": ""}, ["● link up"]),
     ({"event": "notice", "code": "x", "text": "mind this"}, ["! mind this"]),
