@@ -219,8 +219,9 @@ def test_a_bootloader_that_starts_again_runs_the_application_once_and_gets_the_s
     dev.wait("result", healthy=True)
     assert count.read_text() == "x"
 
+    mark = dev.mark()
     device.off()
-    dev.wait("link", state="down")
+    dev.wait("link", since=mark, state="down")
     mark = dev.mark()
     device.on()
     dev.wait("link", since=mark, state="up")
@@ -228,8 +229,8 @@ def test_a_bootloader_that_starts_again_runs_the_application_once_and_gets_the_s
     assert (result["healthy"], result["rung"]) == (True, "none")
     assert count.read_text() == "xx"
 
-    device.off(signal.SIGTERM)
     mark = dev.mark()
+    device.off(signal.SIGTERM)
     save(project / "main.py", counting.replace("version 1", "version 2"))
     dev.wait("link", since=mark, state="down")
     device.on()
