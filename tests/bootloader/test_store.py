@@ -109,8 +109,14 @@ def text(*names: str) -> Files:
     return {name: (name.encode(), 0o644) for name in names}
 
 
+def is_free(pair: tuple[Files, Files]) -> bool:
+    """Whether no file takes the launch file's place: hypothesis knows the constants of the code, that path too."""
+    folder = PATH.partition("/")[0]
+    return not any(path.split("/")[0] == folder for files in pair for path in files)
+
+
 @settings(max_examples=40)
-@given(pairs())
+@given(pairs().filter(is_free))
 def test_any_tree_becomes_any_other_on_disk_in_both_places(
     tmp_path_factory: pytest.TempPathFactory, pair: tuple[Files, Files]
 ) -> None:
