@@ -164,7 +164,7 @@ class Paths:
         if self._project is None:
             return False
         settings = self._project.settings
-        entries = [settings.entry, *(app.entry for app in settings.applications)]
+        entries = [app.entry for app in (settings.main, *settings.others)]
         entries += [profile.entry for profile in settings.targets.values() if profile.entry]
         return module.partition(".")[0] in {re.split("[.:]", entry)[0] for entry in entries}
 

@@ -9,20 +9,17 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from bootloader.wire.errors import Fault
-from bootloader.wire.launch import ENTRY, FAILURES, NAME, RELOADS, Application, Launch
+from bootloader.wire.launch import ENTRY, FAILURES, LIMITS, NAME, READIES, RELOADS, Application, Launch, order_problem
 
 from .plan import pattern_problem
 
 EMBEDDED = ("local", "host")
 """The embedded target's names: the one that is typed, and the one that a profile may also have."""
-
-SETTLE_S, GRACE_S = 0.5, 3.0
-"""How long an application must stay up to be healthy, and how long it may take to stop, where nothing else is set."""
 
 NO_ENTRY = '''write:  [tool.reactor]  and below it  entry = "package.module:callable"'''
 
@@ -44,34 +41,35 @@ class Target:
 
     address: str | None = None
     entry: str | None = None
+    safe: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     requirements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A project's settings, checked. ``include`` is None for the default; times are in seconds."""
+    """A project's settings, checked. ``main`` is the project's own application, ``others`` are those beside it.
 
-    name: str
-    entry: str
+    ``include`` is None for the default. The rest is as in :class:`~bootloader.wire.launch.Launch`.
+    """
+
+    main: Application
     include: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
     depends: tuple[str, ...] = ()
     reload: str = "auto"
     on_failure: str = "hold"
-    safe: str | None = None
-    settle_s: float = SETTLE_S
-    grace_s: float = GRACE_S
-    env: Mapping[str, str] = field(default_factory=dict)
-    applications: tuple[Application, ...] = ()
+    handler: str = ""
+    handler_s: float = 5.0
+    deaths: int = 5
+    window_s: float = 60.0
+    others: tuple[Application, ...] = ()
     targets: Mapping[str, Target] = field(default_factory=dict)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """One line for each setting that is accepted and has no effect in this version."""
         notes = []
-        if self.safe is not None:
-            notes.append("'safe' has no effect in this version: nothing is called when the application dies")
         if self.reload == "patch":
             notes.append("'reload = \"patch\"' has no effect in this version: every change restarts the application")
         for name, target in self.targets.items():
@@ -85,18 +83,21 @@ class Settings:
         return next((self.targets[name] for name in names if name in self.targets), Target())
 
     def launch(self, target: str, python_path: tuple[str, ...]) -> Launch:
-        """What ``target`` runs. The profile's ``entry`` is for the main application, its ``env`` for each."""
-        profile = self.profile(target)
-        main = Application(
-            self.name, profile.entry or self.entry, False, {**self.env, **profile.env}, self.settle_s, self.grace_s
+        """What ``target`` runs. Its profile's ``entry`` and ``safe`` are for the main application, ``env`` for each."""
+        profile, main = self.profile(target), self.main
+        safe = main.safe if profile.safe is None else profile.safe
+        main = replace(main, entry=profile.entry or main.entry, safe=safe)
+        apps = [replace(app, env={**app.env, **profile.env}) for app in (main, *self.others)]
+        return Launch(
+            tuple(sorted(apps, key=lambda app: not app.init)),
+            python_path,
+            self.reload,
+            self.on_failure,
+            self.handler,
+            self.handler_s,
+            self.deaths,
+            self.window_s,
         )
-        others = [
-            Application(app.name, app.entry, app.init, {**app.env, **profile.env}, app.settle_s, app.grace_s)
-            for app in self.applications
-        ]
-        first = [app for app in others if app.init]
-        last = [app for app in others if not app.init]
-        return Launch((*first, main, *last), python_path, self.reload, self.on_failure)
 
 
 def parse(text: str, file: str, folder_name: str = "app") -> Settings:
@@ -133,12 +134,16 @@ def _name(text: str) -> str:
     return name[:32].rstrip("-_")
 
 
+_APPLICATION = ("entry", "env", "settle_s", "grace_s", "after", "ready", "ready_s", "safe", "safe_s", "memory_mb",
+                "processes")  # fmt: skip
+
+
 def _settings(table: _Table, name: str) -> Settings:
-    table.known("entry", "include", "exclude", "depends", "reload", "on_failure", "safe", "settle_s", "grace_s", "env",
-                "applications", "targets")  # fmt: skip
-    if "entry" not in table.body:
-        raise table.wrong(None, "has no 'entry'", NO_ENTRY)
-    applications = []
+    table.known(*_APPLICATION, "include", "exclude", "depends", "reload", "on_failure", "handler", "handler_s",
+                "deaths", "window_s", "applications", "targets")  # fmt: skip
+    main = _application(table, name, NO_ENTRY)
+    tables = {name: table}
+    others = []
     for key, child in table.children("applications"):
         if not NAME.fullmatch(key):
             raise child.wrong(
@@ -146,47 +151,57 @@ def _settings(table: _Table, name: str) -> Settings:
             )
         if key == name:
             raise child.wrong(None, f"has the name of the project itself, '{name}'", "give it another name")
-        applications.append(_application(child, key))
-    if len(applications) > 31:
-        raise table.wrong("applications", f"holds {len(applications)} applications", "at most 31 besides the main one")
+        child.known(*_APPLICATION, "init")
+        others.append(_application(child, key, 'write:  entry = "package.module:callable"'))
+        tables[key] = child
+    if len(others) > 31:
+        raise table.wrong("applications", f"holds {len(others)} applications", "at most 31 besides the main one")
+    if disorder := order_problem((main, *others)):
+        raise tables[disorder[0]].wrong("after", f"application '{disorder[0]}' {disorder[1]}", "mend its 'after'")
     return Settings(
-        name,
-        table.get("entry", _entry, ""),
+        main,
         table.get("include", _patterns, None),
         table.get("exclude", _patterns, ()),
         table.get("depends", _texts, ()),
         table.get("reload", _one_of(RELOADS), "auto"),
         table.get("on_failure", _one_of(FAILURES), "hold"),
-        table.get("safe", _callable, None),
-        table.get("settle_s", _seconds(3600), SETTLE_S),
-        table.get("grace_s", _seconds(60), GRACE_S),
-        table.get("env", _env, {}),
-        tuple(applications),
+        table.get("handler", _callable, ""),
+        table.get("handler_s", _seconds("handler_s"), 5.0),
+        table.get("deaths", _count("deaths"), 5),
+        table.get("window_s", _seconds("window_s"), 60.0),
+        tuple(others),
         {key: _target(child, key) for key, child in table.children("targets")},
     )
 
 
-def _application(table: _Table, name: str) -> Application:
-    table.known("entry", "init", "env", "settle_s", "grace_s")
+def _application(table: _Table, name: str, no_entry: str) -> Application:
     if "entry" not in table.body:
-        raise table.wrong(None, "has no 'entry'", 'write:  entry = "package.module:callable"')
+        raise table.wrong(None, "has no 'entry'", no_entry)
     return Application(
         name,
         table.get("entry", _entry, ""),
         table.get("init", _flag, False),
         table.get("env", _env, {}),
-        table.get("settle_s", _seconds(3600), SETTLE_S),
-        table.get("grace_s", _seconds(60), GRACE_S),
+        table.get("settle_s", _seconds("settle_s"), 0.5),
+        table.get("grace_s", _seconds("grace_s"), 3.0),
+        table.get("after", _texts, ()),
+        table.get("ready", _one_of(READIES), "settle"),
+        table.get("ready_s", _seconds("ready_s"), 10.0),
+        table.get("safe", _callable, ""),
+        table.get("safe_s", _seconds("safe_s"), 5.0),
+        table.get("memory_mb", _count("memory_mb"), 0),
+        table.get("processes", _count("processes"), 0),
     )
 
 
 def _target(table: _Table, name: str) -> Target:
-    table.known("address", "entry", "env", "requirements")
+    table.known("address", "entry", "safe", "env", "requirements")
     if name in EMBEDDED and "address" in table.body:
         raise table.wrong("address", "the embedded target has no address", "give this target another name")
     return Target(
         table.get("address", _address, None),
         table.get("entry", _entry, None),
+        table.get("safe", _callable, None),
         table.get("env", _env, {}),
         table.get("requirements", _texts, ()),
     )
@@ -330,11 +345,24 @@ def _one_of(values: tuple[str, ...]) -> Callable[[object], str]:
     return read
 
 
-def _seconds(most: float) -> Callable[[object], float]:
+def _seconds(key: str) -> Callable[[object], float]:
+    least, most = LIMITS[key]
+
     def read(value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-            raise _Unfit(f"seconds, 0 to {most:g}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            raise _Unfit(f"seconds, {least:g} to {most:g}")
         return float(value)
+
+    return read
+
+
+def _count(key: str) -> Callable[[object], int]:
+    least, most = LIMITS[key]
+
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise _Unfit(f"a whole number, {least:.0f} to {most:.0f}")
+        return value
 
     return read
 

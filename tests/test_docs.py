@@ -127,7 +127,7 @@ def test_what_a_command_prints_is_compared_with_what_is_shown() -> None:
 @pytest.mark.parametrize("document", with_blocks("toml"), ids=lambda path: path.name)
 def test_the_settings_of_a_document_are_legal(document: Path) -> None:
     for block in blocks(document, "toml"):
-        assert settings.parse(block, document.name).entry
+        assert settings.parse(block, document.name).main.entry
 
 
 def test_every_command_is_documented() -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from graphlib import CycleError, TopologicalSorter
 
 from .errors import Malformed
 from .messages import Fields
@@ -28,11 +29,30 @@ _ENV_VALUE = re.compile(r"[^\0\ud800-\udfff]*")
 
 RELOADS = ("auto", "patch", "restart")
 FAILURES = ("hold", "rollback")
+READIES = ("settle", "notify")
+
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "settle_s": (0, 3600),
+    "grace_s": (0, 60),
+    "ready_s": (0.1, 3600),
+    "safe_s": (0.1, 60),
+    "memory_mb": (0, 2**20),
+    "processes": (0, 2**15),
+    "handler_s": (0.1, 60),
+    "deaths": (1, 1000),
+    "window_s": (1, 86400),
+}
+"""The least and the most that each number may be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """One application: ``entry`` is ``module`` or ``module:callable``; times are in seconds."""
+    """One application: ``entry`` is ``module`` or ``module:callable``; times are in seconds.
+
+    ``after``: the applications that are ready before it starts. ``ready``: by having been up for ``settle_s``, or by
+    saying so within ``ready_s``. ``safe``: the callable that puts its outputs in their safe state where it could not do
+    so itself. ``memory_mb`` and ``processes`` are 0 for the target's own bounds.
+    """
 
     name: str
     entry: str
@@ -40,37 +60,35 @@ class Application:
     env: Mapping[str, str] = field(default_factory=dict)
     settle_s: float = 0.5
     grace_s: float = 3.0
+    after: tuple[str, ...] = ()
+    ready: str = "settle"
+    ready_s: float = 10.0
+    safe: str = ""
+    safe_s: float = 5.0
+    memory_mb: int = 0
+    processes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to run from one tree. ``path``: folders of the tree that go to the front of ``sys.path``, in order."""
+    """What to run from one tree. ``path``: folders of the tree that go to the front of ``sys.path``, in order.
+
+    ``handler``: the callable that is asked what to do when an application died. ``deaths`` within ``window_s`` are a
+    crash loop.
+    """
 
     applications: tuple[Application, ...]
     path: tuple[str, ...] = (".",)
     reload: str = "auto"
     on_failure: str = "hold"
+    handler: str = ""
+    handler_s: float = 5.0
+    deaths: int = 5
+    window_s: float = 60.0
 
     def encode(self) -> bytes:
         """The launch file's text: JSON, the same for the same launch."""
-        body = {
-            "version": VERSION,
-            "path": list(self.path),
-            "reload": self.reload,
-            "on_failure": self.on_failure,
-            "applications": [
-                {
-                    "name": app.name,
-                    "entry": app.entry,
-                    "init": app.init,
-                    "env": dict(app.env),
-                    "settle_s": app.settle_s,
-                    "grace_s": app.grace_s,
-                }
-                for app in self.applications
-            ],
-        }
-        return json.dumps(body, indent=1, sort_keys=True).encode() + b"\n"
+        return json.dumps({"version": VERSION, **asdict(self)}, indent=1, sort_keys=True).encode() + b"\n"
 
     @classmethod
     def decode(cls, text: bytes) -> Launch:
@@ -87,13 +105,38 @@ class Launch:
         applications = tuple(_application(item) for item in fields.objects("applications"))
         if len({app.name for app in applications}) != len(applications) or len(applications) > 32:
             raise Malformed("two applications of one name, or more than 32", to=PATH)
-        reload, on_failure = fields.text("reload"), fields.text("on_failure")
-        if reload not in RELOADS or on_failure not in FAILURES:
-            raise Malformed("'reload' or 'on_failure' is none of its values", to=PATH)
+        if disorder := order_problem(applications):
+            raise Malformed(disorder[1], to=disorder[0])
         path = tuple(fields.texts("path"))
         if any(part.startswith("/") or ".." in part.split("/") or "\0" in part for part in path):
             raise Malformed("a folder of 'path' leaves the tree", to=PATH)
-        return cls(applications, path, reload, on_failure)
+        return cls(
+            applications,
+            path,
+            _one_of(RELOADS, fields, "reload"),
+            _one_of(FAILURES, fields, "on_failure"),
+            _callable(fields, "handler"),
+            _number(fields, "handler_s", 5.0),
+            _whole(fields, "deaths", 5),
+            _number(fields, "window_s", 60.0),
+        )
+
+
+def order_problem(applications: Sequence[Application]) -> tuple[str, str] | None:
+    """An application whose ``after`` can't be held, and why; None where there is an order in which all can start."""
+    by_name = {app.name: app for app in applications}
+    for app in applications:
+        for name in app.after:
+            if name not in by_name:
+                return app.name, f"is to start after '{name[:40]}', which is no application"
+            if app.init and not by_name[name].init:
+                return app.name, f"is an init application, and those start before '{name}'"
+    try:
+        TopologicalSorter({app.name: app.after for app in applications}).prepare()
+    except CycleError as error:
+        names: list[str] = error.args[1]
+        return names[0], f"waits for itself: {' before '.join(names)}"
+    return None
 
 
 def _application(fields: Fields) -> Application:
@@ -106,7 +149,48 @@ def _application(fields: Fields) -> Application:
     for key, value in env.items():
         if not (isinstance(value, str) and _ENV_NAME.fullmatch(key) and _ENV_VALUE.fullmatch(value)):
             raise Malformed("'env' maps names to strings that a process can have", to=name)
-    settle_s, grace_s = fields.number("settle_s"), fields.number("grace_s")
-    if not (0 <= settle_s <= 3600 and 0 <= grace_s <= 60):
-        raise Malformed("'settle_s' is 0 to 3600, 'grace_s' is 0 to 60", to=name)
-    return Application(name, entry, fields.flag("init"), env, settle_s, grace_s)
+    return Application(
+        name,
+        entry,
+        fields.flag("init"),
+        env,
+        _number(fields, "settle_s", 0.5),
+        _number(fields, "grace_s", 3.0),
+        tuple(fields.texts("after")),
+        _one_of(READIES, fields, "ready"),
+        _number(fields, "ready_s", 10.0),
+        _callable(fields, "safe"),
+        _number(fields, "safe_s", 5.0),
+        _whole(fields, "memory_mb", 0),
+        _whole(fields, "processes", 0),
+    )
+
+
+def _one_of(values: tuple[str, ...], fields: Fields, key: str) -> str:
+    """One of ``values``; the first where it is absent, as in a launch file that is older than the key."""
+    value = fields.text(key, values[0])
+    if value not in values:
+        raise Malformed(f"'{key}' is none of {', '.join(values)}", to=PATH)
+    return value
+
+
+def _callable(fields: Fields, key: str) -> str:
+    value = fields.text(key, "")
+    if value and not (":" in value and ENTRY.fullmatch(value)):
+        raise Malformed(f"'{key}' is not 'module:callable'", to=repr(value[:80]))
+    return value
+
+
+def _number(fields: Fields, key: str, default: float) -> float:
+    return _within(key, fields.number(key, default))
+
+
+def _whole(fields: Fields, key: str, default: int) -> int:
+    return int(_within(key, fields.integer(key, default)))
+
+
+def _within(key: str, value: float) -> float:
+    least, most = LIMITS[key]
+    if not least <= value <= most:
+        raise Malformed(f"'{key}' is {least:g} to {most:g}", to=PATH)
+    return value

@@ -261,7 +261,7 @@ class Session:
         self._tell(
             {
                 "event": "ready",
-                "project": self._source.project.settings.name,
+                "project": self._source.project.settings.main.name,
                 "root": has.root if has is not None else "",
                 "generation": self._delivery.generation or 0,
                 "files_count": len(has) if has is not None else 0,

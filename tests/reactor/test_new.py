@@ -26,7 +26,7 @@ def test_a_new_project_has_settings_that_can_be_read_and_an_entry_that_is_there(
     text = (folder / "pyproject.toml").read_text()
     assert tomllib.loads(text)["project"]["name"] == "porch-light"
     read = settings.parse(text, "pyproject.toml")
-    assert (read.name, read.entry) == ("porch-light", "porch_light.main:main")
+    assert (read.main.name, read.main.entry) == ("porch-light", "porch_light.main:main")
     assert not any("$" in path.read_text() for path in written)
 
 

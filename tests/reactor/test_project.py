@@ -44,7 +44,7 @@ def test_a_home_directory_is_refused_and_so_is_what_holds_one(tmp_path: Path, mo
     assert "is a home directory" in refusal(tmp_path / "homes")
     (tmp_path / "link").symlink_to(home)
     assert "is a home directory" in refusal(tmp_path / "link")
-    assert Project.open(make(home / "blinky")).settings.name == "blinky"
+    assert Project.open(make(home / "blinky")).settings.main.name == "blinky"
 
 
 def test_the_root_of_a_file_system_is_refused() -> None:

@@ -362,7 +362,7 @@ def test_changed_settings_count_at_once(folder: Path) -> None:
     change = here.update([settings])
     assert change.settings_changed
     assert sorted(change.edits) == [launch.PATH, "extra.py", "pyproject.toml"]
-    assert here.project.settings.settle_s == 3
+    assert here.project.settings.main.settle_s == 3
     change = here.update([write(settings, settings.read_text() + "# a comment\n")])
     assert not change.settings_changed
     assert list(change.edits) == ["pyproject.toml"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootloader.wire.launch import NAME, Launch
+from bootloader.wire.launch import NAME, Application, Launch
 from reactor.settings import BadSettings, Settings, Target, parse
 
 ENTRY = '[tool.reactor]\nentry = "blinky.main:main"\n'
@@ -27,7 +27,7 @@ WRONG = [
     ("[project]\nname = 'x'\n\n[tool.reactor]\nreload = 'auto'\n", 4, 'entry = "package.module:callable"'),
     (ENTRY + "entrry = 'a'\n", 3, "did you mean 'entry'?"),
     (ENTRY + "on-failure = 'hold'\n", 3, "did you mean 'on_failure'?"),
-    (ENTRY + "zzz = 1\n", 3, "known: entry, include"),
+    (ENTRY + "zzz = 1\n", 3, "known: entry, env"),
     ("[tool.reactor]\nentry = 3\n", 2, "expected 'package.module' or"),
     ("[tool.reactor]\nentry = 'src/main.py'\n", 2, "expected 'package.module' or"),
     ("[tool.reactor]\nentry = 'main.py'\n", 2, "leave '.py' off"),
@@ -44,6 +44,27 @@ WRONG = [
     (ENTRY + "reload = 'never'\n", 3, "'auto' or 'patch' or 'restart'"),
     (ENTRY + "on_failure = true\n", 3, "'hold' or 'rollback'"),
     (ENTRY + "safe = 'blinky.main'\n", 3, "expected 'package.module:callable'"),
+    (ENTRY + "safe_s = 0\n", 3, "expected seconds, 0.1 to 60"),
+    (ENTRY + "ready = 'soon'\n", 3, "'settle' or 'notify'"),
+    (ENTRY + "handler = 'blinky.main'\n", 3, "expected 'package.module:callable'"),
+    (ENTRY + "deaths = 0\n", 3, "expected a whole number, 1 to 1000"),
+    (ENTRY + "deaths = 2.5\n", 3, "expected a whole number"),
+    (ENTRY + "memory_mb = -1\n", 3, "expected a whole number, 0 to 1048576"),
+    (ENTRY + "processes = true\n", 3, "expected a whole number"),
+    (ENTRY + "init = true\n", 3, "unknown key 'init'"),
+    (ENTRY + "after = 'net'\n", 3, "expected a list of strings"),
+    (ENTRY + "after = ['net']\n", 3, "is to start after 'net', which is no application"),
+    (ENTRY + "after = ['folder']\n", 3, "waits for itself"),
+    (
+        f"{ENTRY}after = ['net']\n[tool.reactor.applications.net]\nentry = 'n'\nafter = ['folder']\n",
+        3,
+        "waits for itself",
+    ),
+    (
+        f"{ENTRY}[tool.reactor.applications.net]\nentry = 'n'\ninit = true\nafter = ['folder']\n",
+        6,
+        "is an init application, and those start before 'folder'",
+    ),
     (ENTRY + "settle_s = '1'\n", 3, "expected seconds, 0 to 3600"),
     (ENTRY + "settle_s = true\n", 3, "expected seconds"),
     (ENTRY + "settle_s = nan\n", 3, "expected seconds"),
@@ -96,6 +117,14 @@ depends = ["../shared-drivers"]
 reload = "restart"
 on_failure = "rollback"
 safe = "blinky.main:outputs_off"
+safe_s = 2.5
+handler = "blinky.main:on_failure"
+handler_s = 1
+deaths = 3
+window_s = 30
+after = ["net"]
+memory_mb = 64
+processes = 20
 settle_s = 2
 grace_s = 1.5
 env = { MODE = "day", LED_PIN = "1" }
@@ -108,9 +137,12 @@ entry = "netkeeper:main"
 init = true
 env = { MODE = "net" }
 settle_s = 5
+ready = "notify"
+ready_s = 20
 
 [tool.reactor.targets.host]
 entry = "blinky.fake:main"
+safe = "blinky.fake:outputs_off"
 
 [tool.reactor.targets.porch]
 address = "pi-zero.local"
@@ -121,20 +153,24 @@ requirements = ["gpiozero"]
 
 def test_every_setting_is_read() -> None:
     settings = parse(FULL, "pyproject.toml")
-    assert settings.name == "blinky-two"
-    assert settings.entry == "blinky.main:main"
+    assert (settings.main.name, settings.main.entry) == ("blinky-two", "blinky.main:main")
     assert settings.include == ("src/**", "!*.bak", "assets/**")
     assert settings.exclude == ("*.tmp",)
     assert settings.depends == ("../shared-drivers",)
     assert (settings.reload, settings.on_failure) == ("restart", "rollback")
-    assert settings.safe == "blinky.main:outputs_off"
-    assert (settings.settle_s, settings.grace_s) == (2.0, 1.5)
-    assert settings.targets["porch"] == Target("pi-zero.local", None, {"LED_PIN": "17"}, ("gpiozero",))
+    assert (settings.handler, settings.handler_s) == ("blinky.main:on_failure", 1.0)
+    assert (settings.deaths, settings.window_s) == (3, 30.0)
+    assert (settings.main.settle_s, settings.main.grace_s) == (2.0, 1.5)
+    assert (settings.main.safe, settings.main.safe_s) == ("blinky.main:outputs_off", 2.5)
+    assert (settings.main.memory_mb, settings.main.processes) == (64, 20)
+    assert settings.main.after == ("net",)
+    assert (settings.others[1].ready, settings.others[1].ready_s) == ("notify", 20.0)
+    assert settings.targets["porch"] == Target("pi-zero.local", None, None, {"LED_PIN": "17"}, ("gpiozero",))
 
 
 def test_little_is_needed_and_the_rest_has_defaults() -> None:
     settings = parse(ENTRY, "pyproject.toml", "My Folder")
-    assert settings == Settings("my-folder", "blinky.main:main")
+    assert settings == Settings(Application("my-folder", "blinky.main:main"))
     assert settings.notes == ()
 
 
@@ -153,6 +189,7 @@ def test_init_applications_start_first_and_a_profile_changes_what_runs() -> None
     ]
     assert porch.path == ("src", ".")
     assert settings.launch("local", (".",)).applications[1].entry == "blinky.fake:main"
+    assert settings.launch("local", (".",)).applications[1].safe == "blinky.fake:outputs_off"
     assert settings.launch("host", (".",)) == settings.launch("local", (".",))
     assert settings.launch("10.0.0.7:4000", (".",)).applications[1].env == {"MODE": "day", "LED_PIN": "1"}
 
@@ -164,16 +201,15 @@ def test_what_is_launched_is_what_the_target_reads() -> None:
 
 
 def test_a_setting_without_effect_says_so() -> None:
-    notes = parse(FULL, "pyproject.toml").notes
-    assert [note.split("'")[1] for note in notes] == ["safe", "requirements"]
-    assert all("has no effect in this version" in note for note in notes)
+    (note,) = parse(FULL, "pyproject.toml").notes
+    assert note.startswith("'requirements' of target 'porch' has no effect in this version")
     (note,) = parse(ENTRY + "reload = 'patch'\n", "pyproject.toml").notes
     assert "every change restarts" in note
 
 
 @given(st.text(max_size=80))
 def test_any_folder_or_project_name_becomes_a_legal_application_name(name: str) -> None:
-    assert NAME.fullmatch(parse(ENTRY, "pyproject.toml", name).name)
+    assert NAME.fullmatch(parse(ENTRY, "pyproject.toml", name).main.name)
 
 
 def outcome(text: str) -> Settings | BadSettings:
@@ -195,7 +231,10 @@ VALUES = st.recursive(
 )
 
 
-@given(st.sampled_from(["include", "depends", "env", "reload", "settle_s", "applications", "targets", "entry"]), VALUES)
+KEYS = ["include", "depends", "env", "reload", "settle_s", "deaths", "after", "applications", "targets", "entry"]
+
+
+@given(st.sampled_from(KEYS), VALUES)
 def test_any_value_of_any_key_is_settings_or_one_line_on_what_is_wrong(key: str, value: object) -> None:
     rest = "" if key == "entry" else 'entry = "a"\n'
     text = f"[tool.reactor]\n{rest}{key} = {_toml(value)}\n"
@@ -234,5 +273,6 @@ def test_the_documentation_shows_settings_that_are_taken_and_names_every_key() -
     assert examples
     for example in examples:
         parse(example, "docs/settings.md")
-    fields = {*Settings.__dataclass_fields__, *Target.__dataclass_fields__} - {"name", "applications", "targets"}
+    fields = {*Settings.__dataclass_fields__, *Application.__dataclass_fields__, *Target.__dataclass_fields__}
+    fields -= {"main", "name", "others", "targets"}
     assert [key for key in sorted(fields) if f"`{key}`" not in text] == []

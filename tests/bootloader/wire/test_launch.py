@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bootloader.wire.errors import Malformed
-from bootloader.wire.launch import FAILURES, RELOADS, Application, Launch
+from bootloader.wire.launch import FAILURES, READIES, RELOADS, Application, Launch
 
+NET = {"name": "net", "entry": "net:main", "init": True, "settle_s": 0, "grace_s": 0}
 LAUNCH = Launch((Application("net", "net:main", init=True), Application("app", "blinky.main:main", env={"LED": "17"})))
 
 names = st.from_regex(r"[a-z][a-z0-9_-]{0,31}", fullmatch=True)
@@ -22,13 +24,42 @@ environments = st.dictionaries(
     st.text(characters, max_size=8),
     max_size=3,
 )
-applications = st.builds(Application, names, entries, st.booleans(), environments, st.floats(0, 3600), st.floats(0, 60))
+callables = st.just("") | st.tuples(dotted, dotted).map(":".join)
+applications = st.builds(
+    Application,
+    names,
+    entries,
+    st.booleans(),
+    environments,
+    settle_s=st.floats(0, 3600),
+    grace_s=st.floats(0, 60),
+    ready=st.sampled_from(READIES),
+    ready_s=st.floats(0.1, 3600),
+    safe=callables,
+    safe_s=st.floats(0.1, 60),
+    memory_mb=st.integers(0, 2**20),
+    processes=st.integers(0, 2**15),
+)
+
+
+def in_order(apps: list[Application]) -> tuple[Application, ...]:
+    """With each after all those before it that it may wait for."""
+    return tuple(
+        replace(app, after=tuple(one.name for one in apps[:at] if one.init or not app.init))
+        for at, app in enumerate(apps)
+    )
+
+
 launches = st.builds(
     Launch,
-    st.lists(applications, max_size=4, unique_by=lambda app: app.name).map(tuple),
+    st.lists(applications, max_size=4, unique_by=lambda app: app.name).map(in_order),
     st.lists(st.sampled_from([".", "src", ".reactor/depends/sensorkit/src"]), max_size=3).map(tuple),
     st.sampled_from(RELOADS),
     st.sampled_from(FAILURES),
+    callables,
+    st.floats(0.1, 60),
+    st.integers(1, 1000),
+    st.floats(1, 86400),
 )
 
 
@@ -88,11 +119,34 @@ ILLEGAL = {
     "init in words": edited(init="yes"),
     "another reload": edited(reload="never"),
     "another on_failure": edited(on_failure="panic"),
+    "ready in another way": edited(ready="soon"),
+    "ready after no time": edited(ready_s=0),
+    "a safe state that is a module": edited(safe="blinky"),
+    "a safe state that is a path": edited(safe="../blinky:off"),
+    "a safe state without an end": edited(safe_s=61),
+    "memory below zero": edited(memory_mb=-1),
+    "memory in halves": edited(memory_mb=0.5),
+    "processes without a bound": edited(processes=2**15 + 1),
+    "a handler that is a module": edited(handler="blinky"),
+    "a handler without an end": edited(handler_s=1e9),
+    "no deaths at all": edited(deaths=0),
+    "a window without a width": edited(window_s=0),
+    "after one that is not there": edited(after=["wifi"]),
+    "after itself": edited(after=["net"]),
+    "an init application after one that is none": edited(after=["app"]),
+    "after a number": edited(after=[1]),
+    "a circle": edited(applications=[{**NET, "after": ["b"]}, {**NET, "name": "b", "after": ["net"]}]),
     "a folder above": edited(path=["../lib"]),
     "a folder above within": edited(path=["src/../../lib"]),
     "an absolute folder": edited(path=["/usr/lib"]),
     "a folder with NUL": edited(path=["a\0"]),
 }
+
+
+def test_a_launch_file_of_before_a_setting_came_has_its_default() -> None:
+    old = {"version": 1, "path": ["."], "reload": "auto", "on_failure": "hold"}
+    apps = [{"name": "app", "entry": "app", "init": False, "env": {}, "settle_s": 0.5, "grace_s": 3.0}]
+    assert Launch.decode(json.dumps({**old, "applications": apps}).encode()) == Launch((Application("app", "app"),))
 
 
 @pytest.mark.parametrize("text", ILLEGAL.values(), ids=ILLEGAL.keys())
