@@ -122,20 +122,24 @@ class Launch:
         )
 
 
+def prerequisites(applications: Sequence[Application]) -> dict[str, frozenset[str]]:
+    """Which applications each one waits for: its ``after``, and, where it is none itself, all init ones."""
+    init = frozenset(app.name for app in applications if app.init)
+    return {app.name: frozenset(app.after) | (frozenset() if app.init else init) for app in applications}
+
+
 def order_problem(applications: Sequence[Application]) -> tuple[str, str] | None:
-    """An application whose ``after`` can't be held, and why; None where there is an order in which all can start."""
-    by_name = {app.name: app for app in applications}
-    for app in applications:
-        for name in app.after:
-            if name not in by_name:
-                return app.name, f"is to start after '{name[:40]}', which is no application"
-            if app.init and not by_name[name].init:
-                return app.name, f"is an init application, and those start before '{name}'"
+    """An application that could never start, and why; None where there is an order in which all can."""
+    waits = prerequisites(applications)
+    for name, others in waits.items():
+        if unknown := sorted(others - waits.keys()):
+            return name, f"is to start after '{unknown[0][:40]}', which is no application"
     try:
-        TopologicalSorter({app.name: app.after for app in applications}).prepare()
+        TopologicalSorter(waits).prepare()
     except CycleError as error:
-        names: list[str] = error.args[1]
-        return names[0], f"waits for itself: {' before '.join(names)}"
+        circle: list[str] = error.args[1]
+        said = next(app for app in applications if app.name in circle and not set(circle).isdisjoint(app.after))
+        return said.name, f"would wait for itself: {' before '.join(circle)}"
     return None
 
 
