@@ -241,6 +241,7 @@ class Service:
             began,
             tree=staged.tree.folder,
             check=tuple(path for path in written if path.endswith(".py")),
+            note=lambda: self._store.note(staged),
         )
         transition.stage("store")
         number = self._supervisor.change(transition)

@@ -225,13 +225,17 @@ class Store:
             raise Refused("no-launch", "the tree does not say what to run", to=LAUNCH_PATH, do="push with `reactor`")
         idle = self._idle()
         self._catch_up(idle, before)
-        kept = self._manifests / after.root
-        kept.write_bytes(after.text)
-        self._unsynced[kept] = None
         idle.edit(edits, after, self.objects, fresh)
         self._next_link.unlink(missing_ok=True)
         self._next_link.symlink_to(Path("trees", idle.folder.name))  # so that the switch is one rename, and can't fail
         return Staged(idle, after, before, edits, launch, self._launch_of(before))
+
+    def note(self, staged: Staged) -> None:
+        """Write down what is in the staged tree, so that the next start knows it: before :meth:`switch`."""
+        kept = self._manifests / staged.manifest.root
+        with self._disk():
+            kept.write_bytes(staged.manifest.text)
+        self._unsynced[kept] = None
 
     def _idle(self) -> Tree:
         return next(tree for tree in self._trees.values() if tree is not self.live)

@@ -36,7 +36,8 @@ _AGAIN_S = 0.01
 @dataclass
 class Transition:
     """A change under way. ``decide`` gets the names of what runs; ``switch`` makes the new tree live and returns its
-    generation's number; ``check`` lists the Python files of the folder ``tree`` that must compile first.
+    generation's number; ``check`` lists the Python files of the folder ``tree`` that must compile first. ``note`` is
+    called on the thread that asks, while those are compiled and applications stop, and is done before the switch.
     """
 
     launch: Launch
@@ -46,6 +47,8 @@ class Transition:
     stages_ms: dict[str, float] = field(default_factory=dict)
     tree: Path = Path()
     check: tuple[str, ...] = ()
+    note: Callable[[], None] = lambda: None
+    noted: bool = False
     decision: Decision = NOTHING
     switched: Future[int] = field(default_factory=Future)
     told: threading.Event = field(default_factory=threading.Event)
@@ -103,6 +106,13 @@ class Supervisor:
         compile is :class:`Refused`, and nothing has been stopped.
         """
         self._turns.soon(lambda: self._receive(transition))
+        try:
+            transition.note()
+        except (Fault, OSError) as error:
+            self._turns.soon(partial(self._break_off, transition, error))
+        else:
+            transition.noted = True
+            self._turns.soon(self._proceed)
         graces = (app.grace_s for app in transition.launch.applications)
         longest_s = max(graces, default=0) + _CHANGE_S + (_CHECK_S if transition.check else 0)
         try:
@@ -225,13 +235,13 @@ class Supervisor:
             return
         if transition.switched.done():
             self._judge(transition)
-        elif all(app.gone for name, app in self._applications.items() if self._must_go(name, app, transition)):
+        elif transition.noted and not any(self._holds_up(transition, app) for app in self._applications.values()):
             self._switch(transition)
 
     @staticmethod
-    def _must_go(name: str, app: Application, transition: Transition) -> bool:
+    def _holds_up(transition: Transition, app: Application) -> bool:
         """Whether ``app`` is to be gone first: it was asked to stop, or it ended and left children behind."""
-        return name in transition.decision.stop or app.state not in ALIVE
+        return not app.gone and (app.spec.name in transition.decision.stop or app.state not in ALIVE)
 
     def _switch(self, transition: Transition) -> None:
         transition.stage("stop")

@@ -60,6 +60,7 @@ class Disk:
         return replace(bare, blobs={blob_name(content): content for content in edited})
 
     def switch(self, staged: Staged) -> int:
+        self.store.note(staged)
         return self.store.switch(staged, "host", "restart", "code changed").number
 
     def become(self, files: Files) -> int:
