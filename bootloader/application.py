@@ -12,17 +12,15 @@ from collections.abc import Callable
 from typing import Any
 
 from .lifecycle import ALIVE, Action, Event, State, step
-from .process import Child
+from .orders import NAME
+from .process import Child, signal_name
 from .turns import Timer, Turns
 from .wire.launch import Application as Spec
 from .wire.messages import Body
-from .wire.records import LEVELS, NOTE, STDERR
+from .wire.records import NOTE, stream_of
 
 _SWEEP_S = 0.01
 _KILLED_S = 2.0
-
-NAME = "REACTOR_APPLICATION"
-"""The variable that tells an application, and what it starts, its name."""
 
 Tell = Callable[[str, Body], object]
 
@@ -161,17 +159,14 @@ class Application:
         elif status > 0:
             self._event(Event.DIED, f"exited with status {status}", code=status)
         else:
-            name = _signal_name(-status)
+            name = signal_name(-status)
             self._event(Event.DIED, f"killed by {name}", signal=name)
 
     def _line(self, kind: str, text: str) -> None:
         if kind == NOTE:
             self._note(text)
             return
-        fields: dict[str, Any] = {"application": self.spec.name, "stream": "stderr" if kind == STDERR else "stdout"}
-        if kind in LEVELS:
-            fields |= {"stream": "log", "level": LEVELS[kind]}
-        self._tell("log", {**fields, "text": text})
+        self._tell("log", {"application": self.spec.name, **stream_of(kind), "text": text})
 
     def _note(self, text: str) -> None:
         """What the process says. It shares the pipe with user code, so it is believed about itself alone."""
@@ -187,17 +182,10 @@ class Application:
             self.on_modules([name for name in note["modules"] if isinstance(name, str)])
         if "died" in note:
             what = f"{note['died']}: {note.get('message', '')}".removesuffix(": ")
-            fields = {key: note[key] for key in _PROBLEM_KEYS if key in note}
+            fields = {key: note[key] for key in PROBLEM_KEYS if key in note}
             problem = {"code": "application-died", "application": self.spec.name, "generation": self.generation}
             self._tell("problem", {**problem, "what": what, **fields})
         return None
 
 
-_PROBLEM_KEYS = ("frames", "traceback", "syntax", "missing_module", "missing_file")
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+PROBLEM_KEYS = ("frames", "traceback", "syntax", "missing_module", "missing_file")

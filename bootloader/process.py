@@ -291,6 +291,14 @@ class WarmParent:
         self._died()
 
 
+def signal_name(number: int) -> str:
+    """A signal as people name it."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def _signal(pid: int, number: int, *, group: bool = False) -> bool:
     """Signal a process or its group; False where there is none."""
     try:

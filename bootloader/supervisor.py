@@ -7,7 +7,6 @@ healthy or one has failed. What rung it takes is decided in ``ladder``, what sta
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -17,10 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .application import NAME, Application
+from .application import Application
 from .journal import Journal
 from .ladder import NOTHING, Decision
 from .lifecycle import ALIVE, WELL, State
+from .orders import Orders
 from .process import Child
 from .turns import Turns
 from .warmth import Warmth
@@ -298,27 +298,9 @@ class Supervisor:
     # processes
 
     def _go(self, spec: Spec, launch: Launch, generation: int) -> Child:
-        live, pycache = self._folder / "live", str(self._folder / "pycache")
-        data = self._folder / "data" / spec.name
-        data.mkdir(parents=True, exist_ok=True)
+        orders = Orders(self._folder, self._folder / "live", spec, launch, generation).fields(spec.entry)
         child = self._warmth.take()
-        child.order(
-            go={
-                "entry": spec.entry,
-                "env": {
-                    **os.environ,
-                    "PYTHONPYCACHEPREFIX": pycache,  # its own Python processes keep no bytecode in the tree either,
-                    "PYTHONUNBUFFERED": "1",  # and what they print comes as it is printed
-                    **spec.env,
-                    NAME: spec.name,
-                    "REACTOR_GENERATION": str(generation),
-                },
-                "live": str(live),
-                "data": str(data),
-                "pycache": pycache,
-                "path": [str(live) if part == "." else str(live / part) for part in launch.path],
-            }
-        )
+        child.order(go=orders)
         return child
 
     def _fault(self, error: BaseException) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .call import Call, Outcome, Task
 from .journal import Journal
 from .process import Child, WarmParent
 from .turns import Turns
@@ -100,13 +101,22 @@ class Warmth:
 
     def _stand_by(self) -> Child:
         if self._standby is None or self._standby.ended:
-            if self._warm is None or self._warm.dead:
-                self._begin()
-            assert self._warm is not None
-            child = self._standby = self._warm.fork()
+            child = self._standby = self._fork()
             child.on_line = self._line
             child.on_end = lambda status: self._ended(child, status)
         return self._standby
+
+    def _fork(self) -> Child:
+        if self._closing:
+            raise OSError("the bootloader ends")
+        if self._warm is None or self._warm.dead:
+            self._begin()
+        assert self._warm is not None
+        return self._warm.fork()
+
+    def call(self, task: Task, on_outcome: Callable[[Outcome], None]) -> None:
+        """Call a callable of an application's in a process of its own; the one that stands by goes on standing by."""
+        Call(task, self._turns, self._journal, self._fork, on_outcome).begin()
 
     def _ensure_standby(self) -> None:
         if not self._closing and self._warm is not None and not self._warm.dead:

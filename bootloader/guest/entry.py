@@ -1,9 +1,10 @@
 """One application process: waits for its orders, then becomes the application.
 
 It is forked ahead of time, so that at a save the next process already exists. Orders come as JSON lines on a pipe:
-``check`` compiles files and answers; ``go`` runs the application and never returns. The end of the pipe ends it.
-What it has to say (``checked``, ``running``, ``died``, ``modules``) goes as notes down its output pipe, in order with
-what the application prints.
+``check`` compiles files and answers; ``go`` runs the application and never returns; ``call`` calls one callable of it,
+answers, and never returns. The end of the pipe ends it. What it has to say (``checked``, ``running``, ``died``,
+``modules``; of a call ``begun``, ``answered``, ``missing``) goes as notes down its output pipe, in order with what the
+application prints.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from .check import check
 from .output import Output
 
 _FRAMES = 40
+_ANSWER_CHARS = 10_000
 _HERE = os.path.dirname(__file__)
 
 
@@ -42,7 +44,7 @@ class Guest:
         self._environment = environment
         self._pid = os.getpid()
         self._known = frozenset(sys.modules)
-        self._live = ""
+        self._tree = ""
         self._stopping = False
 
     def serve(self) -> None:
@@ -60,17 +62,41 @@ class Guest:
                     elif "go" in order:
                         pipe.close()
                         self._go(order["go"])
+                    elif "call" in order:
+                        pipe.close()
+                        self._call(order["call"])
+
+    def _enter(self, orders: dict[str, Any]) -> None:
+        """Become a process of the application, in which none of its code has run yet."""
+        self._tree = orders["tree"]
+        self._adopt(orders["env"])
+        os.chdir(orders["data"])
+        sys.pycache_prefix = orders["pycache"]
+        sys.path[:0] = orders["path"]
+        sys.argv[:] = [orders["entry"]]
+        sys.modules["__main__"] = ModuleType("__main__")
+        _make_way(orders["path"])
+        _reseed()
+
+    def _call(self, call: dict[str, Any]) -> NoReturn:
+        """Its answer is told as soon as there is one: what the process does at its end takes none back."""
+        self._output.note(begun=True)
+        code = 1
+        try:
+            self._enter(call)
+            result = _found(call["entry"])(*call["arguments"])
+            if inspect.isawaitable(result):
+                result = self._run_async(result)
+            self._output.note(answered=_plain(result))
+            code = 0
+        except _Missing as missing:
+            self._output.note(missing=str(missing))
+        except BaseException as error:  # noqa: BLE001 - whatever ended the call is what we report
+            self._died(error)
+        self._leave(code)
 
     def _go(self, go: dict[str, Any]) -> NoReturn:
-        self._live = go["live"]
-        self._adopt(go["env"])
-        os.chdir(go["data"])
-        sys.pycache_prefix = go["pycache"]
-        sys.path[:0] = go["path"]
-        sys.argv[:] = [go["entry"]]
-        sys.modules["__main__"] = ModuleType("__main__")
-        _make_way(go["path"])
-        _reseed()
+        self._enter(go)
         signal.signal(signal.SIGTERM, self._on_terminate)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         code: object = 1
@@ -121,7 +147,7 @@ class Guest:
         gc.collect()
 
     def _owns(self, module: ModuleType) -> bool:
-        return (getattr(module, "__file__", None) or "").startswith(self._live + "/")
+        return (getattr(module, "__file__", None) or "").startswith(self._tree + "/")
 
     def _run(self, entry: str) -> object:
         module_name, _, attribute = entry.partition(":")
@@ -173,7 +199,7 @@ class Guest:
             if name in self._known or name == "__main__":
                 continue
             origin = getattr(getattr(module, "__spec__", None), "origin", None)
-            if isinstance(origin, str) and os.path.isabs(origin) and not origin.startswith(self._live + "/"):
+            if isinstance(origin, str) and os.path.isabs(origin) and not origin.startswith(self._tree + "/"):
                 names.append(name)
         if names:
             self._output.note(modules=names[:2000])
@@ -208,6 +234,37 @@ class Guest:
         if isinstance(error, FileNotFoundError) and isinstance(error.filename, str):
             note["missing_file"] = error.filename[:1000]
         self._output.note(**note)
+
+
+class _Missing(Exception):
+    """What is to be called is not there."""
+
+
+def _found(entry: str) -> Callable[..., object]:
+    """The callable that ``entry`` names. Where its module or its name is not there, that is :class:`_Missing`."""
+    module_name, _, attribute = entry.partition(":")
+    try:
+        target: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise _Missing(f"there is no module '{error.name}'") from error
+    for name in attribute.split("."):
+        if not hasattr(target, name):
+            raise _Missing(f"{module_name} has no '{attribute}'")
+        target = getattr(target, name)
+    if not callable(target):
+        raise _Missing(f"'{attribute}' of {module_name} can't be called")
+    found: Callable[..., object] = target
+    return found
+
+
+def _plain(result: object) -> object:
+    """``result``, if it is JSON and short, as an answer is; None for anything else."""
+    try:
+        return result if len(json.dumps(result)) <= _ANSWER_CHARS else None
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 class _Parking:

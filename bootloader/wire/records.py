@@ -38,6 +38,13 @@ def level_kind(level: int) -> str:
     return "DIWEC"[min(4, max(0, level // 10 - 1))]
 
 
+def stream_of(kind: str) -> dict[str, str]:
+    """Where a line of ``kind`` was written, as a ``log`` event tells it."""
+    if kind in LEVELS:
+        return {"stream": "log", "level": LEVELS[kind]}
+    return {"stream": "stderr" if kind == STDERR else "stdout"}
+
+
 class Lines:
     """Bytes of the pipe in, lines out: ``(kind, text)`` in order. Bounded: a line past ``LINE_BYTES`` is split."""
 

@@ -319,8 +319,9 @@ def test_a_switch_that_fails_starts_again_what_it_stopped(target: Target) -> Non
     saboteur = """
 import pathlib, threading
 def main():
-    print("up")
-    try: threading.Event().wait()
+    try:
+        print("up")
+        threading.Event().wait()
     finally: (pathlib.Path(__file__).parents[1] / "live.new").unlink()
 """
     up(target, saboteur)
