@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from .lifecycle import ALIVE, Action, Event, State, step
@@ -23,6 +24,20 @@ _SWEEP_S = 0.01
 _KILLED_S = 2.0
 
 Tell = Callable[[str, Body], object]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a process ended. ``code``: its exit status, ``signal``: what killed it; None where that is not how."""
+
+    why: str
+    code: int | None = None
+    signal: str | None = None
+
+    @property
+    def clean(self) -> bool:
+        """Whether it has cleaned up after itself, as far as can be known."""
+        return self.code == 0
 
 
 class Application:

@@ -36,6 +36,8 @@ _LONGEST_BYTES = 8 * 1024 * 1024
 _SLACK_S = 10.0
 _SUMMARY_S = 1.0
 _FRAMES = 64
+_MOST_MS = 1e7
+OUTCOMES = ("died", "done", "answered", "raised", "timed-out", "missing")
 STATES = ("starting", "running", "healthy", "finished", "stopping", "stopped", "failed")
 
 
@@ -216,6 +218,8 @@ def translate(event: Fields, paths: Paths) -> dict[str, Any] | None:
         }
     if kind == "problem":
         return _problem(event, paths)
+    if kind in ("safe", "handler"):
+        return _call(kind, event)
     if kind == "notice":
         return {"event": "notice", "code": clean(event.text("code", "")), "text": clean(event.text("text", ""))}
     return None
@@ -241,6 +245,20 @@ def _problem(event: Fields, paths: Paths) -> dict[str, Any]:
             break
     hint = _hint(event, paths)
     return {**told, "hint": hint} if hint else told
+
+
+def _call(kind: str, event: Fields) -> dict[str, Any]:
+    """What became of a call of the application's code."""
+    told: dict[str, Any] = {
+        "event": kind,
+        "application": clean(event.text("application", "")),
+        "generation": whole(event.integer("generation", 0)),
+        "entry": clean(event.text("entry", "")),
+        "outcome": _one_of(event.text("outcome", ""), OUTCOMES),
+        "why": clean(event.text("why", "")),
+        "ms": min(max(0.0, event.number("ms", 0)), _MOST_MS),
+    }
+    return {**told, "answer": clean(event.text("answer", ""))} if kind == "handler" else told
 
 
 def _hint(event: Fields, paths: Paths) -> str:

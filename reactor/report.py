@@ -188,6 +188,24 @@ def _problem(event: Event, _verbose: bool) -> list[Line]:
     return made
 
 
+def _safe(event: Event, _verbose: bool) -> list[Line]:
+    done = event["outcome"] == "done"
+    why = f" ({event['why']})" if event["why"] else ""
+    head = f"  {event['application']} safe state: {event['entry']} "
+    return [[(head, "dim"), (f"{event['outcome']}{why}", "dim" if done else "bad"), (_took(event), "dim")]]
+
+
+def _handler(event: Event, _verbose: bool) -> list[Line]:
+    why = f" ({event['why']})" if event["why"] else ""
+    said = f"says {event['answer']}" if event["answer"] else f"gave no answer, {event['outcome']}{why}"
+    head = f"  {event['application']} handler: {event['entry']} "
+    return [[(head, "dim"), (said, "dim" if event["answer"] else "warn"), (_took(event), "dim")]]
+
+
+def _took(event: Event) -> str:
+    return f" · {duration(event['ms'])}"
+
+
 def _link(event: Event, _verbose: bool) -> list[Line]:
     if event["state"] == "up":
         return [[("● ", "good"), ("link up", ""), (f": {event['why']}" if event.get("why") else "", "dim")]]
@@ -205,6 +223,8 @@ _SHOWN = {
     "state": _state,
     "log": _log,
     "problem": _problem,
+    "safe": _safe,
+    "handler": _handler,
     "link": _link,
     "notice": _notice,
 }

@@ -108,6 +108,15 @@ TRANSLATED: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
         {"event": "notice", "code": "x", "text": "\u202ey", "more": 1},
         {"event": "notice", "code": "x", "text": "\ufffdy"},
     ),
+    (
+        {"event": "safe", "application": "m", "generation": 2, "entry": "m:o", "outcome": "done", "why": "", "ms": 1},
+        {"event": "safe", "application": "m", "generation": 2, "entry": "m:o", "outcome": "done", "why": "", "ms": 1},
+    ),
+    (
+        {"event": "handler", "entry": "\x1b[2J", "outcome": "best", "answer": "r\x07", "why": "\u202e", "ms": -1e300},
+        {"event": "handler", "application": "", "generation": 0, "entry": "", "outcome": "died", "answer": "r\ufffd",
+         "why": "\ufffd", "ms": 0.0},
+    ),
     ({"event": "link", "kind": "link-up"}, None),
     ({"event": "\x1b[2J"}, None),
     ({}, None),
@@ -146,6 +155,7 @@ def test_what_is_missing_there_gets_a_hint(project: Project, more: dict[str, Any
         {"event": "state", "generation": "1"},
         {"event": "problem", "frames": {"file": "x"}},
         {"event": "problem", "frames": ["x"]},
+        {"event": "safe", "ms": "soon"},
         {"event": "problem", "syntax": []},
         {"event": 7},
     ],

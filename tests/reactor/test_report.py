@@ -43,6 +43,8 @@ def test_a_text_without_end_is_cut() -> None:
     assert clean("x" * 10_000_000) == "x" * (report.TEXT_CHARS - 1) + "…"
 
 
+HANDLER = {"event": "handler", "application": "main", "entry": "m:ask", "ms": 3.0}
+
 EVENTS: list[tuple[dict[str, Any], list[str]]] = [
     (
         {"event": "ready", "project": "blinky", "generation": 3, "files_count": 9, "python": "3.12", "watching": True},
@@ -89,6 +91,22 @@ EVENTS: list[tuple[dict[str, Any], list[str]]] = [
     ({"event": "problem", "message": "no", "hint": "do this"}, ["✗ no", "  → do this"]),
     ({"event": "problem", "message": "died", "traceback": "a\n  b\n"}, ["✗ died", "  a", "    b"]),
     ({"event": "problem", "message": "died", "traceback": "died\n"}, ["✗ died"]),
+    (
+        {"event": "safe", "application": "main", "entry": "m:off", "outcome": "done", "why": "", "ms": 12.0},
+        ["  main safe state: m:off done · 12.0 ms"],
+    ),
+    (
+        {"event": "safe", "application": "main", "entry": "m:off", "outcome": "raised", "why": "OSError", "ms": 12.0},
+        ["  main safe state: m:off raised (OSError) · 12.0 ms"],
+    ),
+    (
+        {**HANDLER, "outcome": "answered", "answer": "rollback", "why": ""},
+        ["  main handler: m:ask says rollback · 3.0 ms"],
+    ),
+    (
+        {**HANDLER, "outcome": "timed-out", "answer": "", "why": "not done within 1 s"},
+        ["  main handler: m:ask gave no answer, timed-out (not done within 1 s) · 3.0 ms"],
+    ),
     ({"event": "link", "state": "down", "why": "gone"}, ["● link down: gone"]),
     ({"event": "link", "state": "up", "why": ""}, ["● link up"]),
     ({"event": "notice", "code": "x", "text": "mind this"}, ["! mind this"]),
