@@ -1,4 +1,8 @@
-"""The target's front door: arguments in, a running bootloader, an exit code out."""
+"""The target's front door: arguments in, a running bootloader, an exit code out.
+
+The same command is two processes: what a user starts becomes the keeper, and what the keeper starts, with the same
+arguments, the bootloader. The imports of the latter are made there, so that the keeper stays small.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,16 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .boot import Bootloader
+from .keeper import LINE, Keeper
+from .watchdogs import Hardware, Systemd
 from .wire.errors import Fault
+
+if TYPE_CHECKING:
+    from .boot import Bootloader
+    from .tether import Tether
 
 PORT = 7717
 SHUTDOWN_GRACE_S = 3.0
@@ -25,15 +34,24 @@ SWITCH_S = 0.0005
 def main() -> None:
     """Run the command of ``sys.argv``; exits 0 when ended by a signal, 1 with a reason, 2 on wrong use."""
     arguments = _parser().parse_args()
-    sys.setswitchinterval(SWITCH_S)
-    try:
-        _run(arguments)
-    except Fault as fault:
-        if arguments.json:
-            _line(event="problem", **fault.as_fields())
-        else:
-            print(f"bootloader: {fault}", file=sys.stderr)
-        sys.exit(1)
+    line = os.environ.pop(LINE, "")
+    sys.exit(_run(arguments, int(line)) if line else _keep(arguments))
+
+
+def _keep(arguments: argparse.Namespace) -> int:
+    def say(text: str) -> None:
+        print(f"bootloader: {text}", file=sys.stderr, flush=True)
+
+    keeper = Keeper(
+        sys.argv[1:],
+        arguments.state.absolute(),
+        Systemd(os.environ),
+        Hardware(arguments.watchdog),
+        grace_s=arguments.grace,
+        until_stdin_ends=arguments.until_stdin_ends,
+        say=say,
+    )
+    return keeper.run()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--hold", action="store_true", help="start no application before a host says so")
     run.add_argument("--grace", type=float, default=SHUTDOWN_GRACE_S, metavar="S", help="longest stop at the end")
     run.add_argument("--until-stdin-ends", action="store_true", help="end when standard input does")
+    run.add_argument("--watchdog", default="", metavar="DEV", help="the hardware's watchdog, such as /dev/watchdog")
     run.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser
 
@@ -72,21 +91,42 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace, line: int) -> int:
+    """The bootloader itself, on its ``line`` to the keeper."""
+    from .tether import Tether
+
+    sys.setswitchinterval(SWITCH_S)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: ending.set())
-    if arguments.until_stdin_ends:
-        threading.Thread(target=_watch_stdin, args=(ending,), name="stdin", daemon=True).start()
+    tether = Tether(line)
+    tether.watch(ending.set)
+    try:
+        _boot(arguments, tether, ending)
+    except Fault as fault:
+        tether.tell({"refused": fault.code})
+        if arguments.json:
+            _line(event="problem", **fault.as_fields())
+        else:
+            print(f"bootloader: {fault}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _boot(arguments: argparse.Namespace, tether: Tether, ending: threading.Event) -> None:
+    from .boot import Bootloader
+
     state = arguments.state.absolute()
-    bootloader = Bootloader(state, arguments.listen, arguments.name, hold=arguments.hold, grace_s=arguments.grace)
+    bootloader = Bootloader(
+        state, arguments.listen, arguments.name, tether, hold=arguments.hold, grace_s=arguments.grace
+    )
     try:
         host, port = bootloader.address
-        if arguments.json:
-            _line(event="listening", host=host, port=port, state=str(state), boot=bootloader.journal.boot)
-        else:
+        if not arguments.json:
             print(f"bootloader {__version__} on {host} port {port}, state in {state}", flush=True)
             threading.Thread(target=_follow, args=(bootloader,), name="follow", daemon=True).start()
+        elif tether.listening is None:  # told once: one that is started again is where the last one was
+            _line(event="listening", host=host, port=port, state=str(state), boot=bootloader.journal.boot)
         ending.wait()
     finally:
         bootloader.close()
@@ -114,12 +154,6 @@ def _say(event: dict[str, Any]) -> str:
         case "generation":
             return f"generation {event['generation']}: {event['state']}"
     return ""
-
-
-def _watch_stdin(ending: threading.Event) -> None:
-    while os.read(0, 4096):  # not through sys.stdin: its lock would be held for ever, and Python's end wants it
-        pass
-    ending.set()
 
 
 def _line(**fields: Any) -> None:

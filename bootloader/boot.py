@@ -15,11 +15,15 @@ from pathlib import Path
 
 from .journal import Journal
 from .listener import Listener
+from .pulse import Pulse
 from .service import Service
 from .store import Store
 from .supervisor import Supervisor
+from .tether import Tether
 from .trust import Trust
+from .upgrade import Upgrade
 from .wire.errors import Fault
+from .wire.messages import Fields
 
 _LOCK_S = 6.0
 _POLL_S = 0.02
@@ -28,7 +32,9 @@ _POLL_S = 0.02
 class Bootloader:
     """A running target. ``address``: where it listens; ``journal``: what happens on it."""
 
-    def __init__(self, state: Path, address: tuple[str, int], name: str, *, hold: bool, grace_s: float) -> None:
+    def __init__(
+        self, state: Path, address: tuple[str, int], name: str, tether: Tether, *, hold: bool, grace_s: float
+    ) -> None:
         """Boot on the folder ``state``. With ``hold``, applications start only when a host says so."""
         with ExitStack() as parts:
             _folders(state)
@@ -42,9 +48,9 @@ class Bootloader:
             except OSError as error:
                 raise _no_state(error) from error
             supervisor = Supervisor(state, self.journal, lock, lambda *fate: service.fared(*fate))
-            service = Service(name, store, supervisor, self.journal)
+            service = Service(name, store, supervisor, self.journal, Upgrade(state, tether))
             parts.callback(service.close)
-            listener = Listener(address, trust, service.methods, self._link_event, self._fault)
+            listener = Listener(address, trust, service.methods, self._link_event, self._fault, tether.listening)
             parts.callback(listener.close)
             self.address = listener.address
             parts.callback(self.journal.close)  # wakes the links that wait for events
@@ -52,7 +58,12 @@ class Bootloader:
             parts.callback(supervisor.close, grace_s)  # the first to end, so that hosts hear how
             for problem in trust.problems:
                 self._notice(problem.code, str(problem))
+            self._tell_of_keeper(tether.told)
             listener.start()
+            tether.tell({"listening": True}, listener.fileno())
+            pulse = Pulse(listener, trust, lambda: tether.tell({"beat": True}), self._notice)
+            pulse.start()
+            parts.callback(pulse.close)
             self._publish(state / "run" / "address")
             if not hold:
                 try:
@@ -74,6 +85,17 @@ class Bootloader:
             aside.replace(path)
         except OSError as error:
             self._notice("address-not-told", f"commands on this machine will not find us by themselves: {error}")
+
+    def _tell_of_keeper(self, told: Fields) -> None:
+        """What it has seen of the bootloaders before this one."""
+        if why := told.text("why", ""):
+            self._notice("restarted", f"the bootloader {why}, and was started again")
+        if undone := told.text("undone", ""):
+            self._notice("upgrade-undone", f"{undone}; the one of before is back")
+        if left := told.text("left", ""):
+            self._notice("release-left", f"the release that was kept does not run: {left}")
+        if problem := told.text("problem", ""):
+            self._notice("no-watchdog", problem)
 
     def _notice(self, code: str, text: str) -> None:
         self.journal.add("notice", {"code": code, "text": text})

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from time import monotonic
 
-from .trust import Trust
+from .trust import SELF, Trust
 from .wire.errors import Fault, LinkClosed, LinkDown, Malformed
 from .wire.stream import TlsStream, shown
 from .wire.strict import Method, serve
@@ -47,9 +47,11 @@ class Listener:
         methods_for: Callable[[str], Mapping[str, Method]],
         on_event: OnEvent,
         on_fault: Callable[[Exception], None],
+        listening: socket.socket | None = None,
     ) -> None:
-        """Binds ``address`` (port 0: any free one). ``methods_for`` gives a host, by name, what it may call.
+        """Binds ``address`` (port 0: any free one), or takes over ``listening``, which is bound already.
 
+        ``methods_for`` gives a host, by name, what it may call.
         ``on_event`` and ``on_fault`` are called from the listener's threads, and must neither raise nor wait.
         """
         self._trust = trust
@@ -60,11 +62,21 @@ class Listener:
         self._closing = False
         self._links: dict[threading.Thread, tuple[TlsStream, str]] = {}
         self._told: dict[str, tuple[float, int]] = {}
-        self._listening = _bind(address)
+        self._expected = ""
+        self._listening = listening or _bind(address)
+        self._listening.setblocking(False)
         self.address: tuple[str, int] = self._listening.getsockname()[:2]
         """Where it listens, with the port that was chosen."""
         self._wake, self._waker = socket.socketpair()
         self._accepting = threading.Thread(target=self._accept, name="listener", daemon=True)
+
+    def expect(self, where: str) -> None:
+        """A link of this device to itself comes from there: however crowded it is, that one is let in."""
+        self._expected = where
+
+    def fileno(self) -> int:
+        """The descriptor that it listens on."""
+        return self._listening.fileno()
 
     def start(self) -> None:
         """Begin to accept."""
@@ -111,7 +123,7 @@ class Listener:
         with self._lock:
             crowd = len(self._links)
             neighbours = Counter(address for _, address in self._links.values())[host]
-        if crowd >= MOST_CONNECTIONS or neighbours >= MOST_PER_ADDRESS:
+        if (crowd >= MOST_CONNECTIONS or neighbours >= MOST_PER_ADDRESS) and where != self._expected:
             sock.close()
             self._refuse("too-many", f"there are {crowd} links, {neighbours} of them from there", where)
             return
@@ -141,7 +153,9 @@ class Listener:
         """One connection, from its first byte to its end."""
         try:
             host = self._greet(stream)
-            if host is not None:
+            if host == SELF:
+                self._serve(stream, host)
+            elif host is not None:
                 self._on_event("link-up", {"host": host, "address": stream.peer})
                 why = self._serve(stream, host)
                 self._on_event("link-down", {"host": host, "address": stream.peer, "why": why})
@@ -202,5 +216,4 @@ def _bind(address: tuple[str, int]) -> socket.socket:
             to=shown(address),
             do="free that port, or choose another address with --listen",
         ) from error
-    listening.setblocking(False)
     return listening

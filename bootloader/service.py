@@ -25,6 +25,8 @@ from .objects import sync
 from .store import Staged, Store
 from .supervisor import Supervisor, Transition
 from .triage import choose
+from .trust import SELF
+from .upgrade import Upgrade
 from .wire.errors import Fault, Refused
 from .wire.limits import PROTOCOL, UPLOAD_BLOBS
 from .wire.manifest import check_hash
@@ -45,8 +47,9 @@ Answer = Callable[[Fields, list[bytes], str], bytes]
 class Service:
     """The answers of one target. Methods are called from the link's threads, several at once."""
 
-    def __init__(self, name: str, store: Store, supervisor: Supervisor, journal: Journal) -> None:
+    def __init__(self, name: str, store: Store, supervisor: Supervisor, journal: Journal, upgrade: Upgrade) -> None:
         self._name = name
+        self._upgrade = upgrade
         self._store = store
         self._supervisor = supervisor
         self._journal = journal
@@ -66,6 +69,8 @@ class Service:
             "history": self._history,
             "rollback": self._rollback,
             "events": self._events,
+            "upgrade": self._take_release,
+            "confirm": self._confirm,
         }
 
     def methods(self, host: str) -> Mapping[str, Callable[[bytes], bytes]]:
@@ -74,6 +79,8 @@ class Service:
         def bound(answer: Answer) -> Callable[[bytes], bytes]:
             return lambda request: answer(*unpack(request), host)
 
+        if host == SELF:
+            return {"hello": bound(self._pulse)}
         return {name: bound(answer) for name, answer in self._answers.items()}
 
     def boot(self) -> None:
@@ -123,8 +130,14 @@ class Service:
                 "generation": last.number if last is not None else 0,
                 "live": str(self._store.live_path),
                 "interpreter": sys.executable,
+                "release": self._upgrade.root,
             }
         )
+
+    def _pulse(self, fields: Fields, blobs: list[bytes], host: str) -> bytes:
+        """`hello`, asked by this device itself: it counts only where the supervisor takes its turns as well."""
+        self._supervisor.running()
+        return self._hello(fields, blobs, host)
 
     def _status(self, _fields: Fields, _blobs: list[bytes], _host: str) -> bytes:
         last = self._store.ledger.last()
@@ -141,6 +154,7 @@ class Service:
                 "generation": last.as_fields() if last is not None else {},
                 "applications": self._supervisor.states(),
                 "warm": self._supervisor.warmth(),
+                "keeper": self._upgrade.told(),
                 "disk_free_bytes": disk.free,
                 "disk_bytes": disk.total,
             }
@@ -219,6 +233,15 @@ class Service:
         wait_s = max(0.0, min(_WAIT_S, fields.number("wait_s", 0)))
         cursor, lost, lines = self._journal.pull(cursor, events, size, wait_s)
         return pack({"boot": self._journal.boot, "cursor": cursor, "lost": lost, "now": time.time()}, [lines])
+
+    def _take_release(self, fields: Fields, blobs: list[bytes], _host: str) -> bytes:
+        overlay = Overlay.decode(fields, blobs)
+        with self._locked():
+            return pack({"release": self._upgrade.take(overlay)})
+
+    def _confirm(self, fields: Fields, _blobs: list[bytes], _host: str) -> bytes:
+        self._upgrade.confirm(check_hash(fields.text("release")))
+        return pack({"release": self._upgrade.root})
 
     # changes
 

@@ -11,19 +11,26 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from .wire.errors import Fault
-from .wire.stream import fingerprint, server_context
+from .wire.stream import client_context, fingerprint, server_context
 
 MOST_HOSTS = 64
+SELF = ""
+"""The name of the device itself, which may reach itself, to see that it can be reached. No host has it."""
+
 _CERTIFICATE_BYTES = 16 * 1024
 
 
 class Trust:
     """What was in a trust folder when it was loaded. A host whose file is unusable is not obeyed, and a problem."""
 
-    def __init__(self, context: ssl.SSLContext, hosts: Mapping[str, str], problems: tuple[Fault, ...] = ()) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, own: ssl.SSLContext, hosts: Mapping[str, str], problems: tuple[Fault, ...] = ()
+    ) -> None:
         """``hosts``: name by fingerprint."""
         self.context = context
         """What links are accepted with; made once, since making it costs more than a handshake."""
+        self.own = own
+        """What this device makes links to itself with."""
         self.problems = problems
         """Why each file that was left out is left out."""
         self._hosts = hosts
@@ -34,8 +41,11 @@ class Trust:
         certificate, key = folder / "device.crt", folder / "device.key"
         for path, mask in ((folder, 0o022), (certificate, 0o022), (key, 0o077)):
             _check_private(path, mask)
-        names: dict[str, str] = {}
-        trusted: list[str] = []
+        own = client_context(certificate, key, "")
+        own_pem = certificate.read_text("ascii")
+        own.load_verify_locations(cadata=own_pem)
+        names = {fingerprint(own_pem): SELF}
+        trusted = [own_pem]
         problems: list[Fault] = []
         for path in _host_files(folder / "hosts", problems):
             try:
@@ -44,10 +54,10 @@ class Trust:
                 trusted.append(pem)
             except Fault as problem:
                 problems.append(problem)
-        return cls(server_context(certificate, key, "".join(trusted)), names, tuple(problems))
+        return cls(server_context(certificate, key, "".join(trusted)), own, names, tuple(problems))
 
     def host_of(self, fingerprint: str) -> str | None:
-        """The name of the obeyed host whose certificate has ``fingerprint``; None where there is none."""
+        """The name of the obeyed host whose certificate has ``fingerprint``, ``SELF``, or None where there is none."""
         return self._hosts.get(fingerprint)
 
 

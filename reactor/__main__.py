@@ -30,7 +30,7 @@ def main() -> None:
 
 def _main() -> int:
     try:
-        from .cli import create, dev, history, logs, push, rollback, status, trusting
+        from .cli import create, dev, history, logs, push, rollback, status, trusting, upgrade
     except ModuleNotFoundError as error:
         print(f"reactor: {error.name} is missing; the host needs: pip install 'live-reactor[host]'", file=sys.stderr)
         return 1
@@ -49,6 +49,7 @@ def _main() -> int:
         ("rollback", "back to an earlier generation", rollback.add, rollback.run),
         ("logs", "what the applications have said", logs.add, logs.run),
         ("new", "make a project that runs", create.add, create.run),
+        ("upgrade", "renew the bootloader of a target", upgrade.add, upgrade.run),
         ("trust", "make the keys of a device", trusting.add, trusting.run),
     )
     for name, what, add, run in table:

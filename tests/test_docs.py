@@ -24,10 +24,12 @@ import pytest
 
 from bootloader import journal, listener, service, trust
 from bootloader.wire import limits, stream
+from bootloader.wire.errors import LinkDown
 from bootloader.wire.manifest import Entry, Manifest, blob_name
 from bootloader.wire.messages import Fields
 from bootloader.wire.overlay import diff
 from reactor import settings
+from reactor.cli import upgrade
 from reactor.link import Link
 from reactor.trust import host_identity, issue
 
@@ -228,6 +230,16 @@ def board(folder: Path, env: dict[str, str]) -> Iterator[Link]:
             process.terminate()
 
 
+def confirmed(folder: Path, env: dict[str, str], release: str) -> Fields:
+    """What the board answers to ``confirm``, once the bootloader ``release`` runs there."""
+    identity, certificate = host_identity(Path(env["REACTOR_HOME"])), folder / "state" / "trust" / "device.crt"
+    port = int((folder / "state" / "run" / "address").read_text().split()[1])
+    while True:
+        with suppress(LinkDown), Link.connect("127.0.0.1", port, identity, certificate, WAIT_S) as link:
+            if link.call("hello", {})[0].text("release") == release:
+                return link.call("confirm", {"release": release}, timeout_s=WAIT_S)[0]
+
+
 def test_the_protocol_is_as_documented(tmp_path: Path, env: dict[str, str]) -> None:
     table = {words(row[0])[0]: row for row in rows(section("docs/protocol.md", "Messages"))}
     methods = Path(service.__file__).read_text("utf-8").partition("dict[str, Answer] = {")[2].partition("}")[0]
@@ -249,17 +261,21 @@ def test_the_protocol_is_as_documented(tmp_path: Path, env: dict[str, str]) -> N
             "rollback": ({"generation": 1}, []),
         }
         answers: dict[str, Fields] = {}
-        for method in [*requests, *(name for name in table if name not in requests)]:
+        for method in [*requests, *(name for name in table if name not in (*requests, "upgrade", "confirm"))]:
             body, blobs = requests.get(method, ({}, []))
             answers[method], told = link.call(method, body, blobs, WAIT_S)
             if method == "events":
                 events = [json.loads(line) for line in told[0].splitlines()]
+        sent = upgrade.release(upgrade.package())
+        answers["upgrade"], _ = link.call("upgrade", *sent.message(), WAIT_S)
+        answers["confirm"] = confirmed(tmp_path, env, sent.root)
     for method, answer in answers.items():
         cell = table[method][2]
         cell = table[words(cell)[0]][2] if cell.startswith("as ") else cell
         assert answer.plain().keys() - {"blobs"} == set(words(cell)), method
     text = section("docs/protocol.md", "Messages")
-    for nested in (answers["status"].child("generation"), *answers["status"].objects("applications")):
+    status = answers["status"]
+    for nested in (status.child("generation"), status.child("keeper"), *status.objects("applications")):
         assert nested.plain().keys() <= set(words(text))
     fields = {words(row[0])[0]: set(words(row[1])) for row in rows(section("docs/protocol.md", "Events"))}
     assert {event["event"] for event in events} == fields.keys() - {"notice"}

@@ -111,7 +111,7 @@ class Embedded:
         where = ["--state", str(self._state), "--listen", "127.0.0.1:0", "--name", self.name]
         how = ["--grace", str(GRACE_S), "--hold", "--until-stdin-ends", "--json"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "bootloader", "run", *where, *how],
+            [sys.executable, "-P", "-m", "bootloader", "run", *where, *how],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for this process, which then ends that one

@@ -71,6 +71,8 @@ class Change:
 class Target:
     """One state folder, and the bootloader that runs on it at the moment."""
 
+    program: tuple[str, ...] = (sys.executable, "-m", "bootloader")
+
     def __init__(self, folder: Path, *options: str) -> None:
         self.state = folder / "state"
         self._home = folder / "home"
@@ -88,6 +90,15 @@ class Target:
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], SOON_S)
         self.listening = json.loads(self.process.stdout.readline() if ready else b"{}")
+        self._connect()
+
+    def again(self) -> None:
+        """Follow the bootloader that its keeper has started in place of one that died."""
+        self.control.close()
+        self._follower.join(SOON_S)
+        self._connect()
+
+    def _connect(self) -> None:
         self.control = self.link("control")
         self._events = []
         self._follower = threading.Thread(target=self._follow, args=(self.link("events"),), daemon=True)
@@ -97,7 +108,7 @@ class Target:
         """The bootloader's process, whatever becomes of it."""
         where = ["--state", str(self.state), "--listen", "127.0.0.1:0", "--json", "--grace", "0.5"]
         return subprocess.Popen(
-            [sys.executable, "-m", "bootloader", "run", *where, *options],
+            [*self.program, "run", *where, *options],
             env=plain_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -224,14 +235,23 @@ class Target:
 
     # processes
 
+    @property
+    def pid(self) -> int:
+        """The bootloader's own process id: ``process`` is its keeper."""
+        return kept_by(self.process.pid)
+
     def processes(self) -> set[int]:
         """All processes that the bootloader has made, and theirs."""
-        return set(descendants(self.process.pid))
+        return set(descendants(self.pid))
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Signal the bootloader; its exit status once it, and everything that it started, is gone."""
-        started = self.processes()
+        """Signal it; its exit status once it, and everything that it started, is gone. SIGKILL is for the keeper and
+        the bootloader both, as the power's end is."""
+        pid = self.pid
+        started = {pid, *descendants(pid)}
         self.process.send_signal(number)
+        if number == signal.SIGKILL:
+            os.kill(pid, number)
         status = self.process.wait(SOON_S)
         gone(started)
         self.control.close()
@@ -269,6 +289,16 @@ def descendants(pid: int) -> Iterator[int]:
     while more := {child for child, parent in parents.items() if parent in below} - below:
         below |= more
     yield from below - {pid}
+
+
+def kept_by(keeper: int) -> int:
+    """The process id of the bootloader that the process ``keeper`` keeps, as soon as there is one."""
+    deadline = monotonic() + SOON_S
+    while monotonic() < deadline:
+        for pid in map(int, Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()):
+            if alive(pid):
+                return pid
+    raise AssertionError("no bootloader is kept")
 
 
 def alive(pid: int) -> bool:

@@ -18,7 +18,7 @@ import pytest
 
 from bootloader import listener as module
 from bootloader.listener import MOST_CONNECTIONS, MOST_PER_ADDRESS, Listener
-from bootloader.trust import Trust
+from bootloader.trust import SELF, Trust
 from bootloader.wire.errors import Fault, LinkDown, Untrusted
 from bootloader.wire.stream import client_context, connect, fingerprint
 from bootloader.wire.strict import Caller, Method
@@ -127,7 +127,28 @@ def test_an_obeyed_host_is_let_in_under_its_name(target: Target) -> None:
     assert down["why"] == "the other end is gone"
 
 
-@pytest.mark.parametrize("name", ["twin", "other", "device"])
+def test_the_device_itself_is_let_in_under_no_name_and_nothing_is_told(target: Target) -> None:
+    caller = target.caller("device")
+    assert caller.call("echo", b"x", SOON_S) == b"x"
+    assert target.asked == [(SELF, b"x")]
+    caller.close()
+    target.caller("twin").close()
+    assert target.events.get(timeout=SOON_S)[0] == "link-refused", "the first that is told of is the next one"
+
+
+def test_a_socket_that_is_handed_over_is_listened_on(folder: Path) -> None:
+    before = socket.create_server(("127.0.0.1", 0))
+    waiting = socket.create_connection(before.getsockname(), SOON_S)
+    listener = Listener(("127.0.0.1", 1), Trust.load(folder), lambda _: {}, lambda *_: None, lambda _: None, before)
+    assert listener.address == waiting.getpeername()
+    listener.start()
+    waiting.sendall(b"no TLS")
+    assert is_over(waiting), "it was there before the listener was, and is served"
+    waiting.close()
+    listener.close()
+
+
+@pytest.mark.parametrize("name", ["twin", "other"])
 def test_an_unknown_key_is_refused_whatever_its_name_and_nothing_of_it_is_read(target: Target, name: str) -> None:
     caller = target.caller(name)
     with pytest.raises(Untrusted):
@@ -141,7 +162,8 @@ def test_an_unknown_key_is_refused_whatever_its_name_and_nothing_of_it_is_read(t
 
 def test_a_certificate_of_tls_that_is_no_host_s_is_refused_after_the_handshake(folder: Path) -> None:
     """As one would be that an obeyed certificate had signed: TLS takes it, the comparison does not."""
-    target = Target(folder, Trust(Trust.load(folder).context, {}))
+    trust = Trust.load(folder)
+    target = Target(folder, Trust(trust.context, trust.own, {}))
     caller = target.caller()
     with pytest.raises(LinkDown):
         caller.call("echo", b"x", SOON_S)

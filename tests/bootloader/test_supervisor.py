@@ -430,7 +430,7 @@ def family(target: Target) -> dict[str, int]:
 
 def warm_parent(target: Target) -> int:
     while True:
-        found = [pid for pid in descendants(target.process.pid) if parent_of(pid) == target.process.pid and alive(pid)]
+        found = [pid for pid in descendants(target.pid) if parent_of(pid) == target.pid and alive(pid)]
         if found:
             return found[0]
 
@@ -493,7 +493,7 @@ def test_saves_work_while_warm_parents_die(target: Target) -> None:
 
 def test_many_saves_leave_no_process_and_no_descriptor_behind(target: Target) -> None:
     up(target)
-    folder = Path(f"/proc/{target.process.pid}/fd")
+    folder = Path(f"/proc/{target.pid}/fd")
     counts = []
     for number in range(12):
         up(target, WAIT + f"# {number}\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bootloader.trust import MOST_HOSTS, Trust
+from bootloader.trust import MOST_HOSTS, SELF, Trust
 from bootloader.wire.errors import Fault
 from bootloader.wire.stream import fingerprint
 from reactor.trust import make_identity
@@ -34,15 +34,15 @@ def test_hosts_are_known_by_the_fingerprints_of_their_certificates(folder: Path)
     alice, bob = add_host(folder, "alice", "same name"), add_host(folder, "bob", "same name")
     trust = Trust.load(folder)
     assert (trust.host_of(alice), trust.host_of(bob)) == ("alice", "bob")
-    assert trust.host_of(fingerprint((folder / "device.crt").read_text())) is None
+    assert trust.host_of(fingerprint((folder / "device.crt").read_text())) == SELF
     assert trust.host_of("") is None
     assert not trust.problems
 
 
-def test_the_context_trusts_the_hosts_and_nobody_else(folder: Path) -> None:
+def test_the_context_trusts_the_hosts_the_device_itself_and_nobody_else(folder: Path) -> None:
     add_host(folder, "alice")
     add_host(folder, "bob")
-    assert Trust.load(folder).context.cert_store_stats()["x509"] == 2
+    assert Trust.load(folder).context.cert_store_stats()["x509"] == 3
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_file_of_two_certificates_obeys_neither(folder: Path) -> None:
     (folder / "hosts" / "both.crt").write_text(both[0].cert_pem + both[1].cert_pem)
     trust = Trust.load(folder)
     assert [trust.host_of(each.fingerprint) for each in both] == [None, None]
-    assert trust.context.cert_store_stats()["x509"] == 0
+    assert trust.context.cert_store_stats()["x509"] == 1
     assert len(trust.problems) == 1
 
 
@@ -97,7 +97,7 @@ def test_a_device_without_a_sound_list_of_hosts_starts_and_obeys_nobody(
 ) -> None:
     break_it(folder)
     trust = Trust.load(folder)
-    assert trust.context.cert_store_stats()["x509"] == 0
+    assert trust.context.cert_store_stats()["x509"] == 1
     assert len(trust.problems) == 1
 
 

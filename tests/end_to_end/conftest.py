@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -172,17 +172,18 @@ class Bench:
         return found
 
     def bootloader(self) -> int:
-        """The process id of the embedded target's bootloader."""
+        """The process id of the embedded target's bootloader, which its keeper has started."""
+        found = {pid: parent for pid, parent, words in self._commands() if b"bootloader" in words}
+        return next(pid for pid, parent in found.items() if parent in found)
+
+    def _commands(self) -> Iterator[tuple[int, int, list[bytes]]]:
+        """The processes that run with this bench's home as an argument: id, parent, command line."""
         for entry in Path("/proc").iterdir():
-            if not entry.name.isdecimal():
-                continue
-            try:
+            with suppress(OSError, ValueError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if b"bootloader" in words and any(word.startswith(bytes(self.home)) for word in words):
-                return int(entry.name)
-        raise AssertionError("no bootloader runs")
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if any(word.startswith(bytes(self.home)) for word in words):
+                    yield int(entry.name), parent, words
 
 
 def save(path: Path, text: str | bytes) -> None:

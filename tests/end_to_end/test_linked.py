@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -60,7 +61,10 @@ class Board:
     def off(self, number: int = signal.SIGKILL) -> int:
         """Its bootloader ends: by default as if the power were cut."""
         assert self.process is not None
-        self.process.send_signal(number)
+        if number == signal.SIGKILL:
+            os.killpg(self.process.pid, number)  # the keeper and the bootloader, at one moment
+        else:
+            self.process.send_signal(number)
         code = self.process.wait(WAIT_S)
         assert self.process.stdout is not None
         self.process.stdout.close()
@@ -238,7 +242,7 @@ def test_a_bootloader_that_starts_again_runs_the_application_once_and_gets_the_s
     dev.wait("result", since=mark, healthy=True, files=["main.py"])
     dev.wait("log", since=mark, application="app")
     assert "version 2" in dev.texts()[-1]
-    assert len([one for one in bench.processes() if "bootloader run" in one]) == 1
+    assert len([one for one in bench.processes() if "bootloader run" in one]) == 2, "one, and its keeper"
 
 
 def test_a_bootloader_without_keys_says_what_to_do(bench: Bench) -> None:

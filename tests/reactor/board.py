@@ -138,10 +138,11 @@ class Board:
         """As a power cut does."""
         with self.direct() as link:
             pid = link.call("hello", {})[0].integer("pid")
+        keeper = self._embedded._process
+        assert keeper is not None
+        keeper.kill()
         os.kill(pid, signal.SIGKILL)
-        process = self._embedded._process
-        assert process is not None
-        process.wait(SOON_S)
+        keeper.wait(SOON_S)
 
     def close(self) -> None:
         self.proxy.close()

@@ -58,10 +58,20 @@ def test_the_first_link_starts_it_and_the_next_ones_find_it(target: Embedded) ->
     assert pid_of(target) == pid_of(target)
 
 
-def test_one_that_died_is_started_again(target: Embedded) -> None:
+def test_one_that_died_is_started_again_by_its_keeper(target: Embedded) -> None:
     first = pid_of(target)
+    keeper = target._process
     os.kill(first, signal.SIGKILL)
+    until(lambda: not is_there(first))
+    assert pid_of(target) != first
+    assert target._process is keeper
+
+
+def test_one_that_died_with_its_keeper_is_started_again_by_this_host(target: Embedded) -> None:
+    first = pid_of(target)
     assert target._process is not None
+    target._process.kill()
+    os.kill(first, signal.SIGKILL)
     target._process.wait(SOON_S)
     assert pid_of(target) != first
 
@@ -77,8 +87,7 @@ def test_closing_ends_it_and_what_it_runs(target: Embedded) -> None:
     target.close()
 
 
-def test_one_that_ignores_all_requests_is_killed(target: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_STOP_S", 0.2)
+def test_one_that_ignores_all_requests_is_killed(target: Embedded) -> None:
     pid = pid_of(target)
     os.kill(pid, signal.SIGSTOP)
     target.close()

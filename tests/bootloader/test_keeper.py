@@ -1,0 +1,135 @@
+"""Whatever becomes of the bootloader, the keeper brings it back; whatever becomes of the keeper, nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bootloader.target import SOON_S, Target, app, gone, kept_by, let_go
+
+WAIT = "import threading\ndef main():\n    print('up')\n    threading.Event().wait()\n"
+STEADY = app(settle_s=0.0)
+
+
+def up(target: Target, source: str = WAIT) -> None:
+    target.ship(source, STEADY).healthy()
+    target.log("up")
+
+
+def another(target: Target, than: int) -> int:
+    """The bootloader's process id, once it is not ``than``."""
+    gone({than})
+    return target.pid
+
+
+def killed(target: Target, number: int = signal.SIGKILL) -> None:
+    """Kill the bootloader, wait until its keeper has another one, and follow that."""
+    before = {target.pid, *target.processes()}
+    os.kill(target.pid, number)
+    gone(before)
+    target.again()
+
+
+def test_a_bootloader_that_is_killed_is_started_again_where_it_was_with_what_it_ran(target: Target) -> None:
+    up(target)
+    first, port = target.pid, target.listening["port"]
+    killed(target)
+    assert target.pid != first
+    assert target.call("hello").integer("pid") == target.pid
+    assert target.link("other").call("hello", {})[0].text("name"), f"it is still at port {port}"
+    target.log("up")
+    assert target.notice("restarted")["text"] == "the bootloader was killed by SIGKILL, and was started again"
+    assert target.end() == 0
+
+
+def test_a_link_that_is_made_while_it_starts_waits(target: Target) -> None:
+    """The keeper holds the socket, so nobody is refused, and nobody else gets the port."""
+    for _ in range(3):
+        pid = target.pid
+        os.kill(pid, signal.SIGKILL)
+        gone({pid})
+        with target.link("waiting") as link:
+            assert link.call("hello", {}, timeout_s=SOON_S)[0].integer("pid") != pid
+    with socket.socket() as thief, pytest.raises(OSError, match="in use"):
+        thief.bind(("127.0.0.1", target.listening["port"]))
+
+
+def test_one_that_dies_again_and_again_comes_back_each_time(target: Target) -> None:
+    pid = target.pid
+    for _ in range(6):
+        os.kill(pid, signal.SIGKILL)
+        pid = another(target, pid)
+    target.again()
+    assert target.call("hello").integer("pid") == pid
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_one_that_somebody_else_ends_in_order_is_started_again(target: Target, number: int) -> None:
+    """An application could send it that."""
+    up(target)
+    killed(target, number)
+    target.log("up")
+    assert target.notice("restarted")["text"] == "the bootloader exited with status 0, and was started again"
+
+
+def test_one_that_falls_silent_is_killed_and_started_again(tmp_path: Path) -> None:
+    target = Patient(tmp_path)
+    up(target)
+    killed(target, signal.SIGSTOP)
+    target.log("up")
+    assert target.notice("restarted")["text"] == "the bootloader fell silent, and was started again"
+    target.close()
+
+
+def test_one_that_does_not_end_when_asked_to_is_killed(tmp_path: Path) -> None:
+    target = Patient(tmp_path)
+    up(target)
+    os.kill(target.pid, signal.SIGSTOP)
+    assert target.end() == 1
+
+
+def test_the_keepers_death_ends_the_bootloader_and_its_applications_in_order(target: Target) -> None:
+    up(target, "import atexit\natexit.register(print, 'cleaned up')\n" + WAIT)
+    pids = {target.pid, *target.processes()}
+    target.process.kill()
+    target.process.wait(SOON_S)
+    gone(pids)
+    assert target.log("cleaned up")
+    target.control.close()
+    let_go(target.process)
+
+
+def test_a_signal_right_after_the_start_ends_it(tmp_path: Path) -> None:
+    target = Target(tmp_path)
+    target.end()
+    for _ in range(5):
+        process = target.spawn()
+        pid = kept_by(process.pid)
+        process.terminate()
+        assert process.wait(SOON_S) == 0
+        gone({pid})
+        let_go(process)
+
+
+def test_the_keeper_is_small(target: Target) -> None:
+    maps = Path(f"/proc/{target.process.pid}/maps").read_text()
+    assert "libssl" not in maps
+    assert "blake3" not in maps
+    threads = list(Path(f"/proc/{target.process.pid}/task").iterdir())
+    assert len(threads) == 1
+
+
+class Patient(Target):
+    """A target whose keeper does not wait long for it."""
+
+    program = (
+        sys.executable,
+        "-c",
+        "from bootloader import keeper\nkeeper.SILENT_S, keeper.END_S = 5.0, 0.5\n"
+        "from bootloader.__main__ import main\nmain()",
+    )
