@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from .lifecycle import ALIVE, Action, Event, State, step
+from .lifecycle import ALIVE, WELL, Action, Event, State, step
 from .orders import NAME
 from .process import Child, signal_name
 from .turns import Timer, Turns
@@ -41,22 +43,42 @@ class End:
 
 
 class Application:
-    """``tell(event, fields)`` journals; ``changed`` is called after every change of state, and when it is swept."""
+    """``go`` gives a process its orders; ``tell(event, fields)`` journals.
 
-    def __init__(self, spec: Spec, turns: Turns, tell: Tell, changed: Callable[[Application], None]) -> None:
+    ``changed`` is called after every change of state, when its group is gone, and when it is late to be ready.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        generation: int,
+        turns: Turns,
+        tell: Tell,
+        go: Callable[[Application], Child],
+        changed: Callable[[], None],
+    ) -> None:
         self.spec = spec
-        self.generation = 0
+        self.generation = generation
         self.state = State.STOPPED
         self.why = ""
+        self.end: End | None = None
+        """How its last process ended, until somebody has seen to that."""
+        self.is_late = False
+        """Whether it was not ready within ``ready_s``."""
+        self.wanted_at = time.monotonic()
+        """Since when it is to run, on the monotonic clock."""
         self.is_alone: Callable[[], bool] = lambda: True
         """Whether no other application has a process."""
         self.on_modules: Callable[[list[str]], None] = lambda _names: None
         self._turns = turns
         self._tell = tell
+        self._go = go
         self._changed = changed
         self._child: Child | None = None
-        self._go: Callable[[], Child] | None = None
+        self._started_at: float | None = None
+        self._ready_at: float | None = None
         self._timer: Timer | None = None
+        self._late: Timer | None = None
         self._sweep: Timer | None = None
         self._sweep_left_s = 0.0
 
@@ -70,12 +92,43 @@ class Application:
         """Whether no process of its group is left."""
         return self.state not in ALIVE and self._sweep is None
 
-    def start(self, go: Callable[[], Child], generation: int) -> None:
-        """Start with the process that ``go`` gives its orders to."""
-        self._go = go
-        self.generation = generation
+    @property
+    def is_pending(self) -> bool:
+        """Whether it may still become ready in time."""
+        return self.state in (State.STARTING, State.RUNNING) and not self.is_late
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it died, or did not say in time that it is ready."""
+        mute = self.is_late and self.spec.ready == "notify" and self.state in (State.STARTING, State.RUNNING)
+        return mute or self.state is State.FAILED
+
+    def start(self) -> None:
+        """Start it, for the first time or again."""
+        self._child = None
         self._sweep_left_s = self.spec.grace_s
+        self._started_at, self._ready_at, self.is_late = time.monotonic(), None, False
         self._event(Event.GO, "")
+
+    def says_ready(self) -> None:
+        """A process of its group said that it is ready."""
+        if self.spec.ready == "notify":
+            self._event(Event.READY, "it said that it is ready")
+
+    def told(self) -> dict[str, Any]:
+        """Itself, for ``status``. ``waited_ms``: before its start, for others; ``ready_ms``: after it, until ready."""
+        return {
+            "application": self.spec.name,
+            "state": str(self.state),
+            "why": self.why,
+            "pid": self.pid if self.state in ALIVE else None,
+            "generation": self.generation,
+            "init": self.spec.init,
+            "ready": self.spec.ready,
+            "late": self.is_late,
+            "waited_ms": _ms(self.wanted_at, self._started_at),
+            "ready_ms": _ms(self._started_at, self._ready_at),
+        }
 
     def stop(self, why: str, grace_s: float | None = None) -> None:
         """Ask it to stop: SIGTERM to the group, the grace time, then SIGKILL to the group."""
@@ -92,6 +145,8 @@ class Application:
         if self.state is not before:
             self.why = why
             self._disarm()
+            if self.state in WELL and self._ready_at is None:
+                self._ready_at = time.monotonic()
         for action in actions:
             self._perform(action)
         if self.state is not before:
@@ -102,21 +157,20 @@ class Application:
                 "generation": self.generation,
             }
             self._tell("state", {**fields, **more})
-            self._changed(self)
+            self._changed()
 
     def _perform(self, action: Action) -> None:
         match action:
             case Action.SPAWN:
-                assert self._go is not None
                 try:
-                    self._child = self._go()
+                    self._child = self._go(self)
                 except OSError as error:
-                    why = f"its process could not be started: {error}"
-                    self._turns.soon(lambda: self._event(Event.DIED, why))
+                    self._turns.soon(partial(self._over, End(f"its process could not be started: {error}")))
                     return
                 self._child.on_line = self._line
                 self._child.on_end = self._ended
-            case Action.ARM_SETTLE:
+                self._late = self._turns.later(self.spec.ready_s, self._grow_late)
+            case Action.ARM_SETTLE if self.spec.ready == "settle":
                 settle_s = self.spec.settle_s
                 self._timer = self._turns.later(settle_s, lambda: self._event(Event.SETTLED, f"up for {settle_s:g} s"))
             case Action.TERMINATE:
@@ -154,7 +208,7 @@ class Application:
             return
         self._sweep = None
         self._swept()
-        self._changed(self)
+        self._changed()
 
     def _swept(self) -> None:
         if self._child is not None:
@@ -164,18 +218,34 @@ class Application:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._late is not None and self.state not in (State.STARTING, State.RUNNING):
+            self._late.cancel()
+            self._late = None
+
+    def _grow_late(self) -> None:
+        self.is_late = True
+        if self.spec.ready == "notify":
+            self.why = f"did not say within {self.spec.ready_s:g} s that it is ready"
+            text = f"{self.spec.name} {self.why}"
+            self._tell("notice", {"code": "not-ready", "text": text, "application": self.spec.name})
+        self._changed()
 
     def _ended(self, status: int) -> None:
         if self._child is not None:
             self._child.claim_strays(NAME, self.spec.name, alone=self.is_alone())
         if status == 0:
-            why = "asked to" if self.state is State.STOPPING else "its entry point returned"
-            self._event(Event.ENDED, why, code=0)
+            self._over(End("asked to" if self.state is State.STOPPING else "its entry point returned", code=0))
         elif status > 0:
-            self._event(Event.DIED, f"exited with status {status}", code=status)
+            self._over(End(f"exited with status {status}", code=status))
         else:
             name = signal_name(-status)
-            self._event(Event.DIED, f"killed by {name}", signal=name)
+            self._over(End(f"killed by {name}", signal=name))
+
+    def _over(self, end: End) -> None:
+        self.end = end
+        how = {"code": end.code, "signal": end.signal}
+        more = {key: value for key, value in how.items() if value is not None}
+        self._event(Event.ENDED if end.clean else Event.DIED, end.why, **more)
 
     def _line(self, kind: str, text: str) -> None:
         if kind == NOTE:
@@ -204,3 +274,8 @@ class Application:
 
 
 PROBLEM_KEYS = ("frames", "traceback", "syntax", "missing_module", "missing_file")
+
+
+def _ms(since: float | None, until: float | None) -> float | None:
+    """From one moment to another, where both have been."""
+    return None if since is None or until is None else round(max(0.0, until - since) * 1000, 1)

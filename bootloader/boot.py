@@ -47,10 +47,17 @@ class Bootloader:
                 store = Store(state, self._notice)
             except OSError as error:
                 raise _no_state(error) from error
-            supervisor = Supervisor(state, self.journal, lock, lambda *fate: service.fared(*fate))
+            supervisor = Supervisor(
+                state,
+                self.journal,
+                lock,
+                on_fate=lambda *fate: service.fared(*fate),
+                on_fall=lambda *fall: service.fell(*fall),
+                attached=lambda: service.attached,
+            )
             service = Service(name, store, supervisor, self.journal, Upgrade(state, tether))
             parts.callback(service.close)
-            listener = Listener(address, trust, service.methods, self._link_event, self._fault, tether.listening)
+            listener = Listener(address, trust, service.link, self._link_event, self._fault, tether.listening)
             parts.callback(listener.close)
             self.address = listener.address
             parts.callback(self.journal.close)  # wakes the links that wait for events

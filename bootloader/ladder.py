@@ -1,12 +1,12 @@
 """Which rung of the reload ladder a change takes, for which applications, and why, in words for the user. Pure.
 
 Rungs, lightest first: *patch* (not taken yet: every change restarts), *restart*, *hold* (what does not compile is
-refused before it gets here; what dies is held by the supervisor), *rollback*.
+refused before it gets here; what dies may be held, see ``breaker``), *rollback*.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from .wire.launch import DEPENDS, Application, Launch
@@ -45,6 +45,18 @@ def decide(before: Launch | None, after: Launch, changed: Iterable[str], running
     )
     stop = tuple(name for name in running if name not in new or name in start)
     return Decision(RESTART, _why(old, paths, stop), stop, start)
+
+
+def fall(live: str, healthy: Sequence[str], base: str, fallen: Collection[str]) -> tuple[str, ...]:
+    """The roots to go back to from ``live``, which is given up, best first; none where it stays down.
+
+    ``healthy``: those that have been, newest first. ``base``: empty where there is none. ``fallen``: those that were
+    given up since somebody last changed anything. After one of them the base is all that is left: what breaks a second
+    one is not in the code.
+    """
+    others = [] if fallen else [root for root in healthy if root != live]
+    last = [base] if base and base != live and base not in fallen else []
+    return tuple(dict.fromkeys([*others, *last]))
 
 
 def _touches(app: Application, paths: list[str]) -> bool:

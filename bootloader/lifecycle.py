@@ -31,6 +31,9 @@ class Event(Enum):
     GO = "go"
     ENTERED = "entered"
     SETTLED = "settled"
+    """It stayed up for its settle time."""
+    READY = "ready"
+    """It said that it is ready."""
     ENDED = "ended"
     """Its process is gone, with status 0."""
     DIED = "died"
@@ -59,10 +62,12 @@ TABLE: dict[tuple[State, Event], Step] = {
     (State.FINISHED, Event.GO): (State.STARTING, (Action.SPAWN,)),
     (State.FAILED, Event.GO): (State.STARTING, (Action.SPAWN,)),
     (State.STARTING, Event.ENTERED): (State.RUNNING, (Action.ARM_SETTLE,)),
+    (State.STARTING, Event.READY): (State.HEALTHY, ()),
     (State.STARTING, Event.ENDED): (State.FINISHED, (Action.SWEEP,)),
     (State.STARTING, Event.DIED): (State.FAILED, (Action.SWEEP,)),
     (State.STARTING, Event.STOP): (State.STOPPING, (Action.TERMINATE,)),
     (State.RUNNING, Event.SETTLED): (State.HEALTHY, ()),
+    (State.RUNNING, Event.READY): (State.HEALTHY, ()),
     (State.RUNNING, Event.ENDED): (State.FINISHED, (Action.SWEEP,)),
     (State.RUNNING, Event.DIED): (State.FAILED, (Action.SWEEP,)),
     (State.RUNNING, Event.STOP): (State.STOPPING, (Action.TERMINATE,)),

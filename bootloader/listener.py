@@ -11,6 +11,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from time import monotonic
 
 from .trust import SELF, Trust
@@ -44,18 +45,19 @@ class Listener:
         self,
         address: tuple[str, int],
         trust: Trust,
-        methods_for: Callable[[str], Mapping[str, Method]],
+        link: Callable[[str], AbstractContextManager[Mapping[str, Method]]],
         on_event: OnEvent,
         on_fault: Callable[[Exception], None],
         listening: socket.socket | None = None,
     ) -> None:
         """Binds ``address`` (port 0: any free one), or takes over ``listening``, which is bound already.
 
-        ``methods_for`` gives a host, by name, what it may call.
+        ``link`` takes a host's name; it is entered for what that host may call, and left when the link has ended.
+
         ``on_event`` and ``on_fault`` are called from the listener's threads, and must neither raise nor wait.
         """
         self._trust = trust
-        self._methods_for = methods_for
+        self._link = link
         self._on_event = on_event
         self._on_fault = on_fault
         self._lock = threading.Lock()
@@ -181,7 +183,8 @@ class Listener:
     def _serve(self, stream: TlsStream, host: str) -> str:
         """Answer the host until the link ends, and say why it did."""
         try:
-            serve(stream, self._methods_for(host), self._on_fault)
+            with self._link(host) as methods:
+                serve(stream, methods, self._on_fault)
         except Malformed as fault:
             return fault.what
         return stream.fault.what

@@ -16,14 +16,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from . import __version__
 from .journal import Journal
-from .ladder import RESTART, ROLLBACK, Decision, decide
+from .ladder import RESTART, ROLLBACK, Decision, decide, fall
 from .ledger import Generation
 from .objects import sync
 from .store import Staged, Store
-from .supervisor import Supervisor, Transition
+from .supervisor import Supervisor
+from .transition import Transition
 from .triage import choose
 from .trust import SELF
 from .upgrade import Upgrade
@@ -41,7 +43,15 @@ _CHORES = 64
 _SETTLE_S = 1.0
 _END_S = 10.0
 
-Answer = Callable[[Fields, list[bytes], str], bytes]
+
+@dataclass(eq=False)
+class Peer:
+    """A host at the other end of one link, until that ends."""
+
+    host: str
+
+
+Answer = Callable[[Fields, list[bytes], Peer], bytes]
 
 
 class Service:
@@ -56,6 +66,9 @@ class Service:
         self._started = time.monotonic()
         self._chores: queue.Queue[Callable[[], None] | None] = queue.Queue(_CHORES)
         self._settling = False
+        self._attached: set[Peer] = set()
+        self._fallen: set[str] = set()
+        """Roots that were given up since a host last changed anything."""
         self._worker = threading.Thread(target=self._work, name="settler", daemon=True)
         self._worker.start()
         self._answers: dict[str, Answer] = {
@@ -73,15 +86,24 @@ class Service:
             "confirm": self._confirm,
         }
 
-    def methods(self, host: str) -> Mapping[str, Callable[[bytes], bytes]]:
-        """What the host called ``host`` may call."""
+    @contextmanager
+    def link(self, host: str) -> Iterator[Mapping[str, Callable[[bytes], bytes]]]:
+        """What the host called ``host`` may call over one link, which has ended when this is left."""
+        peer = Peer(host)
 
         def bound(answer: Answer) -> Callable[[bytes], bytes]:
-            return lambda request: answer(*unpack(request), host)
+            return lambda request: answer(*unpack(request), peer)
 
-        if host == SELF:
-            return {"hello": bound(self._pulse)}
-        return {name: bound(answer) for name, answer in self._answers.items()}
+        try:
+            answers = self._answers if host != SELF else {"hello": self._pulse}
+            yield {name: bound(answer) for name, answer in answers.items()}
+        finally:
+            self._attached.discard(peer)
+
+    @property
+    def attached(self) -> bool:
+        """Whether somebody follows who mends what fails: a session of ``reactor dev``."""
+        return bool(self._attached)
 
     def boot(self) -> None:
         """Start what the disk says, falling back to the last healthy generation."""
@@ -99,13 +121,10 @@ class Service:
     def fared(self, number: int, fate: str, why: str) -> None:
         """A generation is healthy, or failed, or was replaced. Called on the supervisor's thread."""
         self._store.ledger.mark(number, fate, why)
-        if fate != "failed":
-            return
-        launch, generation = self._store.launch(), self._store.ledger.get(number)
-        if launch is None or launch.on_failure != "rollback":
-            return
-        if generation is not None and generation.rung != ROLLBACK:
-            self._chore(lambda: self._give_up(generation, why))
+
+    def fell(self, number: int, why: str) -> None:
+        """A generation is given up. Called on the supervisor's thread."""
+        self._chore(lambda: self._fall(number, why))
 
     def close(self) -> None:
         """Finish the chores and end."""
@@ -115,7 +134,7 @@ class Service:
 
     # requests
 
-    def _hello(self, _fields: Fields, _blobs: list[bytes], _host: str) -> bytes:
+    def _hello(self, _fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
         last = self._store.ledger.last()
         return pack(
             {
@@ -134,12 +153,12 @@ class Service:
             }
         )
 
-    def _pulse(self, fields: Fields, blobs: list[bytes], host: str) -> bytes:
+    def _pulse(self, fields: Fields, blobs: list[bytes], peer: Peer) -> bytes:
         """`hello`, asked by this device itself: it counts only where the supervisor takes its turns as well."""
         self._supervisor.running()
-        return self._hello(fields, blobs, host)
+        return self._hello(fields, blobs, peer)
 
-    def _status(self, _fields: Fields, _blobs: list[bytes], _host: str) -> bytes:
+    def _status(self, _fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
         last = self._store.ledger.last()
         disk = shutil.disk_usage(self._store.live_path.parent)
         return pack(
@@ -153,6 +172,7 @@ class Service:
                 "files": len(self._store.manifest),
                 "generation": last.as_fields() if last is not None else {},
                 "applications": self._supervisor.states(),
+                "attached": self.attached,
                 "warm": self._supervisor.warmth(),
                 "keeper": self._upgrade.told(),
                 "disk_free_bytes": disk.free,
@@ -160,7 +180,7 @@ class Service:
             }
         )
 
-    def _missing(self, fields: Fields, _blobs: list[bytes], _host: str) -> bytes:
+    def _missing(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
         wanted = []
         for row in fields.rows("names"):
             match row:
@@ -170,7 +190,7 @@ class Service:
                     raise Refused("malformed", "not [blake3, size]", to="'names'")
         return pack({"missing": self._store.objects.missing(wanted)})
 
-    def _upload(self, fields: Fields, blobs: list[bytes], _host: str) -> bytes:
+    def _upload(self, fields: Fields, blobs: list[bytes], _peer: Peer) -> bytes:
         rows = fields.rows("parts")
         if len(rows) != len(blobs) or len(rows) > UPLOAD_BLOBS:
             raise Refused("malformed", "the parts do not match their list", to="'parts'")
@@ -183,24 +203,26 @@ class Service:
                         raise Refused("malformed", "not [blake3, offset, size]", to="'parts'")
         return pack({})
 
-    def _manifest(self, fields: Fields, _blobs: list[bytes], _host: str) -> bytes:
+    def _manifest(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
         manifest = self._store.manifest_of(check_hash(fields.text("root")))
         if manifest is None:
             raise Refused("unknown-root", "this target does not have that manifest", to=fields.text("root")[:12])
         return pack({}, [manifest.text])
 
-    def _apply(self, fields: Fields, blobs: list[bytes], host: str) -> bytes:
+    def _apply(self, fields: Fields, blobs: list[bytes], peer: Peer) -> bytes:
         began = time.monotonic()
         overlay = Overlay.decode(fields, blobs)
         with self._locked():
             staged = self._store.stage(overlay)
-            return self._take(staged, host, began)
+            self._fallen.clear()
+            return self._take(staged, peer.host, began)
 
-    def _start(self, _fields: Fields, _blobs: list[bytes], host: str) -> bytes:
+    def _start(self, _fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         with self._locked():
-            return self._start_live(host)
+            self._fallen.clear()
+            return self._start_live(peer.host)
 
-    def _rollback(self, fields: Fields, _blobs: list[bytes], host: str) -> bytes:
+    def _rollback(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         with self._locked():
             ledger = self._store.ledger
             number = fields.integer("generation", 0)
@@ -215,31 +237,34 @@ class Service:
                 wanted = next(healthy, None)
                 if wanted is None:
                     raise Refused("no-generation", "no other generation was healthy", do="name one: `reactor history`")
+            self._fallen.clear()
             why = f"asked to, from generation {current.number}" if current is not None else "asked to"
-            return self._roll_back(wanted, host, why)
+            return self._roll_back(wanted, peer.host, why)
 
-    def _history(self, fields: Fields, _blobs: list[bytes], _host: str) -> bytes:
+    def _history(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
         most = max(1, min(256, fields.integer("limit", 20)))
         live = self._store.manifest.root
         generations = [one.as_fields() for one in self._store.ledger.newest_first()[:most]]
         return pack({"generations": generations, "root": live})
 
-    def _events(self, fields: Fields, _blobs: list[bytes], _host: str) -> bytes:
+    def _events(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         cursor = fields.integer("cursor", 0) if fields.text("boot", "") == self._journal.boot else 0
         if not fields.text("boot", ""):
             cursor = fields.integer("cursor", 0)
         events = max(1, min(_EVENTS, fields.integer("max_events", _EVENTS)))
         size = max(1024, min(_EVENT_BYTES, fields.integer("max_bytes", _EVENT_BYTES)))
         wait_s = max(0.0, min(_WAIT_S, fields.number("wait_s", 0)))
+        if fields.flag("attached", False):
+            self._attached.add(peer)
         cursor, lost, lines = self._journal.pull(cursor, events, size, wait_s)
         return pack({"boot": self._journal.boot, "cursor": cursor, "lost": lost, "now": time.time()}, [lines])
 
-    def _take_release(self, fields: Fields, blobs: list[bytes], _host: str) -> bytes:
+    def _take_release(self, fields: Fields, blobs: list[bytes], _peer: Peer) -> bytes:
         overlay = Overlay.decode(fields, blobs)
         with self._locked():
             return pack({"release": self._upgrade.take(overlay)})
 
-    def _confirm(self, fields: Fields, _blobs: list[bytes], _host: str) -> bytes:
+    def _confirm(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
         self._upgrade.confirm(check_hash(fields.text("release")))
         return pack({"release": self._upgrade.root})
 
@@ -262,6 +287,7 @@ class Service:
             lambda running: decide(staged.launch_before, staged.launch, staged.edits, running),
             lambda decision: self._store.switch(staged, who, rung or decision.rung, why or decision.why).number,
             began,
+            proven=self._has_been_healthy(staged.manifest.root),
             tree=staged.tree.folder,
             check=tuple(path for path in written if path.endswith(".py")),
             note=lambda: self._store.note(staged),
@@ -295,27 +321,45 @@ class Service:
         change = self._supervisor.changes
         if start:
             decision = Decision(RESTART, f"started by {who}", (), start)
-            transition = Transition(launch, lambda _running: decision, lambda _decision: number, time.monotonic())
+            began, proven = time.monotonic(), self._has_been_healthy(root)
+            transition = Transition(launch, lambda _running: decision, lambda _decision: number, began, proven)
             self._supervisor.change(transition)
             change = transition.number
         return pack({"change": change, "generation": number, "root": root, "started": list(start)})
 
     def _roll_back(self, wanted: Generation, who: str, why: str) -> bytes:
-        began = time.monotonic()
-        staged = self._store.stage_root(wanted.root)
-        return self._take(staged, who, began, ROLLBACK, f"to generation {wanted.number}: {why}")
+        return self._go_back(wanted.root, f"generation {wanted.number}", who, why)
 
-    def _give_up(self, failed: Generation, why: str) -> None:
-        """Policy ``rollback``: the last healthy generation takes the place of one that failed."""
+    def _go_back(self, root: str, name: str, who: str, why: str) -> bytes:
+        began = time.monotonic()
+        staged = self._store.stage_root(root)
+        return self._take(staged, who, began, ROLLBACK, f"to {name}: {why}")
+
+    def _fall(self, number: int, why: str) -> None:
+        """What was there before takes the place of a generation that was given up, unless it has been replaced."""
         with self._locked():
             current = self._store.ledger.last()
-            healthy = self._store.ledger.last_healthy(before=failed.number)
-            if current is None or current.number != failed.number:
+            if current is None or current.number != number:
                 return
-            if healthy is None:
-                self._journal.add("notice", {"code": "no-rollback", "text": "no generation was healthy before"})
-                return
-            self._roll_back(healthy, "bootloader", f"generation {failed.number} failed: {why}")
+            names: dict[str, str] = {}
+            for one in self._store.ledger.newest_first():
+                if one.was_healthy:
+                    names.setdefault(one.root, f"generation {one.number}")
+            for root in fall(current.root, list(names), "", self._fallen):
+                try:
+                    why_back = f"generation {number} failed: {why}"
+                    self._go_back(root, names.get(root, "the base"), "bootloader", why_back)
+                except Refused as refused:
+                    text = f"{names.get(root, 'the base')} can't be gone back to: {refused}"
+                    self._journal.add("notice", {"code": "rollback-failed", "text": text})
+                else:
+                    self._fallen.add(current.root)
+                    return
+            text = f"{why}; there is nothing else to go back to: what failed stays down until the next push or rollback"
+            self._journal.add("notice", {"code": "stays-down", "text": text})
+
+    def _has_been_healthy(self, root: str) -> bool:
+        return any(one.root == root and one.was_healthy for one in self._store.ledger.newest_first())
 
     def _settle(self, told: threading.Event) -> None:
         """Make the switch durable, once the application runs: until then the processor and the disk are its own."""

@@ -1,90 +1,89 @@
-"""Owns what runs: the applications, and the change from one generation to the next.
+"""Owns what runs: the applications, in their order, and the change from one generation to the next.
 
 Everything here happens on one thread (``turns``); other threads call the public methods. A change of generation is a
-:class:`Transition`: applications stop, the live tree is switched, applications start, and it is over when they are
-healthy or one has failed. What rung it takes is decided in ``ladder``, what states mean in ``lifecycle``.
+``transition``: applications stop, the live tree is switched, applications start, and it is over when they are healthy
+or one has failed. What rung it takes is decided in ``ladder``, what states mean in ``lifecycle``, who starts when in
+``plan``, and what follows a death in ``recovery``.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from . import plan
 from .application import Application
+from .breaker import Next
 from .journal import Journal
-from .ladder import NOTHING, Decision
 from .lifecycle import ALIVE, WELL, State
 from .orders import Orders
 from .process import Child
-from .turns import Turns
+from .readiness import VARIABLE as NOTIFY
+from .readiness import Readiness
+from .recovery import Recovery
+from .transition import Transition
+from .turns import Timer, Turns
 from .warmth import Warmth
 from .wire.errors import Fault, Refused
 from .wire.launch import Application as Spec
-from .wire.launch import Launch
+from .wire.launch import prerequisites
 
 _CHECK_S = 120.0
 _CHANGE_S = 70.0
-_AGAIN_S = 0.01
-
-
-@dataclass
-class Transition:
-    """A change under way. ``decide`` gets the names of what runs; ``switch`` makes the new tree live and returns its
-    generation's number; ``check`` lists the Python files of the folder ``tree`` that must compile first. ``note`` is
-    called on the thread that asks, while those are compiled and applications stop, and is done before the switch.
-    """
-
-    launch: Launch
-    decide: Callable[[tuple[str, ...]], Decision]
-    switch: Callable[[Decision], int]
-    began: float
-    stages_ms: dict[str, float] = field(default_factory=dict)
-    tree: Path = Path()
-    check: tuple[str, ...] = ()
-    note: Callable[[], None] = lambda: None
-    noted: bool = False
-    decision: Decision = NOTHING
-    switched: Future[int] = field(default_factory=Future)
-    told: threading.Event = field(default_factory=threading.Event)
-    """Set as soon as it is known how the change fares: its applications run, or one has failed."""
-    number: int = 0
-    """Counts the changes of this start of the bootloader; its events carry it as ``change``."""
-    generation: int = 0
-    fate: str = ""
-
-    def stage(self, name: str) -> None:
-        """The time since the last stage ended belongs to ``name``."""
-        now = time.monotonic()
-        self.stages_ms[name] = round((now - self.began) * 1000, 3)
-        self.began = now
 
 
 class Supervisor:
-    """``on_fate(generation, fate, why)`` is told on the supervisor's thread when a generation is healthy or failed."""
+    """Its callbacks are called on its thread.
 
-    def __init__(self, folder: Path, journal: Journal, lock: int, on_fate: Callable[[int, str, str], None]) -> None:
+    ``on_fate(generation, fate, why)``: a generation is healthy or failed. ``on_fall(generation, why)``: it is to be
+    given up for what ran before it. ``attached``: whether a session of ``reactor dev`` is there.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        journal: Journal,
+        lock: int,
+        on_fate: Callable[[int, str, str], None],
+        on_fall: Callable[[int, str], None],
+        attached: Callable[[], bool],
+    ) -> None:
         self._folder = folder
         self._journal = journal
         self._lock = lock
         self._on_fate = on_fate
+        self._on_fall = on_fall
         self._turns = Turns("supervisor", self._fault)
         self._applications: dict[str, Application] = {}
-        self._launch: Launch | None = None
-        self._transition: Transition | None = None
+        self._waiting: set[str] = set()
+        """Applications that start as soon as they may."""
+        self._pauses: dict[str, tuple[Timer, float]] = {}
+        """Applications that died and wait for their next start: until when, on the monotonic clock."""
+        self._live: Transition | None = None
+        self._change: Transition | None = None
+        """The one under way, until it has switched and is the live one."""
         self._changes = 0
         self._closing: Future[None] | None = None
         self._warmth = Warmth(folder, journal, lock, self._turns)
+        self._recovery = Recovery(journal, attached, self._follow)
+        self._readiness: Readiness | None = None
 
     def start(self) -> None:
         """Begin; the warm parent imports what the applications of the last time imported."""
         self._turns.start()
+        self._turns.soon(self._begin_to_hear)
         self._turns.soon(self._warmth.start)
+
+    def _begin_to_hear(self) -> None:
+        try:
+            self._readiness = Readiness(self._turns.selector, self._hear_ready)
+        except OSError as error:
+            text = f"no application can say that it is ready: {error}"
+            self._journal.add("notice", {"code": "no-readiness", "text": text})
 
     # what other threads ask
 
@@ -97,8 +96,8 @@ class Supervisor:
 
     @property
     def changes(self) -> int:
-        """The number of the last change."""
-        return self._changes
+        """The number of the last change that came about."""
+        return self._live.number if self._live is not None else 0
 
     def change(self, transition: Transition) -> int:
         """Check, stop, switch, start as ``transition`` says; the generation's number once the new processes have their
@@ -124,20 +123,21 @@ class Supervisor:
 
     def states(self) -> list[dict[str, Any]]:
         """The applications, their states, and why, for ``status``."""
-        return self._turns.call(
-            lambda: [
-                {
-                    "application": name,
-                    "state": str(app.state),
-                    "why": app.why,
-                    "pid": app.pid if app.state in ALIVE else None,
-                    "generation": app.generation,
-                    "init": app.spec.init,
-                }
-                for name, app in self._applications.items()
-            ],
-            30,
-        )
+        return self._turns.call(lambda: [self._told(app) for app in self._applications.values()], 30)
+
+    def _told(self, app: Application) -> dict[str, Any]:
+        name, now = app.spec.name, time.monotonic()
+        ahead = prerequisites(self._live.launch.applications)[name] if self._live is not None else ()
+        after = {one: each for one, each in self._applications.items() if one in ahead}
+        return {
+            **app.told(),
+            "after": list(after),
+            "waits_for": [one for one, each in after.items() if each.is_pending or one in self._waiting]
+            if name in self._waiting
+            else [],
+            "deaths": self._recovery.deaths(name),
+            "restart_in_s": round(max(0.0, self._pauses[name][1] - now), 2) if name in self._pauses else None,
+        }
 
     def warmth(self) -> dict[str, Any]:
         """The warm parent, for ``status``."""
@@ -149,10 +149,11 @@ class Supervisor:
 
         def begin() -> None:
             self._closing = done
-            if self._transition is not None:
-                self._transition.told.set()  # no more will be
-                if not self._transition.switched.done():
-                    self._transition.switched.set_exception(_ending())
+            for transition in (self._live, self._change):
+                if transition is not None:
+                    transition.told.set()  # no more will be
+            if self._change is not None:
+                self._change.switched.set_exception(_ending())
             for app in self._applications.values():
                 app.stop("the bootloader ends", min(grace_s, app.spec.grace_s))
             self._proceed()
@@ -162,8 +163,13 @@ class Supervisor:
             self._turns.result(done, grace_s + 5)
         except TimeoutError:
             self._journal.add("notice", {"code": "slow-end", "text": "applications were still there at the end"})
-        self._turns.call(self._warmth.close, 10)
+        self._turns.call(self._end, 10)
         self._turns.close(5)
+
+    def _end(self) -> None:
+        self._warmth.close()
+        if self._readiness is not None:
+            self._readiness.close()
 
     # the change of a generation
 
@@ -171,7 +177,7 @@ class Supervisor:
         try:
             if self._closing is not None:
                 raise _ending()
-            if self._transition is not None and not self._transition.switched.done():
+            if self._change is not None:
                 raise Refused("busy", "another change is under way", do="try again")
             if transition.check:
                 self._warmth.check(transition.tree, transition.check, partial(self._checked, transition))
@@ -194,9 +200,7 @@ class Supervisor:
     def _begin(self, transition: Transition) -> None:
         if transition.switched.done():
             return  # too late: nobody waits for it any more
-        if self._transition is not None and self._transition.fate in ("", "running"):
-            self._fate(self._transition, "replaced", "the next one came before it was healthy")
-        self._transition = transition
+        self._change = transition
         self._changes += 1
         transition.number = self._changes
         transition.decision = transition.decide(self._running())
@@ -210,97 +214,157 @@ class Supervisor:
         if transition.switched.done():
             return
         transition.switched.set_exception(error)
-        if self._transition is transition:
-            self._transition = None
+        if self._change is transition:
+            self._change = None
             for name in transition.decision.stop:
-                app = self._applications.get(name)
-                if app is not None and self._launch is not None and self._closing is None:
-                    self._when_gone(app, partial(self._launch_one, app.spec, self._launch, app.generation))
-
-    def _when_gone(self, app: Application, then: Callable[[], None]) -> None:
-        if self._applications.get(app.spec.name) is app and self._closing is None and self._transition is None:
-            if app.gone:
-                then()
-            else:
-                self._turns.later(_AGAIN_S, lambda: self._when_gone(app, then))
+                self._want(name)
+            self._proceed()
 
     def _proceed(self) -> None:
-        """Whatever can go on now, goes on: called after every change of an application's state."""
+        """Whatever can go on now, goes on: called after everything that happens to an application."""
+        live = self._live
+        for app in list(self._applications.values()):
+            launch = live.launch if live is not None and self._closing is None else None
+            self._recovery.see_to(app, launch, proven=live is not None and live.proven)
+        busy = [app for app in self._applications.values() if not self._recovery.rests(app)]
         if self._closing is not None:
-            if all(app.gone for app in self._applications.values()) and not self._closing.done():
+            if not busy and not self._closing.done():
                 self._closing.set_result(None)
-            return
-        transition = self._transition
-        if transition is None:
-            return
-        if transition.switched.done():
-            self._judge(transition)
-        elif transition.noted and not any(self._holds_up(transition, app) for app in self._applications.values()):
-            self._switch(transition)
+        elif self._change is not None:
+            if self._change.noted and not any(map(self._must_go, busy)):
+                self._switch(self._change)
+        elif live is not None:
+            self._start_due(live)
+            self._judge(live)
 
-    @staticmethod
-    def _holds_up(transition: Transition, app: Application) -> bool:
-        """Whether ``app`` is to be gone first: it was asked to stop, or it ended and left children behind."""
-        return not app.gone and (app.spec.name in transition.decision.stop or app.state not in ALIVE)
+    def _must_go(self, app: Application) -> bool:
+        """Whether the switch waits for ``app``: it was asked to stop, or it ended by itself."""
+        return app.state not in ALIVE or (self._change is not None and app.spec.name in self._change.decision.stop)
 
-    def _switch(self, transition: Transition) -> None:
-        transition.stage("stop")
+    def _switch(self, change: Transition) -> None:
+        change.stage("stop")
         try:
-            transition.generation = transition.switch(transition.decision)
+            change.generation = change.switch(change.decision)
         except Exception as error:  # noqa: BLE001 - handed to the thread that asked for the change
-            self._break_off(transition, error)
+            self._break_off(change, error)
             return
-        transition.stage("switch")
-        launch = self._launch = transition.launch
-        self._warmth.fit(next((app.env for app in launch.applications if not app.init), {}))
-        for name in [name for name in self._applications if name not in {app.name for app in launch.applications}]:
-            del self._applications[name]
-        transition.switched.set_result(transition.generation)
-        specs = [spec for spec in launch.applications if spec.name in transition.decision.start]
-        for spec in specs:
-            self._applications.pop(spec.name, None)  # how the last one ended says nothing about this generation
-        for spec in sorted(specs, key=lambda app: not app.init):
-            self._launch_one(spec, launch, transition.generation)
-        self._judge(transition)
+        change.stage("switch")
+        if self._live is not None and self._live.fate in ("", "running"):
+            self._fate(self._live, "replaced", "the next one came before it was healthy")
+        self._live, self._change = change, None
+        self._warmth.fit(next((app.env for app in change.launch.applications if not app.init), {}))
+        self._renew(change)
+        change.switched.set_result(change.generation)
+        self._proceed()
 
-    def _launch_one(self, spec: Spec, launch: Launch, generation: int) -> None:
-        app = Application(spec, self._turns, self._journal.add, lambda _app: self._proceed())
+    def _renew(self, change: Transition) -> None:
+        """The applications of the new generation. How the last ones ended says nothing about those that start."""
+        before, self._applications = self._applications, {}
+        self._recovery.forget()
+        for spec in plan.order(change.launch.applications):
+            kept = before.get(spec.name) if spec.name not in change.decision.start else None
+            self._applications[spec.name] = kept or self._new(spec, change.generation)
+            if kept is None:
+                self._want(spec.name)
+        self._waiting &= self._applications.keys()
+
+    def _new(self, spec: Spec, generation: int) -> Application:
+        app = Application(spec, generation, self._turns, self._journal.add, self._go, self._proceed)
         app.on_modules = self._warmth.learn
         app.is_alone = lambda: all(one is app or one.state not in ALIVE for one in self._applications.values())
-        self._applications[spec.name] = app
-        app.start(lambda: self._go(spec, launch, generation), generation)
+        return app
 
-    def _judge(self, transition: Transition) -> None:
-        """Where the applications that this change started have got to."""
-        if transition.fate in ("healthy", "failed", "replaced"):
+    def _judge(self, live: Transition) -> None:
+        """How far those are that the last change started. One that failed may come to be well after its next start."""
+        if live.fate in ("healthy", "replaced"):
             return
-        if not self._applications.keys() >= set(transition.decision.start):
-            return  # they are being started
-        apps = [self._applications[name] for name in transition.decision.start]
-        failed = next((app for app in apps if app.state is State.FAILED), None)
-        if failed is not None:
-            self._fate(transition, "failed", f"{failed.spec.name} {failed.why}")
-            return
-        if not transition.fate and all(app.state in WELL or app.state is State.RUNNING for app in apps):
-            transition.stage("start")
-            self._fate(transition, "running", "")
+        apps = [self._applications[name] for name in live.decision.start]
+        failed = next((app for app in apps if app.has_failed), None)
+        if failed is not None and live.fate != "failed":
+            self._fate(live, "failed", f"{failed.spec.name} {failed.why}")
+            if failed.state in ALIVE and live.launch.on_failure == "rollback" and not live.proven:
+                self._on_fall(live.generation, f"{failed.spec.name} {failed.why}")
+        if not live.fate and all(app.state in WELL or app.state is State.RUNNING for app in apps):
+            live.stage("start")
+            self._fate(live, "running", "")
         if all(app.state in WELL for app in apps):
-            self._fate(transition, "healthy", ", ".join(app.why for app in apps if app.why))
+            self._fate(live, "healthy", ", ".join(app.why for app in apps if app.why))
 
     def _fate(self, transition: Transition, fate: str, why: str) -> None:
         transition.fate = fate
         transition.told.set()
         told = {"change": transition.number, "generation": transition.generation, "state": fate, "why": why}
         self._journal.add("generation", {**told, "stages_ms": transition.stages_ms})
+        if fate == "healthy":
+            transition.proven = True
         if fate != "running":
             self._on_fate(transition.generation, fate, why)
 
-    # processes
+    # the applications
 
-    def _go(self, spec: Spec, launch: Launch, generation: int) -> Child:
-        orders = Orders(self._folder, self._folder / "live", spec, launch, generation).fields(spec.entry)
+    def _want(self, name: str) -> None:
+        """Start it as soon as it may; a pause is over with that."""
+        pause = self._pauses.pop(name, None)
+        if pause is not None:
+            pause[0].cancel()
+        app = self._applications.get(name)
+        if app is not None and app.state not in ALIVE - {State.STOPPING}:
+            app.wanted_at = time.monotonic()
+            self._waiting.add(name)
+
+    def _start_due(self, live: Transition) -> None:
+        if not self._waiting:
+            return
+        pending = [name for name, app in self._applications.items() if app.is_pending]
+        for name in plan.due(live.launch.applications, self._waiting, pending):
+            app = self._applications[name]
+            if name in self._waiting and self._recovery.rests(app):  # a start comes back here
+                self._waiting.discard(name)
+                app.start()
+
+    def _follow(self, app: Application, verdict: Next, pause_s: float, why: str) -> None:
+        """Carry out what is to follow a death."""
+        name = app.spec.name
+        if self._applications.get(name) is not app or self._closing is not None or self._live is None:
+            return
+        match verdict:
+            case Next.RESTART:
+                timer = self._turns.later(pause_s, lambda: self._again(name))
+                self._pauses[name] = (timer, time.monotonic() + pause_s)
+            case Next.ROLLBACK:
+                self._fall(self._live, why)
+            case Next.STOP:
+                for timer, _ in self._pauses.values():
+                    timer.cancel()
+                self._pauses.clear()
+                self._waiting.clear()
+                for each in self._applications.values():
+                    each.stop(f"{why}; the failure handler says stop")
+
+    def _again(self, name: str) -> None:
+        self._want(name)
+        self._proceed()
+
+    def _fall(self, live: Transition, why: str) -> None:
+        if live.fate != "failed":
+            self._fate(live, "failed", why)
+        self._on_fall(live.generation, why)
+
+    def _hear_ready(self, group: int) -> None:
+        for app in self._applications.values():
+            if app.state in ALIVE and app.pid == group:
+                app.says_ready()
+                return
+
+    def _go(self, app: Application) -> Child:
+        assert self._live is not None
+        orders = Orders(self._folder, self._folder / "live", app.spec, self._live.launch, app.generation)
+        fields = orders.fields(app.spec.entry)
+        fields["env"].pop(NOTIFY, None)  # the bootloader's own
+        if app.spec.ready == "notify" and self._readiness is not None:
+            fields["env"][NOTIFY] = self._readiness.address
         child = self._warmth.take()
-        child.order(go=orders)
+        child.order(go=fields)
         return child
 
     def _fault(self, error: BaseException) -> None:

@@ -60,7 +60,8 @@ class Follower:
     """The events of one target over as many links as it takes: each is heard once, in order, or counted as lost.
 
     ``hear`` gets an event and when it came, on the monotonic clock; one that it calls :class:`Malformed` is counted.
-    ``notice`` gets (code, text). It begins so many events before the last. One thread at a time.
+    ``notice`` gets (code, text). It begins so many events before the last. ``attached``: the target is told that
+    somebody sits here who mends what fails. One thread at a time.
     """
 
     def __init__(
@@ -68,7 +69,10 @@ class Follower:
         hear: Callable[[Fields, float], None],
         notice: Callable[[str, str], None],
         context_events: int = CONTEXT_EVENTS,
+        *,
+        attached: bool = False,
     ) -> None:
+        self._asks = {"max_events": _EVENTS, "max_bytes": _BATCH_BYTES, "attached": attached}
         self._hear = hear
         self._notice = notice
         self._boot: str | None = None
@@ -88,8 +92,8 @@ class Follower:
 
     def pull(self, link: Link, wait_s: float) -> bool:
         """Hear the events that there are, or the first within ``wait_s``; whether there were any."""
-        body = {"boot": self._boot, "cursor": self._cursor, "max_events": _EVENTS, "max_bytes": _BATCH_BYTES}
-        answer, blobs = link.call("events", {**body, "wait_s": wait_s}, timeout_s=wait_s + _SLACK_S)
+        body = {**self._asks, "boot": self._boot, "cursor": self._cursor, "wait_s": wait_s}
+        answer, blobs = link.call("events", body, timeout_s=wait_s + _SLACK_S)
         at = time.monotonic()
         if answer.text("boot") != self._boot:
             raise LinkDown("the target started again")
@@ -220,6 +224,18 @@ def translate(event: Fields, paths: Paths) -> dict[str, Any] | None:
         return _problem(event, paths)
     if kind in ("safe", "handler"):
         return _call(kind, event)
+    if kind == "death":
+        return {
+            "event": "death",
+            "application": clean(event.text("application", "")),
+            "generation": whole(event.integer("generation", 0)),
+            "why": clean(event.text("why", "")),
+            "deaths": whole(event.integer("deaths", 1)),
+            "window_s": event.number("window_s", 0),
+            "next": _one_of(event.text("next", ""), ("hold", "restart", "rollback", "stop")),
+            "by": _one_of(event.text("by", ""), ("breaker", "handler", "policy")),
+            "pause_s": event.number("pause_s", 0),
+        }
     if kind == "notice":
         return {"event": "notice", "code": clean(event.text("code", "")), "text": clean(event.text("text", ""))}
     return None

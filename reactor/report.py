@@ -155,6 +155,21 @@ def _state(event: Event, verbose: bool) -> list[Line]:
     return [[(f"  {event['application']} {event['state']}{why}", style)]]
 
 
+def _death(event: Event, verbose: bool) -> list[Line]:
+    """What is to follow. Where it is held for somebody to see, that is the failure above, and no news."""
+    if event["next"] == "hold" and event["by"] == "policy" and not verbose:
+        return []
+    follows = {
+        "restart": f"starts again in {event['pause_s']:g} s",
+        "hold": "stays down",
+        "rollback": "goes back to what was healthy before",
+        "stop": "everything stops",
+    }[event["next"]]
+    often = f"died {event['deaths']} times in {event['window_s']:g} s, " if event["deaths"] > 1 else ""
+    handler = ", says the failure handler" if event["by"] == "handler" else ""
+    return [[(f"  {event['application']} {often}{follows}{handler}", "warn")]]
+
+
 def _log(event: Event, _verbose: bool) -> list[Line]:
     style = "log"
     if event["stream"] == "stderr" or event.get("level") in ("error", "critical"):
@@ -221,6 +236,7 @@ _SHOWN = {
     "ready": _ready,
     "result": _result,
     "state": _state,
+    "death": _death,
     "log": _log,
     "problem": _problem,
     "safe": _safe,

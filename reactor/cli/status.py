@@ -6,7 +6,7 @@ import argparse
 
 from bootloader.wire.messages import Fields
 
-from ..report import clean, size, whole
+from ..report import clean, duration, size, whole
 from ..terminal import Terminal
 from .ask import Asked, Told, add, each, generation_of
 
@@ -40,6 +40,7 @@ def _told(answer: Fields) -> Told:
         "files_count": whole(answer.integer("files")),
         "generation": generation_of(newest) if "generation" in newest else None,
         "applications": [_application(one) for one in answer.objects("applications")],
+        "attached": answer.flag("attached", False),
         "warm": {"ready": warm.flag("ready", False), "modules_count": whole(warm.integer("modules", 0))},
         "disk_free_bytes": whole(answer.integer("disk_free_bytes")),
         "disk_bytes": whole(answer.integer("disk_bytes")),
@@ -54,7 +55,20 @@ def _application(one: Fields) -> Told:
         "pid": whole(one.integer("pid")) if one.plain().get("pid") is not None else None,
         "generation": whole(one.integer("generation")),
         "init": one.flag("init"),
+        "after": [clean(name) for name in one.texts("after")],
+        "waits_for": [clean(name) for name in one.texts("waits_for")],
+        "waited_ms": _maybe(one, "waited_ms"),
+        "ready": clean(one.text("ready", "settle")),
+        "ready_ms": _maybe(one, "ready_ms"),
+        "late": one.flag("late", False),
+        "deaths": whole(one.integer("deaths", 0)),
+        "restart_in_s": _maybe(one, "restart_in_s"),
     }
+
+
+def _maybe(one: Fields, key: str) -> float | None:
+    """A number that may be null, or missing where the target's version does not tell it."""
+    return one.number(key) if one.plain().get(key) is not None else None
 
 
 def _show(asked: Asked, told: Told) -> None:
@@ -67,11 +81,36 @@ def _show(asked: Asked, told: Told) -> None:
     state = f"up {span(told['up_s'])}" if asked.was_running else "does not run now"
     system = f"Python {told['python']}, {told['machine']}, {size(told['disk_free_bytes'])} of disk free"
     terminal.line(f"  bootloader {told['version']} on {system}, {state}")
-    rows = [(one["application"], one["state"], str(one["pid"] or "-"), one["why"]) for one in told["applications"]]
+    if told["attached"]:
+        terminal.line("  a session of `reactor dev` is attached: what fails is left as its settings say")
+    rows = [
+        (f"  {one['application']}", one["state"], str(one["pid"] or "-"), _start_of(one), _why(one))
+        for one in told["applications"]
+    ]
     if rows:
-        terminal.table(("  application", "state", "pid", "why"), [(f"  {name}", *rest) for name, *rest in rows])
+        terminal.table(("  application", "state", "pid", "start", "why"), rows)
     elif asked.was_running:
         terminal.line("  no application runs")
+
+
+def _start_of(one: Told) -> str:
+    """How its start went: what it waited for, and how long until it was ready."""
+    if one["waits_for"]:
+        return f"waits for {', '.join(one['waits_for'])}"
+    waited = one["waited_ms"] or 0
+    parts = [f"waited {duration(waited)}"] if one["after"] and waited >= 1 else []
+    if one["ready_ms"] is not None:
+        parts.append(f"ready in {duration(one['ready_ms'])}")
+    elif one["late"]:
+        parts.append("late")
+    return ", ".join(parts) or "-"
+
+
+def _why(one: Told) -> str:
+    """Why it is in its state, how often it died, and when it starts again."""
+    deaths = f"died {one['deaths']} times" if one["deaths"] > 1 else ""
+    again = f"starts again in {one['restart_in_s']:.1f} s" if one["restart_in_s"] is not None else ""
+    return ", ".join(part for part in (one["why"], deaths, again) if part)
 
 
 def span(seconds: float) -> str:

@@ -67,7 +67,7 @@ class Session:
         self._look_again = look_again
         self._watching = watching
         self._delivery = Delivery(source, self._tell, self._is_superseded)
-        self._follower = Follower(self._heard, self._notice)
+        self._follower = Follower(self._heard, self._notice, attached=watching)
         self._live = ""
         self._paths = Paths("", source.project)
         self._paths_of = source.project

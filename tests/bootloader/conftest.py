@@ -20,6 +20,14 @@ def target(tmp_path: Path) -> Iterator[Target]:
     made.close()
 
 
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Target]:
+    """A bootloader of this test alone, beside which nobody sits who mends what fails."""
+    made = Target(tmp_path, attached=False)
+    yield made
+    made.close()
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """A bootloader that a file's tests use one after the other."""

@@ -69,14 +69,18 @@ class Change:
 
 
 class Target:
-    """One state folder, and the bootloader that runs on it at the moment."""
+    """One state folder, and the bootloader that runs on it at the moment.
+
+    ``attached``: it is followed as ``reactor dev`` does, so that what fails is held.
+    """
 
     program: tuple[str, ...] = (sys.executable, "-m", "bootloader")
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, attached: bool = True) -> None:
         self.state = folder / "state"
         self._home = folder / "home"
         self._options = options
+        self._attached = attached
         self._changed = threading.Condition()
         self._events: list[Event] = []
         self.lost = 0
@@ -101,7 +105,9 @@ class Target:
     def _connect(self) -> None:
         self.control = self.link("control")
         self._events = []
-        self._follower = threading.Thread(target=self._follow, args=(self.link("events"),), daemon=True)
+        following = self.link("events")
+        following.call("events", {"attached": self._attached}, timeout_s=SOON_S)
+        self._follower = threading.Thread(target=self._follow, args=(following,), daemon=True)
         self._follower.start()
 
     def spawn(self, *options: str) -> subprocess.Popen[bytes]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootloader.ladder import RESTART, decide
+from bootloader.ladder import RESTART, decide, fall
 from bootloader.wire.launch import PATH, Application, Launch
 
 APP = Application("app", "blinky.main:main")
@@ -85,3 +85,23 @@ def test_afterwards_exactly_the_new_applications_run(
     assert running - set(decision.stop) | set(decision.start) == wanted
     assert set(decision.stop) <= running
     assert not set(decision.start) & (running - set(decision.stop)), "one that runs is started again without a stop"
+
+
+@pytest.mark.parametrize(
+    ("live", "healthy", "base", "fallen", "roots"),
+    [
+        pytest.param("c", "cba", "", "", "ba", id="the last healthy one that is another"),
+        pytest.param("d", "cba", "z", "", "cbaz", id="the base comes last"),
+        pytest.param("d", "", "z", "", "z", id="only the base"),
+        pytest.param("d", "d", "", "", "", id="nothing but itself"),
+        pytest.param("c", "cba", "z", "d", "z", id="after one fall only the base"),
+        pytest.param("c", "cba", "", "d", "", id="after one fall, without a base"),
+        pytest.param("z", "zcba", "z", "dc", "", id="nothing below the base"),
+        pytest.param("c", "zba", "z", "", "zba", id="the base was the last healthy one"),
+        pytest.param("c", "cba", "z", "dz", "", id="the base has fallen"),
+    ],
+)
+def test_what_is_given_up_falls_to_the_last_healthy_one_then_to_the_base_then_no_further(
+    live: str, healthy: str, base: str, fallen: str, roots: str
+) -> None:
+    assert "".join(fall(live, healthy, base, fallen)) == roots

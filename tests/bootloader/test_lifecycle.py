@@ -46,6 +46,11 @@ def test_healthy_comes_only_after_its_settle_time_and_only_from_running() -> Non
     assert step(State.STARTING, Event.ENTERED) == (State.RUNNING, (Action.ARM_SETTLE,))
 
 
+def test_it_may_say_that_it_is_ready_as_soon_as_it_has_a_process_and_not_when_it_is_to_stop() -> None:
+    before = {state for state in State if step(state, Event.READY)[0] is State.HEALTHY} - {State.HEALTHY}
+    assert before == {State.STARTING, State.RUNNING}
+
+
 def test_a_kill_comes_only_after_the_grace_time() -> None:
     kills = {pair for pair in PAIRS if Action.KILL in step(*pair)[1]}
     assert kills == {(State.STOPPING, Event.GRACE_OVER)}

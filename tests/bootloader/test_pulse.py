@@ -6,7 +6,7 @@ import queue
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,16 +31,17 @@ class Device:
         self.well = threading.Event()
         self.well.set()
         trust = Trust.load(folder / "state" / "trust")
-        self.listener = Listener((where, 0), trust, self.methods, lambda *_: None, lambda _: None)
+        self.listener = Listener((where, 0), trust, self.link, lambda *_: None, lambda _: None)
         self.listener.start()
         self.pulse = Pulse(self.listener, trust, lambda: self.beats.put(None), lambda code, _: self.notices.put(code))
 
-    def methods(self, host: str) -> Mapping[str, Method]:
+    @contextmanager
+    def link(self, host: str) -> Iterator[Mapping[str, Method]]:
         def hello(_request: bytes) -> bytes:
             self.well.wait(SOON_S)
             return pack({})
 
-        return {"hello": hello} if host == SELF else {}
+        yield {"hello": hello} if host == SELF else {}
 
     def close(self) -> None:
         self.well.set()

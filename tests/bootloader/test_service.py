@@ -279,7 +279,7 @@ def test_with_that_policy_the_last_healthy_generation_takes_the_place_of_one_tha
 def test_with_that_policy_and_nothing_healthy_before_the_failure_is_held(target: Target) -> None:
     bad = target.ship("def main(): raise ValueError\n", on_failure="rollback")
     assert bad.fate()["state"] == "failed"
-    assert target.notice("no-rollback")
+    assert target.notice("stays-down")
     assert len(target.history()) == 1
     target.ship(DONE).healthy()
 

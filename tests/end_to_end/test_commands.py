@@ -106,6 +106,7 @@ def test_an_entry_that_is_not_among_the_files_is_told_in_one_line(bench: Bench) 
         "✗ ModuleNotFoundError: No module named 'man'",
         "  → 'man' is of an 'entry' in the settings, and not among the files that are shipped",
         "  app failed (exited with status 1)",
+        "  app starts again in 0.1 s",
         told[-1],
     ]
 
@@ -175,7 +176,8 @@ def test_status_tells_what_runs_and_what_does_not(lived: Lived) -> None:
     assert status["generation"].keys() == events()["generation"].keys() - {"event", "target", "at", "live"}
     (app,) = status["applications"]
     assert (app["application"], app["state"], app["pid"]) == ("app", "failed", None)
-    assert app.keys() == {"application", "state", "why", "pid", "generation", "init"}
+    keys = {"application", "state", "why", "pid", "generation", "init", "after", "waits_for", "waited_ms", "ready"}
+    assert app.keys() == keys | {"ready_ms", "late", "deaths", "restart_in_s"}
     assert status["warm"].keys() == {"ready", "modules_count"}
     people = lived.bench.plain("status", "--path", str(lived.project)).stdout
     assert people.startswith("local: generation 3 (failed), root ")

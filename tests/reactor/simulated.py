@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,9 @@ class Simulated:
         trust = Trust.load(state / "trust")
         names = ("hello", "history", "manifest", "missing", "upload", "apply", "start", "status", "events")
         methods = {name: self._method(name) for name in names}
-        self._listener = Listener(("127.0.0.1", 0), trust, lambda _: methods, lambda *_: None, lambda _: None)
+        self._listener = Listener(
+            ("127.0.0.1", 0), trust, lambda _: nullcontext(methods), lambda *_: None, lambda _: None
+        )
         self._listener.start()
 
     def connect(self, purpose: str) -> Link:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,9 @@ class Device:
         self.certificate = state / "trust" / "device.crt"
         methods = {"echo": self.echo, "stale": self.stale, "junk": lambda _: b"junk"}
         trust = Trust.load(state / "trust")
-        self.listener = Listener(("127.0.0.1", 0), trust, lambda _: methods, lambda *_: None, lambda _: None)
+        self.listener = Listener(
+            ("127.0.0.1", 0), trust, lambda _: nullcontext(methods), lambda *_: None, lambda _: None
+        )
         self.listener.start()
         self.address = self.listener.address
 
