@@ -70,12 +70,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """Seconds to bring a whole tree to where there is nothing, and to find that nothing changed."""
+    """Seconds to bring a whole tree to where there is nothing, to find that nothing changed, and to end at Ctrl-C."""
 
     contestant: str
     files: int
     first_s: float
     again_s: float
+    end_s: float | None = None
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

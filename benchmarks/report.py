@@ -62,9 +62,12 @@ def stages(medians_ms: Mapping[Cell, Mapping[str, float]]) -> str:
 
 
 def syncs(found: Sequence[Sync]) -> str:
-    """The first sync and the one that finds nothing to do, in seconds."""
-    body = [[one.contestant, f"{one.files:,}", f"{one.first_s:.2f}", f"{one.again_s:.2f}"] for one in found]
-    return table("A whole tree, medians in s", ["", "files", "first sync", "nothing changed"], body)
+    """The first sync, the one that finds nothing to do, and the end at Ctrl-C, in seconds."""
+    body = []
+    for one in found:
+        times_s = (one.first_s, one.again_s, one.end_s)
+        body.append([one.contestant, f"{one.files:,}", *("-" if s is None else f"{s:.2f}" for s in times_s)])
+    return table("A whole tree, medians in s", ["", "files", "first sync", "nothing changed", "end at Ctrl-C"], body)
 
 
 def aims(found: Sequence[Aim]) -> str:

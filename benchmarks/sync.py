@@ -1,8 +1,9 @@
 """A whole tree: the first sync to where there is nothing, and the next one that finds nothing changed.
 
 For reactor this is the command as a user waits for it, from its start to its ``ready``: Python, the embedded target's
-start and the application's included. For rsync it is the copy alone, over an ssh connection of its own. The project
-of 10 files shows what of either is not the tree's size.
+start and the application's included; and from Ctrl-C to its end, with the application and the target gone. For rsync
+it is the copy alone, over an ssh connection of its own. The project of 10 files shows what of either is not the tree's
+size.
 """
 
 from __future__ import annotations
@@ -31,23 +32,29 @@ def measure(name: str, project: Path, files: int, scratch: Path) -> Sync:
         folder.mkdir(parents=True)
         times_s.append(once(project, folder))
         shutil.rmtree(folder)
-    return Sync(what, files, median(first for first, _ in times_s), median(again for _, again in times_s))
+    first_s, again_s, *end_s = (median(own) for own in zip(*times_s, strict=True))
+    return Sync(what, files, first_s, again_s, *end_s)
 
 
-def _reactor(project: Path, folder: Path) -> tuple[float, float]:
-    def once() -> float:
+def _reactor(project: Path, folder: Path) -> tuple[float, ...]:
+    def once() -> tuple[float, float]:
         began_s = time.monotonic()
         dev = Dev(project, folder / "state", folder / "log")
         try:
             dev.ready()
-            return time.monotonic() - began_s
+            took_s = time.monotonic() - began_s
+            dev.result(1)  # so that there is a program to stop
         finally:
+            ending_s = time.monotonic()
             dev.end()
+        return took_s, time.monotonic() - ending_s
 
-    return once(), median(once() for _ in range(TIMES))
+    first_s, _ = once()
+    again_s, end_s = zip(*(once() for _ in range(TIMES)), strict=True)
+    return first_s, median(again_s), median(end_s)
 
 
-def _rsync(project: Path, folder: Path) -> tuple[float, float]:
+def _rsync(project: Path, folder: Path) -> tuple[float, ...]:
     server = Sshd(folder / "sshd")
     try:
         command = ["rsync", "-a", "-e", server.shell, f"{project}/", f"board:{folder}/tree/"]
@@ -57,8 +64,8 @@ def _rsync(project: Path, folder: Path) -> tuple[float, float]:
         server.end()
 
 
-KINDS: Mapping[str, tuple[str, Callable[[Path, Path], tuple[float, float]]]] = {
+KINDS: Mapping[str, tuple[str, Callable[[Path, Path], tuple[float, ...]]]] = {
     "reactor": ("reactor dev", _reactor),
     "rsync-naive": ("rsync -a", _rsync),
 }
-"""Of the contestants that know a sync: what is run, and how, from a project to an empty folder; s, first and again."""
+"""Of those that know a sync: what is run, and how, from a project to an empty folder; s, first, again, and the end."""

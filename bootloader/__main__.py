@@ -69,7 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--name", default=socket.gethostname(), help="what the target calls itself (%(default)s)")
     run.add_argument("--hold", action="store_true", help="start no application before a host says so")
-    run.add_argument("--grace", type=float, default=SHUTDOWN_GRACE_S, metavar="S", help="longest stop at the end")
+    run.add_argument(
+        "--grace",
+        type=float,
+        default=SHUTDOWN_GRACE_S,
+        metavar="S",
+        help="seconds that applications have to stop when it ends (%(default)g)",
+    )
     run.add_argument("--until-stdin-ends", action="store_true", help="end when standard input does")
     run.add_argument("--watchdog", default="", metavar="DEV", help="the hardware's watchdog, such as /dev/watchdog")
     run.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -135,7 +141,7 @@ def _boot(arguments: argparse.Namespace, tether: Tether, ending: threading.Event
 def _follow(bootloader: Bootloader) -> None:
     """Say what happens, for a terminal or the system's log; what applications print is theirs to fetch."""
     cursor = 0
-    while not bootloader.journal.closed:
+    while not bootloader.journal.ended(cursor):
         cursor, _, lines = bootloader.journal.pull(cursor, 1000, 1024 * 1024, 3600)
         for line in lines.splitlines():
             event = json.loads(line)

@@ -27,6 +27,7 @@ from .wire.messages import Fields
 
 _LOCK_S = 6.0
 _POLL_S = 0.02
+_PART_S = 0.25
 
 
 class Bootloader:
@@ -60,7 +61,7 @@ class Bootloader:
             listener = Listener(address, trust, service.link, self._link_event, self._fault, tether.listening)
             parts.callback(listener.close)
             self.address = listener.address
-            parts.callback(self.journal.close)  # wakes the links that wait for events
+            parts.callback(self.journal.close, _PART_S)  # the hosts that follow hear the end, and hang up
             supervisor.start()
             parts.callback(supervisor.close, grace_s)  # the first to end, so that hosts hear how
             for problem in trust.problems:

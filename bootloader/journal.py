@@ -30,6 +30,7 @@ class Journal:
         self._changed = threading.Condition()
         self._next = 1
         self._closed = False
+        self._readers: set[object] = set()
         self._logs = _Ring(LOG_BYTES)
         self._others = _Ring(OTHER_BYTES)
 
@@ -64,16 +65,28 @@ class Journal:
                 lines.append(line)
             return cursor, lost, b"".join(lines)
 
-    @property
-    def closed(self) -> bool:
-        """Whether nobody waits for events any more."""
-        return self._closed
+    def ended(self, cursor: int) -> bool:
+        """Whether nothing comes after ``cursor`` any more."""
+        with self._changed:
+            return self._closed and cursor >= self._next - 1
 
-    def close(self) -> None:
-        """Wake everybody who waits."""
+    def enter(self, reader: object) -> None:
+        """``reader`` means to read to the end: :meth:`close` waits for it to :meth:`leave`."""
+        with self._changed:
+            self._readers.add(reader)
+
+    def leave(self, reader: object) -> None:
+        """``reader`` is gone."""
+        with self._changed:
+            self._readers.discard(reader)
+            self._changed.notify_all()
+
+    def close(self, within_s: float) -> None:
+        """Wake everybody who waits for events, and wait until the readers have left, ``within_s`` at most."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._readers, within_s)
 
 
 class _Ring:

@@ -99,6 +99,7 @@ class Service:
             yield {name: bound(answer) for name, answer in answers.items()}
         finally:
             self._attached.discard(peer)
+            self._journal.leave(peer)
 
     @property
     def attached(self) -> bool:
@@ -256,8 +257,10 @@ class Service:
         wait_s = max(0.0, min(_WAIT_S, fields.number("wait_s", 0)))
         if fields.flag("attached", False):
             self._attached.add(peer)
+        self._journal.enter(peer)
         cursor, lost, lines = self._journal.pull(cursor, events, size, wait_s)
-        return pack({"boot": self._journal.boot, "cursor": cursor, "lost": lost, "now": time.time()}, [lines])
+        told = {"boot": self._journal.boot, "cursor": cursor, "lost": lost, "now": time.time()}
+        return pack({**told, "ended": self._journal.ended(cursor)}, [lines])
 
     def _take_release(self, fields: Fields, blobs: list[bytes], _peer: Peer) -> bytes:
         overlay = Overlay.decode(fields, blobs)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from .wire.errors import Fault
+from .wire.private import CERTIFICATE, KEY, check_private
 from .wire.stream import client_context, fingerprint, server_context
 
 MOST_HOSTS = 64
@@ -39,8 +40,8 @@ class Trust:
     def load(cls, folder: Path) -> Trust:
         """The trust in ``folder``. A :class:`Fault` where this device itself has no usable, private key."""
         certificate, key = folder / "device.crt", folder / "device.key"
-        for path, mask in ((folder, 0o022), (certificate, 0o022), (key, 0o077)):
-            _check_private(path, mask)
+        for path, forbidden in ((folder, CERTIFICATE), (certificate, CERTIFICATE), (key, KEY)):
+            check_private(path, forbidden, "have a host make its certificate and key: `reactor trust`")
         own = client_context(certificate, key, "")
         own_pem = certificate.read_text("ascii")
         own.load_verify_locations(cadata=own_pem)
@@ -59,21 +60,6 @@ class Trust:
     def host_of(self, fingerprint: str) -> str | None:
         """The name of the obeyed host whose certificate has ``fingerprint``, ``SELF``, or None where there is none."""
         return self._hosts.get(fingerprint)
-
-
-def _check_private(path: Path, mask: int) -> None:
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise Fault(
-            "no-identity",
-            f"can't be read ({error.strerror})",
-            to=str(path),
-            do="have a host make its certificate and key: `reactor trust`",
-        ) from error
-    if mode & mask:
-        verb = "read" if mode & mask & 0o044 else "change"
-        raise Fault("exposed-key", f"other users may {verb} it", to=str(path), do=f"chmod go-rwx '{path}'")
 
 
 def _host_files(folder: Path, problems: list[Fault]) -> Iterator[Path]:

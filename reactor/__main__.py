@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from . import __version__
 
@@ -15,24 +16,32 @@ def main() -> None:
     """Run the command of ``sys.argv``; exits 0 when done, 1 when it did not work, 2 on wrong use."""
     for number in (signal.SIGINT, signal.SIGTERM):  # a script's `&` has it ignored, and that is inherited
         signal.signal(number, signal.default_int_handler)
+    if sys.stdout is None:  # closed by whoever started us: what opens next must not get its number
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     try:
         code = _main()
     except KeyboardInterrupt:
         code = 130
-    except BrokenPipeError:  # whoever read our output is gone; nothing is left to say, or to whom
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
     except OSError as error:
-        print(f"reactor: {error}", file=sys.stderr)
+        # Whoever read our output may be gone, and then nothing is left to say, or to whom; nor is it tried at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            what = error.filename or "the output can't be written"
+            _say(f"{what}: {error.strerror or error}")
         code = 1
     sys.exit(code)
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):
+        print(f"reactor: {text}", file=sys.stderr)
 
 
 def _main() -> int:
     try:
         from .cli import create, dev, history, logs, push, rollback, status, trusting, upgrade
     except ModuleNotFoundError as error:
-        print(f"reactor: {error.name} is missing; the host needs: pip install 'live-reactor[host]'", file=sys.stderr)
+        _say(f"{error.name} is missing; the host needs: pip install 'live-reactor[host]'")
         return 1
     from bootloader.wire.errors import Fault
 

@@ -29,11 +29,15 @@ CONTEXT_EVENTS = 10
 """How many earlier events of a target are told at the first connection."""
 
 _EVENTS = 5000
-_BATCH_BYTES = 512 * 1024
+_BATCH_BYTES = 128 * 1024
+"""Most bytes of events of one pull: no link is so slow that these alone look like a target that does not answer."""
+
 _LONGEST_BYTES = 8 * 1024 * 1024
 """Most bytes of one pull: a single event may be longer than a batch, but not by much."""
 
-_SLACK_S = 10.0
+SLACK_S = 10.0
+"""How long an answer may take, besides the time for which events are waited for."""
+
 _SUMMARY_S = 1.0
 _FRAMES = 64
 _MOST_MS = 1e7
@@ -90,10 +94,10 @@ class Follower:
             self.pull(link, 0)  # now, so that whatever this host does next comes after the place where it begins
         return False
 
-    def pull(self, link: Link, wait_s: float) -> bool:
+    def pull(self, link: Link, wait_s: float, slack_s: float = SLACK_S) -> bool:
         """Hear the events that there are, or the first within ``wait_s``; whether there were any."""
         body = {**self._asks, "boot": self._boot, "cursor": self._cursor, "wait_s": wait_s}
-        answer, blobs = link.call("events", body, timeout_s=wait_s + _SLACK_S)
+        answer, blobs = link.call("events", body, timeout_s=wait_s + slack_s)
         at = time.monotonic()
         if answer.text("boot") != self._boot:
             raise LinkDown("the target started again")
@@ -107,6 +111,8 @@ class Follower:
             self._one(line, cursor, at)
         self._cursor = cursor
         self._summarize(at, over=not lost)
+        if answer.flag("ended", False):
+            raise LinkDown("the target has ended")
         return cursor > began
 
     def close(self) -> None:

@@ -39,6 +39,7 @@ class Loop:
         self._unshown: Exception | None = None
         self._scanning = threading.Lock()  # scanning, and handing over what was found, in that order
         self._scanner = Scanner(project, targets[0].name)
+        self._is_broken = False  # the settings, or what can't be shipped
         self._watcher: Watcher | None = None
         self._sessions: list[Session] = []
         for target in targets:
@@ -75,16 +76,15 @@ class Loop:
                 self._turn(batch)
 
     def close(self) -> None:
-        """End the watcher, the sessions, and the targets that were started for them."""
+        """End the watcher, the targets that were started here, with their last words told, and the sessions."""
         for session in self._sessions:
             session.stop()
         if self._watcher is not None:
             self._watcher.close()
+        ended = {session: session.target.close() for session in self._sessions}
         deadline = time.monotonic() + CLOSE_S
         for session in self._sessions:
-            session.close(max(0.0, deadline - time.monotonic()))
-        for session in self._sessions:
-            session.target.close()
+            session.close(max(0.0, deadline - time.monotonic()), ended=ended[session])
 
     def _look_again(self) -> None:
         """Some file is not what was hashed, which the watcher may not see, or not be there to see."""
@@ -96,16 +96,25 @@ class Loop:
             try:
                 change = self._scanner.rescan() if batch.rescan else self._scanner.update(batch.paths)
             except Fault as fault:
+                self._is_broken = True
                 self._tell({"target": "", **problem(fault)})
                 return
             if change.settings_changed:
                 self._note()
                 if self._watcher is not None:
                     self._watcher.follow(self._scanner.project)
-            self._submit(change, batch.at, {"watch": _ms(batch.at, found), "hash": _ms(found, time.monotonic())})
+            stages_ms = {"watch": _ms(batch.at, found), "hash": _ms(found, time.monotonic())}
+            is_submitted = self._submit(change, batch.at, stages_ms)
+            if self._is_broken and not is_submitted:
+                self._notice("well-again", "the project can be shipped again, and is what it was before")
+            self._is_broken = False
 
-    def _submit(self, change: Change, at: float, stages_ms: dict[str, float]) -> None:
-        """Hand each session what changed in its own tree: a target's profile makes a launch file of its own."""
+    def _submit(self, change: Change, at: float, stages_ms: dict[str, float]) -> bool:
+        """Hand each session what changed in its own tree: a target's profile makes a launch file of its own.
+
+        Whether there was anything.
+        """
+        is_submitted = False
         for session in self._sessions:
             previous = self._trees[session]
             own = session is self._sessions[0]
@@ -115,6 +124,8 @@ class Loop:
             if edits:
                 self._trees[session] = tree
                 session.submit(Save(tree, previous, edits, at, dict(stages_ms)))
+                is_submitted = True
+        return is_submitted
 
     def _progress(self, began: float) -> Progress:
         pace = Pace(began)

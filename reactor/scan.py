@@ -124,11 +124,16 @@ class Scanner:
             survey.look(root, "")
         entries: dict[str, Entry] = {}
         for done, (path, (host, status)) in enumerate(survey.files.items(), 1):
-            entry = self._entry(path, host, status)
+            try:
+                entry = self._entry(path, host, status)
+            except Fault as fault:
+                survey.refuse(fault)
+                continue
             if entry is not None:
                 entries[path] = entry
             if progress:
                 progress(done, len(survey.files))
+        survey.check()
         files = Manifest(entries)
         launched = self._launched(project, files, self._target)
         manifest = files.edit({launch.PATH: _entry_of(launched)})
@@ -229,9 +234,14 @@ class Scanner:
                 if old in self.manifest and old not in survey.files:
                     edits[old] = None
         for path, (host, status) in survey.files.items():
-            entry = self._entry(path, host, status)
+            try:
+                entry = self._entry(path, host, status)
+            except Fault as fault:
+                survey.refuse(fault)
+                continue
             if entry != self.manifest.get(path):
                 edits[path] = entry
+        survey.check()
         return edits
 
     def _done(self, project: Project, manifest: Manifest, launched: bytes, links: dict[str, str]) -> None:

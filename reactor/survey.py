@@ -12,9 +12,9 @@ import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from bootloader.wire.errors import Fault
+from bootloader.wire.errors import Fault, Malformed
 from bootloader.wire.limits import MANIFEST_FILES
-from bootloader.wire.manifest import Manifest
+from bootloader.wire.manifest import Manifest, check_path
 
 from .project import Project, Root
 
@@ -23,6 +23,9 @@ Progress = Callable[[int, int | None], None]
 
 _TELL = 512
 """After how many files found the progress is told again."""
+
+_NAMED = 8
+"""Of how many files, besides the first, it is told that they can't be shipped; the others are counted."""
 
 
 def unreadable(path: str, error: OSError) -> Fault:
@@ -41,6 +44,25 @@ class Survey:
         """Path in the tree of each symlink to what it resolves to on this host."""
         self._project = project
         self._progress = progress
+        self._refused: list[Fault] = []
+        self._refusals = 0
+
+    def refuse(self, fault: Fault) -> None:
+        """Some file can't be shipped. The others are looked at all the same, so that :meth:`check` can name each."""
+        self._refusals += 1
+        if len(self._refused) <= _NAMED:
+            self._refused.append(fault)
+
+    def check(self) -> None:
+        """Raise the fault of the first file that can't be shipped, if there is any; it names the others."""
+        if not self._refused:
+            return
+        first, *others = sorted(self._refused, key=lambda fault: fault.to)
+        if others:
+            more = self._refusals - len(self._refused)
+            names = [fault.to for fault in others] + ([f"{more} more"] if more else [])
+            first.what += f"; nor can {', '.join(names)} be shipped"
+        raise first
 
     def look(self, root: Root, within: str) -> None:
         """Find what is at the path ``within`` of ``root``, and all below it."""
@@ -53,7 +75,8 @@ class Survey:
             root.rules.forget(within)
             return
         except OSError as error:
-            raise unreadable(root.prefix + within, error) from error
+            self.refuse(unreadable(root.prefix + within, error))
+            return
         folders: list[tuple[str, str]] = []
         if stat.S_ISLNK(mode):
             self._link(root, within, path, folders)
@@ -121,15 +144,20 @@ class Survey:
         except (FileNotFoundError, NotADirectoryError):
             return  # gone since its name was read
         except OSError as error:
-            raise unreadable(root.prefix + within, error) from error
+            self.refuse(unreadable(root.prefix + within, error))
 
     def _file(self, root: Root, within: str, path: Path | os.DirEntry[str]) -> None:
         try:
             status = path.stat()
+            check_path(root.prefix + within)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise unreadable(root.prefix + within, error) from error
+            self.refuse(unreadable(root.prefix + within, error))
+            return
+        except Malformed as error:
+            self.refuse(Fault("bad-file-name", error.what, to=error.to, do=error.do, file=root.prefix + within))
+            return
         self.files[root.prefix + within] = (os.fspath(path), status)
         if len(self.files) > MANIFEST_FILES:
             do = "exclude what need not be shipped in [tool.reactor]"
@@ -146,7 +174,8 @@ class Survey:
         if self._project.root_of(real) is None:
             what = f"is a symlink to {real}, which lies outside of the project"
             do = "put a copy in its place, list the other folder in 'depends', or exclude it in [tool.reactor]"
-            raise Fault("link-leaves-project", what, to=tree_path, do=do, file=tree_path)
+            self.refuse(Fault("link-leaves-project", what, to=tree_path, do=do, file=tree_path))
+            return
         self.links[tree_path] = real
         if len(self.links) > MANIFEST_FILES:
             raise Fault("too-many-files", f"holds more than {MANIFEST_FILES} symlinks", to=root.folder)

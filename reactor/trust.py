@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bootloader.wire.errors import Fault
+from bootloader.wire.private import CERTIFICATE, KEY, check_private
 from bootloader.wire.stream import client_context, fingerprint
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -116,8 +117,9 @@ def host_identity(home: Path) -> KeyPair:
         with _new_folder(folder) as made:
             _write(made / "host.key", me.key_pem)
             _write(made / "host.crt", me.cert_pem)
-    _check(pair.certificate, 0o022)
-    _check(pair.key, 0o077)
+    do = f"remove '{folder}' to have a new one made, and pair with the devices again"
+    check_private(pair.certificate, CERTIFICATE, do)
+    check_private(pair.key, KEY, do)
     return pair
 
 
@@ -175,7 +177,10 @@ def _write_host(trust: Path, host_pem: str) -> None:
     hosts = trust / "hosts"
     _make_folder(hosts)
     if all(_read(path) != host_pem for path in hosts.glob("*.crt")):
-        _write(hosts / f"{_host_name()}.crt", host_pem)
+        path = hosts / f"{_host_name()}.crt"
+        if path.exists():  # another machine may be called the same
+            path = path.with_stem(f"{path.stem}-{fingerprint(host_pem)[:8]}")
+        _write(path, host_pem)
 
 
 def _host_name() -> str:
@@ -194,23 +199,8 @@ def _works(pair: KeyPair) -> bool:
         client_context(pair.certificate, pair.key, "")
     except Fault:
         return False
-    _check(pair.key, 0o077)
+    check_private(pair.key, KEY, "")
     return True
-
-
-def _check(path: Path, forbidden: int) -> None:
-    """That ``path`` is there, and gives others none of the ``forbidden`` permissions."""
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise Fault(
-            "no-identity",
-            f"can't be read ({error.strerror})",
-            to=str(path),
-            do=f"remove '{path.parent}' to have a new one made, and pair with the devices again",
-        ) from error
-    if mode & forbidden:
-        raise Fault("exposed-key", "other users may read or change it", to=str(path), do=f"chmod go-rwx '{path}'")
 
 
 def _read(path: Path) -> str:

@@ -68,6 +68,8 @@ def _context(protocol: int, cert_pem_path: Path, key_path: Path, trusted_pem: st
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False  # devices move between addresses; the certificate itself is compared
     context.verify_mode = ssl.CERT_REQUIRED
+    # A peer's certificate is looked for by content. Without this, by its name, and of several only one would be found.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
         # The password is there because OpenSSL would otherwise ask for one at the terminal.
         context.load_cert_chain(cert_pem_path, key_path, password="")

@@ -9,13 +9,9 @@ from bootloader.wire.errors import Fault
 from ..loop import Loop
 from ..terminal import Terminal
 from . import options
+from .options import add_shipping as add
 
-
-def add(parser: argparse.ArgumentParser) -> None:
-    """The arguments."""
-    options.add_project(parser, positional=True)
-    options.add_output(parser)
-    parser.add_argument("-v", "--verbose", action="store_true", help="every state, and where the time of a save goes")
+__all__ = ["add", "run"]
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:

@@ -48,6 +48,13 @@ def add_project(parser: argparse.ArgumentParser, *, positional: bool) -> None:
     )
 
 
+def add_shipping(parser: argparse.ArgumentParser) -> None:
+    """What the commands that ship take."""
+    add_project(parser, positional=True)
+    add_output(parser)
+    parser.add_argument("-v", "--verbose", action="store_true", help="every state, and where the time of a save goes")
+
+
 def project_of(arguments: argparse.Namespace) -> Project:
     """The project that the arguments name."""
     return Project.open(arguments.path)

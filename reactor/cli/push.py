@@ -12,15 +12,11 @@ from ..loop import Loop
 from ..outcomes import NEVER_TOLD
 from ..terminal import Terminal
 from . import options
+from .options import add_shipping as add
+
+__all__ = ["add", "run"]
 
 _LONGEST_S = 600.0
-
-
-def add(parser: argparse.ArgumentParser) -> None:
-    """The arguments."""
-    options.add_project(parser, positional=True)
-    options.add_output(parser)
-    parser.add_argument("-v", "--verbose", action="store_true", help="every state, and where the time goes")
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:

@@ -33,7 +33,10 @@ PATIENCE_S = 15.0
 PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """How long to wait before the next try, after each failure in a row."""
 
-EVENTS_WAIT_S = 10.0
+EVENTS_WAIT_S = 2.0
+SILENCE_S = 4.0
+"""How late the target's word may be that there is nothing new, before it is told to be silent: frozen, or cut off."""
+
 IDLE_S = 0.5
 """How long not to ask again when the target tells of no events and does not wait for them either."""
 
@@ -43,6 +46,7 @@ _STEADY_S = 5.0
 CLOSE_S = 0.5
 """How long the end of a session waits for what is under way, such as a connection that is being made."""
 
+_CONTROL = "control"
 _JOIN_S = 1.0
 _RETOLD = 10
 _BOOT_CHARS = 64
@@ -76,7 +80,8 @@ class Session:
         self._is_ready = False
         self._failures = 0  # in a row, though the link may have been up in between for a moment
         self._failing_since = self._up_since = 0.0
-        self._down = 0  # failures since the link was up; the user has been told of the first
+        self._down = 0  # failures since the link was up
+        self._told: Fault | None = None  # the last one of them that was looked at, and told if it was time
         self._runner = threading.Thread(target=self._run, name=f"{target.name} ship", daemon=True)
         self._following: threading.Thread | None = None
         # What follows is for several threads, under this.
@@ -84,7 +89,7 @@ class Session:
         self._wanted: Save | None = None
         self._broken: Fault | None = None
         self._closing = False
-        self._links: list[Link] = []
+        self._links: dict[str, Link] = {}
 
     def start(self) -> None:
         """Begin: connect, and ship the newest save."""
@@ -97,17 +102,26 @@ class Session:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Ship no more. Waits for nothing."""
+        """Ship no more; events are told until :meth:`close`. Waits for nothing."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._hang_up()
+            control = self._links.pop(_CONTROL, None)
+        if control is not None:
+            control.close()
 
-    def close(self, within_s: float = CLOSE_S) -> None:
-        """End the session; the target goes on. A thread that is still connecting ends by itself when it is through."""
+    def close(self, within_s: float = CLOSE_S, *, ended: bool = False) -> None:
+        """End the session; the target goes on, unless it has ``ended``: then its last events are told first.
+
+        A thread that is still connecting ends by itself when it is through.
+        """
+        deadline = time.monotonic() + within_s
         self.stop()
+        if ended and self._following is not None:
+            self._following.join(within_s)
+        self._hang_up()
         if self._runner.is_alive() and self._runner is not threading.current_thread():
-            self._runner.join(within_s)
+            self._runner.join(max(0.0, deadline - time.monotonic()))
 
     def _tell(self, event: dict[str, Any]) -> None:
         self._tell_all({"event": event["event"], "target": self.target.name, **event})
@@ -163,12 +177,19 @@ class Session:
             self._failing_since = now
         elif not self._watching and now - self._failing_since > PATIENCE_S:
             raise fault
-        if self._down in (0, 1) or self._down % _RETOLD == 0:
-            state = "retrying" if self._down else "down"
-            self._tell({"event": "link", "state": state, "why": clean(str(fault))})
-        self._down += 1
+        self._tell_down(fault)
         self._pause(PAUSES_S[min(self._failures, len(PAUSES_S) - 1)])
         self._failures += 1
+
+    def _tell_down(self, fault: Fault) -> None:
+        """Tell of a fault of the link: the first, the second, and then now and then one."""
+        if fault is self._told:
+            return
+        self._told = fault
+        if self._down in (0, 1) or self._down % _RETOLD == 0:
+            state = "retrying" if self._down or isinstance(fault, CallTimeout) else "down"
+            self._tell({"event": "link", "state": state, "why": clean(str(fault))})
+        self._down += 1
 
     def _pause(self, pause_s: float) -> None:
         with self._changed:
@@ -176,7 +197,7 @@ class Session:
 
     def _connect(self) -> Link:
         """The control link. Events are followed from here on, and what is owed waits to be shipped."""
-        control = self._link("control")
+        control = self._link(_CONTROL)
         hello, _ = control.call("hello", {})
         boot = self._greet(hello)
         events = self._link("events")
@@ -221,19 +242,21 @@ class Session:
         link = self.target.connect(purpose)
         with self._changed:
             if not self._closing:
-                self._links.append(link)
+                self._links[purpose] = link
                 return link
         link.close()
         raise LinkClosed(to=self.target.name)
 
     def _hang_up(self) -> None:
         with self._changed:
-            links, self._links = self._links, []
-        for link in links:
+            links, self._links = self._links, {}
+        for link in links.values():
             link.close()
 
     def _disconnect(self) -> None:
         """End the links, and the thread that follows: the next one must not begin before it has told what it has."""
+        if self._closing:
+            return  # what is left to be heard, is
         self._hang_up()
         while self._following is not None and self._following.is_alive() and not self._closing:
             self._following.join(_JOIN_S)
@@ -277,8 +300,13 @@ class Session:
         try:
             while True:
                 began = time.monotonic()
-                if not self._follower.pull(link, EVENTS_WAIT_S) and time.monotonic() - began < IDLE_S:
+                if not self._follower.pull(link, EVENTS_WAIT_S, SILENCE_S) and time.monotonic() - began < IDLE_S:
                     self._pause(IDLE_S)
+        except CallTimeout:
+            what = f"no answer in {EVENTS_WAIT_S + SILENCE_S:g} s: the target may be frozen, or out of reach"
+            silent = CallTimeout(what)
+            self._tell_down(silent)  # here, as a call under way may last
+            self._break(silent)
         except Fault as fault:
             self._break(fault)
         except Exception as error:

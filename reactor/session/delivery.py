@@ -216,7 +216,8 @@ class Delivery:
         answer, _ = control.call("start", {}, timeout_s=_START_S)
         started = bool(answer.texts("started"))
         rung, reason = ("restart", "started") if started else ("none", "the target has this already")
-        change, files = whole(answer.integer("change")) if started else 0, self._files(save.edits)
+        edits = save.edits if len(save.previous) else {}  # the first look finds every file, and none of them is new
+        change, files = whole(answer.integer("change")) if started else 0, self._files(edits)
         outcome = Outcome(change, live.generation, live.root, files, rung, reason, save.saved_at)
         states = {"starting"}
         if not started:

@@ -22,6 +22,9 @@ class Target(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """End what was started here, and everything that it runs. Links are closed by whoever made them."""
+    def close(self) -> bool:
+        """End what was started here, and everything that it runs; whether that was the target.
+
+        Its links end then, after its last events; others are closed by whoever made them.
+        """
         ...

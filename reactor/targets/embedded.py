@@ -87,11 +87,13 @@ class Embedded:
         """Whether its process was started here."""
         return self._process is not None
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """End the process that was started here, with everything it runs; one that was attached to goes on."""
         self._closing.set()
         with self._lock:
+            started = self.started
             self._end()
+        return started
 
     def _running(self, purpose: str) -> Link | None:
         try:
@@ -164,6 +166,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.stdin.close()
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGCONT)  # it may be frozen, and would not hear
     try:
         process.wait(_STOP_S)
     except subprocess.TimeoutExpired:

@@ -33,8 +33,9 @@ class Linked:
         name = f"{self.name} {purpose}"
         return Link.connect(self._host, self._port, self._identity, self._certificate, _CONNECT_S, name=name)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Nothing was started here."""
+        return False
 
 
 def split(address: str) -> tuple[str, int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.measure import Cell, Ratios, Row
-from benchmarks.report import ratios, saves, table
+from benchmarks.measure import Cell, Ratios, Row, Sync
+from benchmarks.report import ratios, saves, syncs, table
 
 
 def test_a_table_is_aligned_and_is_markdown() -> None:
@@ -29,3 +29,9 @@ def test_what_went_wrong_is_shown_beside_the_times() -> None:
 def test_a_table_with_nothing_to_compare_is_left_out() -> None:
     assert ratios(Ratios([])) == []
     assert len(ratios(Ratios([Row("floor", Cell(name, 10), (1.0,)) for name in ("light", "heavy")]))) == 1
+
+
+def test_the_end_of_a_whole_tree_s_command_is_shown_where_it_has_one() -> None:
+    ours, theirs = syncs([Sync("ours", 10_000, 2.0, 1.0, 0.5), Sync("theirs", 10_000, 2.0, 1.0)]).split("\n")[-2:]
+    assert [part.strip() for part in ours.split("|")[1:-1]] == ["ours", "10,000", "2.00", "1.00", "0.50"]
+    assert theirs.split("|")[-2].strip() == "-"

@@ -136,6 +136,8 @@ class Target:
                     self.lost += told.integer("lost")
                     self._events += map(json.loads, lines.splitlines())
                     self._changed.notify_all()
+                if told.flag("ended"):
+                    break
         with self._changed:
             self._events.append({"event": "link-ended"})
             self._changed.notify_all()

@@ -132,12 +132,36 @@ def test_the_end_wakes_every_reader_and_is_told() -> None:
     readers = [threading.Thread(target=journal.pull, args=(0, 10, MUCH, 3600)) for _ in range(3)]
     for reader in readers:
         reader.start()
-    assert not journal.closed
-    journal.close()
+    assert not journal.ended(0)
+    journal.close(0)
     for reader in readers:
         reader.join(20)
         assert not reader.is_alive()
-    assert journal.closed
+    assert journal.ended(0)
+
+
+def test_the_end_has_not_come_for_a_reader_that_has_more_to_read() -> None:
+    journal = Journal()
+    last = journal.add("log", {})
+    journal.close(0)
+    assert not journal.ended(last - 1)
+    assert journal.ended(last)
+
+
+def test_closing_waits_for_the_readers_to_leave_but_not_for_ever() -> None:
+    journal = Journal()
+    journal.enter("one")
+    journal.enter("two")
+    journal.leave("one")
+    closing = threading.Thread(target=journal.close, args=(3600,))
+    closing.start()
+    journal.pull(0, 10, MUCH, 3600)
+    assert closing.is_alive()
+    journal.leave("two")
+    closing.join(20)
+    assert not closing.is_alive()
+    journal.enter("three")
+    journal.close(0.01)
 
 
 def test_text_that_is_no_unicode_does_not_harm_the_lines() -> None:

@@ -20,7 +20,7 @@ from bootloader import listener as module
 from bootloader.listener import MOST_CONNECTIONS, MOST_PER_ADDRESS, Listener
 from bootloader.trust import SELF, Trust
 from bootloader.wire.errors import Fault, LinkDown, Untrusted
-from bootloader.wire.stream import client_context, connect, fingerprint
+from bootloader.wire.stream import client_context, connect, fingerprint, server_context
 from bootloader.wire.strict import Caller, Method
 from reactor.trust import Identity, make_identity
 
@@ -160,6 +160,19 @@ def test_an_unknown_key_is_refused_whatever_its_name_and_nothing_of_it_is_read(t
     assert refused["reason"] == "untrusted"
     assert str(refused["address"]).startswith("127.0.0.1:")
     assert not target.asked
+
+
+def test_hosts_whose_certificates_have_one_name_are_all_let_in(folder: Path) -> None:
+    pems = [(folder / f"{name}.crt").read_text() for name in ("alice", "twin")]
+    context = server_context(folder / "device.crt", folder / "device.key", "".join(pems))
+    own = Trust.load(folder).own
+    target = Target(folder, Trust(context, own, {fingerprint(pem): name for pem, name in zip(pems, "ab", strict=True)}))
+    for name in ("alice", "twin"):
+        caller = target.caller(name)
+        assert caller.call("echo", b"x", SOON_S) == b"x"
+        caller.close()
+    assert target.asked == [("a", b"x"), ("b", b"x")]
+    target.listener.close()
 
 
 def test_a_certificate_of_tls_that_is_no_host_s_is_refused_after_the_handshake(folder: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 from .conftest import Bench, save, until
@@ -197,6 +200,48 @@ def main():
     dev.wait("log", text=f"model {hashlib.sha256(changed).hexdigest()[:16]}")
 
 
+def shared_object(path: Path, answer: int) -> None:
+    """A library whose ``abs`` is ``answer``, compiled where there is a compiler; else the C library's mathematics."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        maps = Path("/proc/self/maps").read_text().split()
+        library = next(word for word in maps if word.startswith("/") and "/libm.so" in word)
+        save(path, Path(library).read_bytes() + bytes(answer))
+        return
+    source = path.with_suffix(".c~")
+    source.write_text(f"double fabs(double x) {{ return x * 0 + {answer}; }}")
+    subprocess.run([compiler, "-shared", "-fPIC", "-fno-builtin", "-x", "c", "-o", f"{path}~", source], check=True)
+    save(path, Path(f"{path}~").read_bytes())
+
+
+def test_a_shared_object_is_an_asset_that_loads_and_its_change_is_a_restart(bench: Bench) -> None:
+    loads = """\
+import ctypes, time
+from pathlib import Path
+
+def main():
+    answer = ctypes.CDLL(Path(__file__).with_name("answer.so")).fabs
+    answer.argtypes, answer.restype = [ctypes.c_double], ctypes.c_double
+    print("loaded", answer(-1.0), flush=True)
+    while True:
+        answer(-1.0)
+        time.sleep(0.01)
+"""
+    project = bench.project({"main.py": loads})
+    shared_object(project / "answer.so", 1)
+    dev = bench.dev(project)
+    dev.wait("log", text="loaded 1.0")
+    dev.wait("result", healthy=True)
+    mark = dev.mark()
+
+    shared_object(project / "answer.so", 2)
+
+    dev.wait("log", since=mark, text="loaded 2.0" if shutil.which("cc") else "loaded 1.0")
+    result = dev.wait("result", since=mark)
+    assert (result["files"], result["rung"], result["healthy"]) == (["answer.so"], "restart", True)
+    assert dev.wait("state", since=mark, state="stopped"), "it was not torn away below what ran"
+
+
 def test_a_symlink_that_leaves_the_project_is_refused_and_what_runs_goes_on(bench: Bench) -> None:
     project = bench.project({"main.py": COUNTER})
     dev = bench.dev(project)
@@ -224,6 +269,27 @@ def test_broken_settings_are_told_with_their_line_and_the_loop_goes_on(bench: Be
     save(project / "pyproject.toml", settings + 'env = { COLOUR = "red" }\n')
     result = dev.wait("result", since=mark)
     assert (result["healthy"], result["reason"], result["files"]) == (True, "its settings changed", ["pyproject.toml"])
+
+
+def test_taking_broken_settings_back_tells_that_they_are_well_again(bench: Bench) -> None:
+    project = bench.project({"main.py": COUNTER})
+    settings = (project / "pyproject.toml").read_text()
+    dev = bench.dev(project)
+    dev.wait("result", healthy=True)
+    mark = dev.mark()
+    save(project / "pyproject.toml", settings + 'entri = "x"\n')
+    dev.wait("problem", since=mark)
+    save(project / "pyproject.toml", settings)
+    dev.wait("notice", since=mark, code="well-again")
+    assert not [one for one in dev.events[mark:] if one["event"] == "result"]
+
+
+def test_a_project_that_the_target_has_already_lists_no_files_as_changed(bench: Bench) -> None:
+    project = bench.project({"main.py": COUNTER})
+    assert "main.py" in bench.dev(project).wait("result", healthy=True)["files"]
+    code, events = bench.run("push", str(project))
+    result = next(one for one in events if one["event"] == "result")
+    assert (code, result["rung"], result["files"]) == (0, "none", [])
 
 
 def test_a_killed_bootloader_is_told_healed_and_gets_the_newest_save(bench: Bench) -> None:
@@ -295,6 +361,58 @@ def main():
     assert not dev.noise
 
 
+LAST_WORDS = """\
+import time
+
+def main():
+    print("up", flush=True)
+    try:
+        time.sleep(60)
+    finally:
+        for n in range(200):
+            print("cleaning", n)
+        print("clean")
+"""
+
+
+def test_ctrl_c_shows_the_last_words_of_the_program(bench: Bench) -> None:
+    dev = bench.dev(bench.project({"main.py": LAST_WORDS}))
+    dev.wait("result", healthy=True)
+    assert dev.end() == 0
+    assert dev.texts() == ["up", *(f"cleaning {n}" for n in range(200)), "clean"]
+    assert dev.wait("state", state="stopped")
+    assert not [one for one in dev.events if one["event"] in ("link", "problem")]
+
+
+def test_the_end_of_a_push_shows_the_last_words_of_the_program_that_it_ran(bench: Bench) -> None:
+    code, events = bench.run("push", str(bench.project({"main.py": LAST_WORDS})))
+    assert code == 0
+    assert [one["text"] for one in events if one["event"] == "log"][-1] == "clean"
+
+
+def test_a_target_that_is_frozen_is_told_and_taken_up_again_when_it_thaws(bench: Bench) -> None:
+    project = bench.project({"main.py": COUNTER})
+    dev = bench.dev(project)
+    dev.wait("result", healthy=True)
+    mark, bootloader = dev.mark(), bench.bootloader()
+    os.kill(bootloader, signal.SIGSTOP)
+    try:
+        assert "no answer" in dev.wait("link", since=mark)["why"]
+        save(project / "main.py", COUNTER.replace("version 1", "version 2"))
+    finally:
+        os.kill(bootloader, signal.SIGCONT)
+    dev.wait("link", since=mark, state="up")
+    dev.wait("log", since=mark, text="version 2")
+
+
+def test_a_frozen_target_ends_with_ctrl_c_and_its_program_cleans_up(bench: Bench) -> None:
+    dev = bench.dev(bench.project({"main.py": LAST_WORDS}))
+    dev.wait("result", healthy=True)
+    os.kill(bench.bootloader(), signal.SIGSTOP)
+    assert dev.end() == 0
+    assert dev.texts()[-1] == "clean"
+
+
 def test_a_killed_reactor_takes_the_embedded_target_with_it(bench: Bench) -> None:
     dev = bench.dev(bench.project({"main.py": COUNTER}))
     dev.wait("result", healthy=True)
@@ -340,9 +458,6 @@ def test_a_second_dev_of_one_project_is_refused_with_the_reason(bench: Bench) ->
 
 def test_a_pipe_gets_plain_lines(bench: Bench, tmp_path: Path) -> None:
     project = bench.project({"main.py": "print('once')\n"}, settings='entry = "main"')
-    import subprocess
-    import sys
-
     run = subprocess.run(
         [sys.executable, "-m", "reactor", "push", str(project)],
         env=bench.env,

@@ -144,9 +144,10 @@ class Board:
         os.kill(pid, signal.SIGKILL)
         keeper.wait(SOON_S)
 
-    def close(self) -> None:
+    def close(self) -> bool:
+        ended = self._embedded.close()
         self.proxy.close()
-        self._embedded.close()
+        return ended
 
 
 def until(condition: Callable[[], object], wait_s: float = SOON_S) -> None:

@@ -54,10 +54,11 @@ class Simulated:
     def connect(self, purpose: str) -> Link:
         return Link.connect(*self._listener.address, host_identity(self._home), self._certificate, SOON_S, purpose)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         self.ending.set()
-        self.journal.close()
+        self.journal.close(0)
         self._listener.close()
+        return True
 
     def blob(self, name: str) -> bytes:
         """What it was given."""
@@ -131,4 +132,6 @@ class Simulated:
         cursor = fields.integer("cursor") if fields.text("boot") == self.journal.boot else 0
         most, size = fields.integer("max_events"), fields.integer("max_bytes")
         cursor, lost, lines = self.journal.pull(cursor, most, size, fields.number("wait_s"))
-        return pack({"boot": self.journal.boot, "cursor": cursor, "lost": lost}, [lines])
+        return pack(
+            {"boot": self.journal.boot, "cursor": cursor, "lost": lost, "ended": self.journal.ended(cursor)}, [lines]
+        )

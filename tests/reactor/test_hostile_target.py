@@ -419,7 +419,7 @@ def test_an_answer_that_never_comes_is_waited_for_in_bounds_and_told(
 ) -> None:
     monkeypatch.setattr(shipment, "CALL_S", 0.2)
     monkeypatch.setattr(module, "EVENTS_WAIT_S", 0.1)
-    monkeypatch.setattr("reactor.follow._SLACK_S", 0.1)
+    monkeypatch.setattr("reactor.session.SILENCE_S", 0.1)
     monkeypatch.setattr(link_module.Link.call, "__defaults__", ((), 0.2))
     siege.desk.write("large.bin", bytes(2_000_000))
     siege.before = siege.files()
@@ -432,7 +432,7 @@ def test_an_answer_that_never_comes_is_waited_for_in_bounds_and_told(
 
     siege.target.lies[call] = silence
     siege.begin()
-    assert "no answer in" in siege.told.wait("link", state="down")["why"]
+    assert "no answer in" in siege.told.wait("link", state="retrying")["why"]
     until(lambda: siege.target.calls.count(call) > 2)
     assert siege.session.fatal is None
 

@@ -303,8 +303,9 @@ class Away:
             raise LinkDown("it is away")
         return self.real.connect(purpose)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         self.closed = True
+        return False
 
 
 # Ends
@@ -320,8 +321,9 @@ class Never:
     def connect(self, _purpose: str) -> Link:
         raise Untrusted("another key", to=self.name)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         self.closed += 1
+        return False
 
 
 def test_the_loop_ends_when_no_target_is_left(bench: Bench) -> None:
@@ -397,8 +399,8 @@ class Stuck:
         self.through.wait(60)
         raise LinkDown("at last")
 
-    def close(self) -> None:
-        pass
+    def close(self) -> bool:
+        return False
 
 
 def test_closing_waits_for_no_connection_that_is_being_made(bench: Bench) -> None:

@@ -14,7 +14,7 @@ import pytest
 from blake3 import blake3
 
 from bootloader.wire import delta, launch
-from bootloader.wire.errors import Fault, Malformed
+from bootloader.wire.errors import Fault
 from bootloader.wire.manifest import EMPTY, Manifest, blob_name
 from reactor import scan
 from reactor.project import Project
@@ -117,14 +117,31 @@ def test_progress_tells_how_far_it_is(folder: Path) -> None:
 
 def test_what_cannot_be_a_path_in_a_tree_is_named(folder: Path) -> None:
     write(folder / "a\nb")
-    with pytest.raises(Malformed, match="control character"):
+    with pytest.raises(Fault, match="control character") as caught:
         scanner(folder)
+    assert (caught.value.code, caught.value.fields["file"]) == ("bad-file-name", "a\nb")
 
 
 def test_a_name_that_is_not_unicode_is_named(folder: Path) -> None:
     os.close(os.open(os.fsencode(folder) + b"/\xff.txt", os.O_CREAT | os.O_WRONLY))
-    with pytest.raises(Malformed, match="not valid Unicode"):
+    with pytest.raises(Fault, match="not valid Unicode"):
         scanner(folder)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["full", "update"])
+def test_all_that_cannot_be_shipped_is_named_at_once_and_bounded(folder: Path, known: bool) -> None:
+    here = scanner(folder) if known else Scanner(Project.open(folder))
+    bad = [write(folder / f"data/a\n{number:02}") for number in range(20)]
+    (folder / "away").symlink_to("/etc/hostname")
+    with pytest.raises(Fault) as caught:
+        here.update([*bad, folder / "away"]) if known else here.full()
+    told = str(caught.value)
+    assert told.count("away") + told.count("data/a") == 9, told
+    assert "12 more" in told
+    for path in bad:
+        path.unlink()
+    (folder / "away").unlink()
+    assert here.full() == scanner(folder).manifest
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

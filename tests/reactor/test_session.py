@@ -177,7 +177,7 @@ def test_a_target_that_does_not_answer_in_time_but_did_it_is_believed_when_it_is
     bench.board.proxy.wire("control").hold("back")  # half-open: nobody says that anything is wrong
     save = bench.desk.save("main.py", VERSION_2)
     session.submit(save)
-    assert "no answer in 1 s" in bench.told.wait("link", since=mark, state="down")["why"]
+    assert "no answer in 1 s" in bench.told.wait("link", since=mark, state="retrying")["why"]
     result = bench.told.wait("result", since=mark)
     assert (result["healthy"], result["root"]) == (True, save.manifest.root)
     assert bench.board.generations() == [2, 1]
@@ -504,8 +504,8 @@ class Nowhere:
         self.tries += 1
         raise self.fault()
 
-    def close(self) -> None:
-        pass
+    def close(self) -> bool:
+        return False
 
 
 def nowhere(bench: Bench, fault: Callable[[], Exception], *, watching: bool) -> tuple[Session, Nowhere]:
@@ -572,8 +572,8 @@ def test_a_link_that_comes_up_after_the_end_is_hung_up(bench: Bench, simulated: 
             self.through.wait(20)
             return simulated.connect(purpose)
 
-        def close(self) -> None:
-            pass
+        def close(self) -> bool:
+            return False
 
     target = Late()
     session = bench.open(target)

@@ -165,14 +165,15 @@ def test_issuing_again_repairs_what_is_damaged_or_gone(home: Path, tmp_path: Pat
     assert trust.host_of(fingerprint(host_identity(home).certificate.read_text()))
 
 
-def test_a_host_with_a_new_key_takes_the_place_of_its_old_one(home: Path, tmp_path: Path) -> None:
-    issue(tmp_path / "state", home, "device")
-    old = fingerprint(host_identity(home).certificate.read_text())
-    (home / "identity").rename(home / "lost")
-    issue(tmp_path / "state", home, "device")
+def test_two_hosts_of_one_name_are_both_obeyed(home: Path, tmp_path: Path) -> None:
+    homes = (home, tmp_path / "another machine")
+    for each in homes:
+        issue(tmp_path / "state", each, "device")
     trust = Trust.load(tmp_path / "state" / "trust")
-    assert trust.host_of(fingerprint(host_identity(home).certificate.read_text()))
-    assert trust.host_of(old) is None
+    names = [trust.host_of(fingerprint(host_identity(each).certificate.read_text())) for each in homes]
+    assert names[0]
+    assert names[1]
+    assert names[1].startswith(f"{names[0]}-")
 
 
 def test_devices_are_remembered_by_name_and_the_last_word_counts(home: Path) -> None:
