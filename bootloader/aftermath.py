@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .application import PROBLEM_KEYS, End
+from .breaker import ANSWERS
 from .call import ANSWERED, RAISED, Outcome, Task
 from .journal import Journal
 from .orders import Orders
 from .warmth import Warmth
 from .wire.launch import Application, Launch
-
-ANSWERS = ("restart", "continue", "rollback", "stop")
-"""What a handler may say. Anything else, and any way not to say it, is no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ class Aftermath:
         deaths: int,
         then: Callable[[str], None],
     ) -> None:
-        """Ask the handler of ``launch`` what to do about the end of ``spec``; ``then`` gets one of :data:`ANSWERS`.
+        """Ask the handler of ``launch`` what to do about the end of ``spec``; ``then`` gets one of ``ANSWERS``.
 
         It gets an empty text where there is no handler, and where that gave none of them in its time.
         """

@@ -149,13 +149,18 @@ class Target:
         with self._changed:
             return list(self._events)
 
-    def event(self, kind: str, **fields: Any) -> Event:
-        """The first event that is, or comes to be, as told; a tuple stands for any of its values."""
+    def event(self, kind: str, after: Event | None = None, **fields: Any) -> Event:
+        """The first event, ``after`` another, that is or comes to be as told; a tuple stands for any of its values."""
+        begins = after["n"] if after is not None else 0
 
         def fits(event: Event) -> bool:
-            return event["event"] == kind and all(
-                event.get(key) in value if isinstance(value, tuple) else event.get(key) == value
-                for key, value in fields.items()
+            return (
+                event["event"] == kind
+                and event["n"] > begins
+                and all(
+                    event.get(key) in value if isinstance(value, tuple) else event.get(key) == value
+                    for key, value in fields.items()
+                )
             )
 
         return self.wait(lambda: next(filter(fits, self._events), None), f"{kind} {fields}")
