@@ -3,9 +3,10 @@ r"""A tree as a value: the sorted list ``blake3 mode size path`` of its files, a
 Owns what a legal path is and how a manifest is written, read, hashed and compared. Knows nothing of disks: a tree
 here is its files' names, modes and hashes. Directories exist only as parts of paths, as in git.
 
-A manifest is held in blocks of neighbouring files, which an edited one shares with the one before, but for those that
-the edit touches: the size of the project hardly shows in the latency of a save. Code-point order of ``str`` equals byte
-order of UTF-8, so Python's own sorting is the order of the format.
+A manifest is cut into blocks of neighbouring files, some 64 each, and its root is the BLAKE3 of the list of theirs. An
+edited manifest shares all blocks with the one before but those that the edit touches, so the size of the project does
+not show in the latency of a save. The paths alone decide where it is cut: one tree has one root, however it came about.
+Code-point order of ``str`` equals byte order of UTF-8, so Python's own sorting is the order of the format.
 
 A reader without this program checks a tree against its manifest, from inside the tree, with
 
@@ -19,7 +20,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain
+from zlib import crc32
 
 from blake3 import blake3
 
@@ -33,7 +35,7 @@ MODES = (PLAIN, RUNNABLE)
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LINE = re.compile(r"([0-9a-f]{64}) (644|755) (0|[1-9][0-9]{0,11}) (.+)")
 _BLOCK_FILES = 64
-"""Files of a new block; one that grows past twice as many is cut."""
+"""Files of a block, on average: one begins where the CRC-32 of a path is a multiple of this."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -103,19 +105,26 @@ Edits = Mapping[str, Entry | None]
 class _Block:
     """Neighbouring files of a tree, immutable: ``entries`` is sorted by path, ``text`` are their lines."""
 
-    __slots__ = ("entries", "text")
+    __slots__ = ("entries", "name", "text")
 
     def __init__(self, entries: dict[str, Entry]) -> None:
         self.entries = entries
         self.text = b"".join([entry.line(path) for path, entry in entries.items()])
+        self.name = blob_name(self.text)
+
+
+def _begins(path: str) -> bool:
+    return crc32(path.encode()) % _BLOCK_FILES == 0
 
 
 def _blocks(entries: dict[str, Entry]) -> list[_Block]:
     """``entries``, sorted by path, in blocks."""
-    if len(entries) <= 2 * _BLOCK_FILES:
-        return [_Block(entries)] if entries else []
-    files = iter(entries.items())
-    return [_Block(part) for part in iter(lambda: dict(islice(files, _BLOCK_FILES)), {})]
+    blocks: list[dict[str, Entry]] = []
+    for path, entry in entries.items():
+        if not blocks or _begins(path):
+            blocks.append({})
+        blocks[-1][path] = entry
+    return [_Block(block) for block in blocks]
 
 
 class Manifest:
@@ -170,11 +179,8 @@ class Manifest:
 
     @cached_property
     def root(self) -> str:
-        """The BLAKE3 of :attr:`text`: the hash of all the hashes."""
-        hasher = blake3()
-        for block in self._blocks:
-            hasher.update(block.text)
-        return hasher.hexdigest()
+        """The hash of all the hashes: the BLAKE3 of the list of the blocks' BLAKE3s, a line each."""
+        return blob_name("".join([f"{block.name}\n" for block in self._blocks]).encode())
 
     def edit(self, edits: Edits) -> Manifest:
         """This tree with ``edits`` applied. Costs the blocks that they touch, not the tree."""
@@ -185,7 +191,11 @@ class Manifest:
             touched.setdefault(self._at(path), {})[path] = entry
         blocks = self._blocks.copy()
         for at in sorted(touched, reverse=True):  # from the end: what is cut moves only what is behind it
-            blocks[at : at + 1] = _blocks(_edited(blocks[at].entries if blocks else {}, touched[at]))
+            entries = _edited(blocks[at].entries if blocks else {}, touched[at])
+            if at and entries and not _begins(next(iter(entries))):  # what it began with is gone
+                blocks[at - 1 : at + 1] = _blocks(blocks[at - 1].entries | entries)
+            else:
+                blocks[at : at + 1] = _blocks(entries)
         new = Manifest.__new__(Manifest)
         new._hold(blocks)
         for path, entry in edits.items():
