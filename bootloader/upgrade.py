@@ -53,16 +53,21 @@ class Upgrade:
         if manifest.root == self.root:
             raise Refused("same-release", "this release runs already", to=manifest.root[:12])
         try:
-            sealed = self._install(manifest, overlay)
+            sealed = self._install(manifest, _contents(manifest, overlay))
+        except Refused:
+            self._discard(manifest.root)
+            raise
         except OSError as error:
-            shutil.rmtree(release.place(self._state, manifest.root), ignore_errors=True)
+            self._discard(manifest.root)
             do = "free space on the target, or look at its disk"
             raise Refused("disk-failed", error.strerror or str(error), to=str(error.filename or ""), do=do) from error
         self._tether.tell({"upgrade": sealed.root, "seal": sealed.seal})
         return manifest.root
 
-    def _install(self, manifest: Manifest, overlay: Overlay) -> release.Release:
-        contents = _contents(manifest, overlay)
+    def _discard(self, root: str) -> None:
+        shutil.rmtree(release.place(self._state, root), ignore_errors=True)
+
+    def _install(self, manifest: Manifest, contents: dict[str, bytes]) -> release.Release:
         folder = release.place(self._state, manifest.root)
         for old in folder.parent.glob("*/"):
             if old.name != self.root:
@@ -71,7 +76,6 @@ class Upgrade:
         free = shutil.disk_usage(folder).free
         needed = 4 * sum(map(len, contents.values())) + _SPARE_BYTES
         if free < needed:
-            shutil.rmtree(folder)
             what = f"{free // 1024} KB are free, the release needs {needed // 1024} KB"
             raise Refused("disk-full", what, to=str(self._state), do="free space on the target")
         for path, content in contents.items():

@@ -42,8 +42,19 @@ def _told(answer: Fields) -> Told:
         "applications": [_application(one) for one in answer.objects("applications")],
         "attached": answer.flag("attached", False),
         "warm": {"ready": warm.flag("ready", False), "modules_count": whole(warm.integer("modules", 0))},
+        "keeper": _keeper(answer.child("keeper")),
         "disk_free_bytes": whole(answer.integer("disk_free_bytes")),
         "disk_bytes": whole(answer.integer("disk_bytes")),
+    }
+
+
+def _keeper(keeper: Fields) -> Told:
+    return {
+        "release": clean(keeper.text("release", "")),
+        "trial": keeper.flag("trial", False),
+        "undone": clean(keeper.text("undone", "")),
+        "restarts": whole(keeper.integer("restarts", 0)),
+        "why": clean(keeper.text("why", "")),
     }
 
 
@@ -80,7 +91,13 @@ def _show(asked: Asked, told: Told) -> None:
     terminal.line(f"{asked.name}: {what}")
     state = f"up {span(told['up_s'])}" if asked.was_running else "does not run now"
     system = f"Python {told['python']}, {told['machine']}, {size(told['disk_free_bytes'])} of disk free"
-    terminal.line(f"  bootloader {told['version']} on {system}, {state}")
+    keeper = told["keeper"]
+    release = f" (release {keeper['release'][:12]}{', on trial' * keeper['trial']})" if keeper["release"] else ""
+    terminal.line(f"  bootloader {told['version']}{release} on {system}, {state}")
+    if keeper["restarts"]:
+        terminal.line(f"  it was started again {keeper['restarts']} times; the last one {keeper['why']}")
+    if keeper["undone"]:
+        terminal.line(f"  an upgrade was undone: {keeper['undone']}")
     if told["attached"]:
         terminal.line("  a session of `reactor dev` is attached: what fails is left as its settings say")
     rows = [

@@ -330,3 +330,35 @@ def test_a_name_that_is_no_targets_says_which_there_are(bench: Bench, board: Mak
     code, (problem,) = bench.run("trust", "x", "--name", "all", "--address", "x")
     assert (code, problem["code"]) == (1, "bad-name")
     assert not Path(bench.folder / "x").exists()
+
+
+def test_a_device_gets_this_hosts_bootloader_and_a_broken_one_gives_way_to_it(bench: Bench, board: Make) -> None:
+    project = bench.project({"main.py": LOOP}, SETTINGS)
+    board("porch")
+    assert bench.run("push", str(project), "-t", "porch")[0] == 0
+    code, (told,) = bench.run("upgrade", "-t", "porch")
+    assert (code, told["changed"], told["before"]) == (0, True, "")
+    release = told["release"]
+    code, (told,) = bench.run("upgrade", "-t", "porch")
+    assert (code, told["changed"], told["release"]) == (0, False, release)
+    assert "runs it already" in bench.plain("upgrade", "-t", "porch").stdout
+
+    package = bench.folder / "package"
+    for name in ("reactor", "bootloader"):
+        shutil.copytree(Path(__file__).parents[2] / name, package / name)
+    with (package / "bootloader" / "boot.py").open("a") as boot:
+        boot.write("raise ImportError\n")
+    code, (problem,) = bench.run("upgrade", "-t", "porch", env={"PYTHONPATH": str(package)}, wait_s=60)
+    assert (code, problem["code"]) == (1, "upgrade-undone")
+    assert "exited with status 1; the one of before is back" in problem["message"]
+    (status,) = bench.run("status", "-t", "porch")[1]
+    assert status["applications"][0]["state"] in ("running", "healthy")
+    assert status["keeper"]["release"] == release
+    assert f"release {release[:12]}" in bench.plain("status", "-t", "porch").stdout
+
+
+def test_the_embedded_target_has_no_bootloader_of_its_own_to_upgrade(bench: Bench) -> None:
+    dev = bench.dev(bench.project({"main.py": LOOP}, SETTINGS))
+    code, (problem,) = bench.run("upgrade", cwd=bench.folder / "app")
+    assert (code, problem["code"]) == (1, "no-upgrade")
+    assert dev.end() == 0
