@@ -28,6 +28,9 @@ from .wire.messages import Fields
 _LOCK_S = 6.0
 _POLL_S = 0.02
 _PART_S = 0.25
+_TELL_BYTES = 20
+_IN_ORDER = b"ended"
+"""What a bootloader leaves in the lock when its applications have ended, and been made safe, as they should."""
 
 
 class Bootloader:
@@ -39,9 +42,8 @@ class Bootloader:
         """Boot on the folder ``state``. With ``hold``, applications start only when a host says so."""
         with ExitStack() as parts:
             _folders(state)
-            lock = _lock(state / "run" / "lock")
-            parts.callback(os.close, lock)
-            self._lock = lock
+            self._lock, self._was = _lock(state / "run" / "lock")
+            parts.callback(self._leave)
             self.journal = Journal()
             trust = Trust.load(state / "trust")
             try:
@@ -51,10 +53,12 @@ class Bootloader:
             supervisor = Supervisor(
                 state,
                 self.journal,
-                lock,
+                self._lock,
                 on_fate=lambda *fate: service.fared(*fate),
                 on_fall=lambda *fall: service.fell(*fall),
                 attached=lambda: service.attached,
+                lend=lambda: None,
+                cut_off=self._was not in (b"", _IN_ORDER),
             )
             service = Service(name, store, supervisor, self.journal, Upgrade(state, tether))
             parts.callback(service.close)
@@ -82,8 +86,14 @@ class Bootloader:
 
     def close(self) -> None:
         """Stop the applications and end every part, the last one first."""
-        _tell(self._lock, "ending")
+        _tell(self._lock, b"ending")
+        self._was = _IN_ORDER
         self._parts.close()
+
+    def _leave(self) -> None:
+        """Let the next one have the lock. One that has not come to run leaves there what it found."""
+        _tell(self._lock, self._was)
+        os.close(self._lock)
 
     def _publish(self, path: Path) -> None:
         """Tell commands on this machine where we listen."""
@@ -128,10 +138,11 @@ def _no_state(error: OSError) -> Fault:
     return Fault("no-state", error.strerror or str(error), to=str(error.filename), do=do)
 
 
-def _lock(path: Path) -> int:
-    """The state folder's lock. The warm parent holds it too, so it is free only when all processes are gone.
+def _lock(path: Path) -> tuple[int, bytes]:
+    """The state folder's lock, and what the last one who had it left there.
 
-    One that ends, or its remains, are waited for; one that runs is not.
+    The warm parent holds it too, so it is free only when all processes are gone. A bootloader that ends, or its
+    remains, are waited for; one that runs is not.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -141,8 +152,9 @@ def _lock(path: Path) -> int:
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _tell(descriptor, str(os.getpid()))
-            return descriptor
+            was = os.pread(descriptor, _TELL_BYTES, 0)
+            _tell(descriptor, str(os.getpid()).encode())
+            return descriptor, was
         except BlockingIOError:
             if time.monotonic() > deadline or _runs(descriptor):
                 os.close(descriptor)
@@ -155,16 +167,17 @@ def _lock(path: Path) -> int:
             time.sleep(_POLL_S)
 
 
-def _tell(lock: int, text: str) -> None:
-    """Who has the lock: the process id of a bootloader that runs."""
+def _tell(lock: int, text: bytes) -> None:
+    """Who has the lock: the process id of a bootloader that runs. It outlasts a power cut."""
     with suppress(OSError):  # a full disk: the next one waits in vain before it gives up
         os.ftruncate(lock, 0)
-        os.pwrite(lock, text.encode(), 0)
+        os.pwrite(lock, text, 0)
+        os.fsync(lock)
 
 
 def _runs(lock: int) -> bool:
     try:
-        os.kill(int(os.pread(lock, 20, 0)), 0)
+        os.kill(int(os.pread(lock, _TELL_BYTES, 0)), 0)
     except (ValueError, ProcessLookupError):
         return False
     except PermissionError:

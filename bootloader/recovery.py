@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
+from .aftermath import Aftermath
 from .application import Application, End
-from .breaker import Breaker, Next, decide
+from .breaker import Breaker, Next, asks, decide
 from .journal import Journal
 from .lifecycle import State
 from .wire.launch import Launch
@@ -18,44 +21,87 @@ from .wire.launch import Launch
 OnVerdict = Callable[[Application, Next, float, str], None]
 
 
-class Recovery:
-    """``attached`` says whether a session of ``reactor dev`` is there; ``on_verdict(app, next, pause_s, why)``."""
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One end, and what it was the end of. ``proven``: that generation had been healthy."""
 
-    def __init__(self, journal: Journal, attached: Callable[[], bool], on_verdict: OnVerdict) -> None:
+    app: Application
+    end: End
+    launch: Launch
+    proven: bool
+
+
+class Recovery:
+    """``attached`` says whether a session of ``reactor dev`` is there; ``on_rest`` is called when an application rests.
+
+    ``on_verdict`` gets the application, what is to follow, the pause before that, in seconds, and why.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        aftermath: Aftermath,
+        attached: Callable[[], bool],
+        on_rest: Callable[[], None],
+        on_verdict: OnVerdict,
+    ) -> None:
         self._journal = journal
+        self._aftermath = aftermath
         self._attached = attached
+        self._on_rest = on_rest
         self._on_verdict = on_verdict
         self._breakers: dict[str, Breaker] = {}
+        self._busy: set[Application] = set()
+        self._ending = False
 
     def forget(self) -> None:
         """A change of generation begins a new count."""
         self._breakers.clear()
 
+    def end(self) -> None:
+        """What is still to end is made safe, and no verdict falls any more."""
+        self._ending = True
+
     def deaths(self, name: str) -> int:
         """How often the application has died, as far as that counts."""
         return len(self._breakers[name].deaths) if name in self._breakers else 0
 
-    @staticmethod
-    def rests(app: Application) -> bool:
-        """Whether nothing is left of its last process, and all is done that follows its end at once."""
-        return app.gone and app.end is None
+    def rests(self, app: Application) -> bool:
+        """Whether nothing is left of its last process, and nothing runs any more that follows its end."""
+        return app.gone and app.end is None and app not in self._busy
 
-    def see_to(self, app: Application, launch: Launch | None, *, proven: bool) -> None:
-        """Begin what follows an end, if there was one. No verdict falls where there is no ``launch`` any more."""
+    def see_to(self, app: Application, launch: Launch, *, proven: bool) -> None:
+        """Begin what follows an end, if there was one."""
         if app.end is None or not app.gone:
             return
-        end, app.end = app.end, None
-        if launch is not None and app.state is State.FAILED:
-            self._judge(app, end, launch, proven=proven)
+        case, app.end = Case(app, app.end, launch, proven), None
+        self._busy.add(app)
+        self._aftermath.make_safe(launch, app.spec, app.generation, case.end, lambda: self._made_safe(case))
 
-    def _judge(self, app: Application, end: End, launch: Launch, *, proven: bool) -> None:
-        name = app.spec.name
-        breaker = self._breakers.get(name, Breaker(launch.deaths, launch.window_s)).died(time.monotonic())
-        self._breakers[name] = breaker
-        verdict = decide(breaker, launch.on_failure, "", attached=self._attached(), proven=proven)
+    def _made_safe(self, case: Case) -> None:
+        app, launch = case.app, case.launch
+        if app.state is not State.FAILED or self._ending:
+            self._over(app)
+            return
+        breaker = self._breakers.get(app.spec.name, Breaker(launch.deaths, launch.window_s)).died(time.monotonic())
+        self._breakers[app.spec.name] = breaker
+        if asks(launch.on_failure, attached=self._attached()):
+            deaths, then = len(breaker.deaths), partial(self._judge, case, breaker)
+            self._aftermath.ask(launch, app.spec, app.generation, case.end, deaths, then)
+        else:
+            self._judge(case, breaker, "")
+
+    def _over(self, app: Application) -> None:
+        self._busy.discard(app)
+        self._on_rest()
+
+    def _judge(self, case: Case, breaker: Breaker, answer: str) -> None:
+        launch, end, deaths = case.launch, case.end, len(breaker.deaths)
+        verdict = decide(breaker, launch.on_failure, answer, attached=self._attached(), proven=case.proven)
         pause_s = breaker.pause_s if verdict.next is Next.RESTART else 0.0
-        told = {"application": name, "generation": app.generation, "why": end.why, "deaths": len(breaker.deaths)}
+        told = {"application": case.app.spec.name, "generation": case.app.generation, "why": end.why, "deaths": deaths}
         rest = {"window_s": launch.window_s, "next": str(verdict.next), "by": verdict.by, "pause_s": pause_s}
         self._journal.add("death", {**told, **rest})
-        often = f"died {len(breaker.deaths)} times within {launch.window_s:g} s, in the end as it " * breaker.tripped
-        self._on_verdict(app, verdict.next, pause_s, f"{name} {often}{end.why}")
+        often = f"died {deaths} times within {launch.window_s:g} s, in the end as it " * breaker.tripped
+        self._on_verdict(case.app, verdict.next, pause_s, f"{case.app.spec.name} {often}{end.why}")
+        self._over(case.app)

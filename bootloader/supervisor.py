@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from . import plan
-from .application import Application
+from .aftermath import Aftermath, Loan
+from .application import Application, End
 from .breaker import Next
 from .journal import Journal
 from .lifecycle import ALIVE, WELL, State
@@ -34,13 +35,16 @@ from .wire.launch import prerequisites
 
 _CHECK_S = 120.0
 _CHANGE_S = 70.0
+_END_S = 5.0
 
 
 class Supervisor:
     """Its callbacks are called on its thread.
 
     ``on_fate(generation, fate, why)``: a generation is healthy or failed. ``on_fall(generation, why)``: it is to be
-    given up for what ran before it. ``attached``: whether a session of ``reactor dev`` is there.
+    given up for what ran before it. ``attached``: whether a session of ``reactor dev`` is there. ``lend``: the last
+    healthy generation, see ``aftermath``. ``cut_off``: the last bootloader here did not end in order, nor did what it
+    ran.
     """
 
     def __init__(
@@ -51,6 +55,9 @@ class Supervisor:
         on_fate: Callable[[int, str, str], None],
         on_fall: Callable[[int, str], None],
         attached: Callable[[], bool],
+        lend: Callable[[], Loan | None],
+        *,
+        cut_off: bool,
     ) -> None:
         self._folder = folder
         self._journal = journal
@@ -69,7 +76,9 @@ class Supervisor:
         self._changes = 0
         self._closing: Future[None] | None = None
         self._warmth = Warmth(folder, journal, lock, self._turns)
-        self._recovery = Recovery(journal, attached, self._follow)
+        aftermath = Aftermath(folder, journal, self._warmth, lend)
+        self._recovery = Recovery(journal, aftermath, attached, self._proceed, self._follow)
+        self._cut_off = cut_off
         self._readiness: Readiness | None = None
 
     def start(self) -> None:
@@ -112,8 +121,8 @@ class Supervisor:
         else:
             transition.noted = True
             self._turns.soon(self._proceed)
-        graces = (app.grace_s for app in transition.launch.applications)
-        longest_s = max(graces, default=0) + _CHANGE_S + (_CHECK_S if transition.check else 0)
+        ends = (app.grace_s + 2 * app.safe_s for app in transition.launch.applications)
+        longest_s = max(ends, default=0) + _CHANGE_S + (_CHECK_S if transition.check else 0)
         try:
             return self._turns.result(transition.switched, longest_s)
         except TimeoutError:
@@ -149,6 +158,7 @@ class Supervisor:
 
         def begin() -> None:
             self._closing = done
+            self._recovery.end()
             for transition in (self._live, self._change):
                 if transition is not None:
                     transition.told.set()  # no more will be
@@ -160,7 +170,8 @@ class Supervisor:
 
         self._turns.soon(begin)
         try:
-            self._turns.result(done, grace_s + 5)
+            safe_s = max((app.spec.safe_s for app in tuple(self._applications.values())), default=0.0)
+            self._turns.result(done, grace_s + 2 * safe_s + _END_S)
         except TimeoutError:
             self._journal.add("notice", {"code": "slow-end", "text": "applications were still there at the end"})
         self._turns.call(self._end, 10)
@@ -222,10 +233,9 @@ class Supervisor:
 
     def _proceed(self) -> None:
         """Whatever can go on now, goes on: called after everything that happens to an application."""
-        live = self._live
         for app in list(self._applications.values()):
-            launch = live.launch if live is not None and self._closing is None else None
-            self._recovery.see_to(app, launch, proven=live is not None and live.proven)
+            if self._live is not None:
+                self._recovery.see_to(app, self._live.launch, proven=self._live.proven)
         busy = [app for app in self._applications.values() if not self._recovery.rests(app)]
         if self._closing is not None:
             if not busy and not self._closing.done():
@@ -233,9 +243,9 @@ class Supervisor:
         elif self._change is not None:
             if self._change.noted and not any(map(self._must_go, busy)):
                 self._switch(self._change)
-        elif live is not None:
-            self._start_due(live)
-            self._judge(live)
+        elif self._live is not None:
+            self._start_due(self._live)
+            self._judge(self._live)
 
     def _must_go(self, app: Application) -> bool:
         """Whether the switch waits for ``app``: it was asked to stop, or it ended by itself."""
@@ -267,9 +277,12 @@ class Supervisor:
             if kept is None:
                 self._want(spec.name)
         self._waiting &= self._applications.keys()
+        self._cut_off = False
 
     def _new(self, spec: Spec, generation: int) -> Application:
         app = Application(spec, generation, self._turns, self._journal.add, self._go, self._proceed)
+        if self._cut_off:
+            app.end = End("the bootloader was cut off")  # and so was whatever ran then
         app.on_modules = self._warmth.learn
         app.is_alone = lambda: all(one is app or one.state not in ALIVE for one in self._applications.values())
         return app
