@@ -70,7 +70,7 @@ def _end_all() -> None:
     """Kills and reaps every descendant; what a killed one leaves behind falls to us and is next."""
     end_s = time.monotonic() + END_S
     while time.monotonic() < end_s:
-        for pid in descendants(os.getpid(), _parents()):
+        for pid in descendants(os.getpid(), parents()):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -97,7 +97,7 @@ def descendants(root: int, parents: dict[int, int]) -> list[int]:
     return found
 
 
-def _parents() -> dict[int, int]:
+def parents() -> dict[int, int]:
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -1,0 +1,254 @@
+"""A real bootloader on a state folder of ours: started, driven over its own link, killed.
+
+Knows what a user of the link knows: events, statuses, answers. Every wait has a deadline; what does not come in time is
+a :class:`~bootloader.wire.errors.Fault`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from bootloader.wire import overlay
+from bootloader.wire.errors import Fault, LinkDown
+from bootloader.wire.limits import INLINE_BYTES
+from bootloader.wire.manifest import EMPTY, Manifest, blob_name
+from bootloader.wire.messages import Fields
+from bootloader.wire.overlay import Overlay
+from reactor import trust
+from reactor.link import Link
+
+from ..guard import descendants, parents
+from .generations import Generation
+
+SOON_S = 30.0
+_END_S = 10.0
+_POLL_S = 0.02
+
+Event = dict[str, Any]
+
+
+class Device:
+    """One state folder, and the bootloader that runs on it at the moment. ``home``: the host that it obeys."""
+
+    def __init__(self, state: Path, home: Path, log: Path, env: Mapping[str, str] | None = None) -> None:
+        self.state = state
+        self.home = home
+        self._log = log
+        self._env = dict(env or {})
+        self.process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+        self.pid = 0
+        self._link: Link | None = None
+        self._cursor = 0
+        self._events: list[Event] = []
+
+    # its life
+
+    def spawn(self, *options: str) -> subprocess.Popen[bytes]:
+        """Start the bootloader, whatever becomes of it."""
+        where = ["--state", str(self.state), "--listen", "127.0.0.1:0", "--json", "--grace", "0.5", *options]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "bootloader", "run", *where],
+                env={**os.environ, **self._env},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self.process
+
+    def start(self, *options: str) -> None:
+        """Start the bootloader, and reach it."""
+        self.port = self.listening(self.spawn(*options))
+        self.reach()
+
+    def listening(self, process: subprocess.Popen[bytes]) -> int:
+        """The port that a new process tells."""
+        assert process.stdout is not None
+        told = _first_line(process.stdout, SOON_S)
+        if told.get("event") != "listening":
+            raise Fault("chaos-not-up", f"it said {told} and not that it listens; {self.said()}", to=str(self.state))
+        return int(told["port"])
+
+    def reach(self) -> None:
+        """Link up with what runs, also where it was restarted meanwhile."""
+        deadline = time.monotonic() + SOON_S
+        while True:
+            try:
+                self._unlink()
+                self._link = self.link("chaos")
+                hello = self.call("hello")
+                break
+            except (Fault, OSError) as error:
+                if time.monotonic() > deadline:
+                    raise Fault("chaos-not-reached", f"{error}; {self.said()}", to=str(self.state)) from error
+                time.sleep(_POLL_S)
+        self.pid = hello.integer("pid")
+        self._cursor = 0
+        self._events.clear()
+
+    def link(self, name: str, home: Path | None = None) -> Link:
+        """A link of its own."""
+        identity = trust.host_identity(home or self.home)
+        return Link.connect("127.0.0.1", self.port, identity, self.certificate, 5.0, name)
+
+    @property
+    def certificate(self) -> Path:
+        """The device's certificate as this host knows it, whatever becomes of the device's own file."""
+        return self.home / "device.crt"
+
+    def meet(self) -> None:
+        """Have the device obey this host, and remember its certificate: once, before anything else."""
+        trust.issue(self.state, self.home, "chaos")
+        self.certificate.write_bytes((self.state / "trust" / "device.crt").read_bytes())
+
+    def cut(self) -> None:
+        """SIGKILL to all that runs of it, at once, as a power cut looks to a process; returns when all are gone."""
+        if self.process is None:
+            return
+        self._ended(self.kill())
+
+    def kill(self) -> list[int]:
+        """The first half of :meth:`cut`, for another thread: the processes that were killed."""
+        assert self.process is not None
+        pids = [self.process.pid, *_below(self.process.pid)]
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return pids
+
+    def kill_child(self, chance: random.Random) -> None:
+        """SIGKILL to one process below the bootloader: the warm parent, the application, what stands by."""
+        if below := sorted(_below(self.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(below), signal.SIGKILL)
+
+    def end(self) -> None:
+        """An orderly end."""
+        if self.process is not None:
+            pids = [self.process.pid, *_below(self.process.pid)]
+            self.process.send_signal(signal.SIGTERM)
+            self._ended(pids)
+
+    def _ended(self, pids: list[int]) -> None:
+        assert self.process is not None
+        self._unlink()
+        try:
+            self.process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise Fault("chaos-no-end", "it did not end", to=str(self.state)) from None
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self.process = None
+        deadline = time.monotonic() + _END_S
+        while left := [pid for pid in pids if alive(pid)]:
+            if time.monotonic() > deadline:
+                raise Fault("chaos-left", f"processes {left} are still there", to=str(self.state))
+            time.sleep(_POLL_S)
+
+    def _unlink(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def said(self) -> str:
+        """The end of what it printed."""
+        return " | ".join(self._log.read_text(errors="replace")[-1500:].splitlines()) or "it printed nothing"
+
+    # its answers
+
+    def call(self, method: str, **body: Any) -> Fields:
+        """One request."""
+        if self._link is None:
+            raise LinkDown("no link")
+        return self._link.call(method, body, timeout_s=SOON_S)[0]
+
+    def root(self) -> str:
+        """The root that it says is live."""
+        return self.call("hello").text("root")
+
+    def ship(self, generation: Generation) -> None:
+        """Have it run ``generation``: from what it has, with all blobs that it lacks."""
+        assert self._link is not None
+        wanted = generation.manifest
+        bare = overlay.diff(self._manifest(), wanted)
+        needed = {entry.blake3: entry.size for entry in bare.edits.values() if entry is not None}
+        contents = {blob_name(content): content for content in generation.files.values()}
+        missing = self.call("missing", names=[[name, size] for name, size in needed.items()]).texts("missing")
+        blobs = {name: contents[name] for name in missing}
+        large = {name: blobs.pop(name) for name in [name for name in blobs if len(blobs[name]) > 8192]}
+        for name, content in large.items():
+            half = len(content) // 2
+            for at, part in ((0, content[:half]), (half, content[half:])):
+                self._link.call("upload", {"parts": [[name, at, len(content)]]}, [part], timeout_s=SOON_S)
+        assert sum(map(len, blobs.values())) <= INLINE_BYTES
+        body, carried = Overlay(bare.base, bare.root, bare.edits, blobs).message()
+        self._link.call("apply", body, carried, timeout_s=SOON_S)
+
+    def _manifest(self) -> Manifest:
+        assert self._link is not None
+        root = self.root()
+        if root == EMPTY.root:
+            return EMPTY
+        _, (text,) = self._link.call("manifest", {"root": root}, timeout_s=SOON_S)
+        return Manifest.parse(text)
+
+    # its events
+
+    def event(self, fits: Callable[[Event], bool], what: str, timeout_s: float = SOON_S) -> Event:
+        """The first event since it was reached that ``fits``."""
+        assert self._link is not None
+        deadline = time.monotonic() + timeout_s
+        at = 0
+        while True:
+            while at < len(self._events):
+                if fits(self._events[at]):
+                    return self._events[at]
+                at += 1
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                tail = [event for event in self._events if event["event"] != "log"][-12:]
+                raise Fault("chaos-no-event", f"{what} did not come in {timeout_s:g} s; the last were {tail}")
+            told, (lines,) = self._link.call(
+                "events", {"cursor": self._cursor, "wait_s": min(left_s, 5.0)}, timeout_s=SOON_S
+            )
+            self._cursor = told.integer("cursor")
+            self._events += map(json.loads, lines.splitlines())
+
+    def says(self, sentence: str, timeout_s: float = SOON_S) -> Event:
+        """The log line that is ``sentence``."""
+        return self.event(lambda event: event["event"] == "log" and event["text"] == sentence, sentence, timeout_s)
+
+
+def _first_line(pipe: IO[bytes], timeout_s: float) -> dict[str, Any]:
+    ready, _, _ = select.select([pipe], [], [], timeout_s)
+    try:
+        told = json.loads(pipe.readline()) if ready else {}
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _below(root: int) -> list[int]:
+    return descendants(root, parents())
