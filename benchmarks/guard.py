@@ -22,11 +22,14 @@ PR_SET_CHILD_SUBREAPER = 36
 END_S = 5.0
 
 
-def guarded(work: Callable[[Path], int]) -> int:
-    """``work(scratch)`` in a child of its own; its exit code. Returns in both processes: the caller exits."""
+def guarded(work: Callable[[Path], int], name: str = "loop", folder: Path | None = None) -> int:
+    """``work(scratch)`` in a child of its own; its exit code. Returns in both processes: the caller exits.
+
+    The scratch folder's name begins with ``name``; it is made in ``folder``, or where the system has such things.
+    """
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
-    scratch = Path(tempfile.mkdtemp(prefix="loop-"))
+    scratch = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder))
     sys.stdout.flush()
     worker = os.fork()
     if worker == 0:
@@ -98,12 +101,13 @@ def descendants(root: int, parents: dict[int, int]) -> list[int]:
 
 
 def parents() -> dict[int, int]:
-    parents = {}
+    """Each process of this machine, and its parent."""
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 stat = (entry / "stat").read_text()
             except (FileNotFoundError, ProcessLookupError):
                 continue  # ended while we looked
-            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
-    return parents
+            found[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    return found

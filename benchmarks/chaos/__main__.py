@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import sys
 import time
@@ -20,10 +21,11 @@ from bootloader.wire.errors import Fault
 
 from .. import machine
 from ..guard import guarded
-from . import damage, hostile, power, walk
+from . import damage, folders, hostile, power, recording, walk
 from .tally import KINDS, Tally
 
 PARTS = ("power", "damage", "hostile", "walk")
+_MEMORY = Path("/dev/shm")
 _BOOTED = 40
 _CHANGES = 4
 _STEPS = 60
@@ -71,12 +73,12 @@ def _round(options: argparse.Namespace, seed: str, scratch: Path, tally: Tally, 
 def _recorded(
     options: argparse.Namespace, seed: str, scratch: Path, tally: Tally, chance: random.Random, until_s: float
 ) -> None:
-    recording = power.record(_made(scratch / "power"), seed, _CHANGES)
-    image = power.folders.read(recording.state)[0]
+    made = recording.record(_made(scratch / "power"), seed, _CHANGES)
+    image = folders.read(made.state)[0]
     if "power" in options.only:
-        power.attack(recording, tally, chance, booted=_BOOTED, until_s=until_s)
+        power.attack(made, tally, chance, booted=_BOOTED, until_s=until_s)
     if "damage" in options.only:
-        damage.attack(recording, image, tally, chance, booted=_BOOTED, until_s=until_s)
+        damage.attack(made, image, tally, chance, booted=_BOOTED, until_s=until_s)
 
 
 def _made(folder: Path) -> Path:
@@ -103,7 +105,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args(arguments)
-    return guarded(lambda scratch: run(options, scratch))
+    memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None  # the target fsyncs, thousands of times
+    return guarded(lambda scratch: run(options, scratch), "chaos", memory)
 
 
 if __name__ == "__main__":

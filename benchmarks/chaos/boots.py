@@ -1,7 +1,7 @@
 """Whether a state folder boots as it must: something whole, out of what may run.
 
-Two ways. :func:`quick` opens the folder with the target's own ``Store`` and has it find and mend what to run, without a
-process: some thousand times a minute. :func:`real` starts the bootloader and believes only what the application says.
+Two ways. :func:`quick` opens the folder with the target's own ``State`` and has it find and mend what to run, without a
+process: hundreds of times a second. :func:`real` starts the bootloader and believes only what the application says.
 """
 
 from __future__ import annotations
@@ -11,28 +11,17 @@ import marshal
 import sys
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from bootloader.state import State
 
 from bootloader.store import Store
 from bootloader.wire.errors import Fault
 from bootloader.wire.manifest import EMPTY, PLAIN
 
 from .device import SOON_S, Device
-from .generations import SAYS, Generation
+from .generations import NOTHING, SAYS, Generation, Promise
 from .tally import LOST, MIXTURE, OTHER
-
-NOTHING = ""
-"""The root of a target that never got anything."""
-
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """What must be true after a boot. ``may_run``: the roots of which one runs; ``kept``: those to which it can go."""
-
-    may_run: frozenset[str]
-    kept: frozenset[str]
-
 
 Broken = tuple[str, str]
 """What was broken: the finding's kind, and what happened."""
@@ -41,8 +30,10 @@ Broken = tuple[str, str]
 def quick(state: Path, promise: Promise, known: Mapping[str, Generation]) -> list[Broken]:
     """Boot the folder ``state`` as far as its disk goes, then go back to each generation that must be kept."""
     notices: list[str] = []
+    opened: State | None = None
     try:
-        store = Store(state, lambda code, text: notices.append(f"{code}: {text}"))
+        opened = State(state, state / "base", lambda code, text: notices.append(f"{code}: {text}"))
+        store = opened.store
         with store.lock:
             store.recover()
             root = store.manifest.root if store.live is not None else NOTHING
@@ -54,6 +45,9 @@ def quick(state: Path, promise: Promise, known: Mapping[str, Generation]) -> lis
                 broken += _back(store, known[other])
     except (Fault, OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
         broken = [(OTHER, f"the boot itself broke: {type(error).__name__}: {error}")]
+    finally:
+        if opened is not None:
+            opened.close()
     return [(kind, f"{what}; notices: {notices}") for kind, what in broken]
 
 

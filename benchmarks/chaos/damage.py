@@ -17,10 +17,11 @@ from pathlib import Path
 from bootloader.wire.errors import Fault
 
 from . import folders
-from .boots import Broken, Promise, quick, real, unlinked
+from .boots import Broken, quick, real, unlinked
 from .device import Device
 from .disk import Image
-from .power import Recording
+from .generations import Promise
+from .recording import Recording
 from .tally import Tally
 
 PART = "damage"

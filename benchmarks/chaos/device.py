@@ -198,6 +198,10 @@ class Device:
         body, carried = Overlay(bare.base, bare.root, bare.edits, blobs).message()
         self._link.call("apply", body, carried, timeout_s=SOON_S)
 
+    def roll_back(self, number: int) -> None:
+        """Have it go back to the generation with this number."""
+        self.call("rollback", generation=number)
+
     def _manifest(self) -> Manifest:
         assert self._link is not None
         root = self.root()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from blake3 import blake3
@@ -25,7 +26,7 @@ ROOT = 0
 DAMAGES = ("lost", "zeroed", "torn")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Thing:
     """What one path of an image is: a file, a folder or a symlink. ``ns``: its modification time."""
 
@@ -34,20 +35,20 @@ class Thing:
     mode: int = 0o755
     ns: int = 0
 
+    @cached_property
+    def token(self) -> bytes:
+        """A name for it; equal things have equal ones. The modification time of what is no file does not count."""
+        ns = self.ns if self.kind == "file" else 0
+        return blake3(f"{self.kind}\0{self.mode:o}\0{ns}\0".encode() + self.content).digest()
+
 
 Image = dict[str, Thing]
 """A folder's whole content by path; folders come before what is in them."""
 
 
 def digest(image: Image) -> str:
-    """A name for an image; equal images have equal ones. Modification times of what is no file do not count."""
-    hasher = blake3()
-    for path, thing in sorted(image.items()):
-        head = (
-            f"{path}\0{thing.kind}\0{thing.mode:o}\0{thing.ns if thing.kind == 'file' else 0}\0{len(thing.content)}\0"
-        )
-        hasher.update(head.encode() + thing.content)
-    return hasher.hexdigest()
+    """A name for an image; equal images have equal ones."""
+    return blake3(b"".join(path.encode() + b"\0" + image[path].token for path in sorted(image))).hexdigest()
 
 
 @dataclass(slots=True)
@@ -92,6 +93,8 @@ class Disk:
             self._now[key] = self._new(inodes[path], thing, thing)
         self._certain = dict(self._now)
         self._pending: list[dict[Key, int | None]] = []
+        self._old: list[dict[Key, int | None]] = []
+        self._synced = False
 
     def _new(self, inode: int, thing: Thing, certain: Thing | None) -> int:
         number, self._next = self._next, self._next + 1
@@ -111,6 +114,7 @@ class Disk:
 
     def do(self, step: Mapping[str, Any]) -> None:
         """One line of the record."""
+        self._synced = step["op"] in ("fsync", "sync")
         match step["op"]:
             case "create":
                 self._add(step, Thing("file", b"", step["mode"]))
@@ -177,6 +181,10 @@ class Disk:
 
     # what may be there
 
+    def settle(self) -> None:
+        """What was not fsynced so far may still be lost with all the rest, but no longer alone."""
+        self._old = list(self._pending)
+
     def image(self) -> Image:
         """Everything that was done."""
         return self._image(self._now, {})
@@ -193,12 +201,15 @@ class Disk:
             yield f"all contents {damage}", self._image(self._now, after)
             for number in dirty if len(dirty) > 1 else ():
                 yield f"content {number} {damage}", self._image(self._now, {number: after[number]})
-        for lost in range(len(self._pending)):
-            without = [updates for at, updates in enumerate(self._pending) if at != lost]
-            what = _told(self._pending[lost])
+        for lost, updates in enumerate(self._pending):
+            if any(updates is old for old in self._old):
+                continue
+            what = _told(updates)
+            without = [each for each in self._pending if each is not updates]
             yield f"lost alone: {what}", self._image(self._names(without), {})
-            yield f"lost from: {what}", self._image(self._names(self._pending[:lost]), {})
-            yield f"lost from: {what}, contents too", self._image(self._names(self._pending[:lost]), nothing)
+            if self._synced:  # else it is as if the cut had come earlier
+                yield f"lost from: {what}", self._image(self._names(self._pending[:lost]), {})
+                yield f"lost from: {what}, contents too", self._image(self._names(self._pending[:lost]), nothing)
 
     def _names(self, done: list[dict[Key, int | None]]) -> dict[Key, int]:
         names = dict(self._certain)

@@ -47,6 +47,18 @@ _PLACES = ("one.py", "two.py", "thing", "thing/inner.py", "thing/__init__.py", "
 _ASSETS = ("notes.txt", "empty", "tool.sh", "pack/big.bin")
 
 
+NOTHING = ""
+"""The root of a target that never got anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What must be true after a boot. ``may_run``: the roots of which one runs; ``kept``: those it can go back to."""
+
+    may_run: frozenset[str]
+    kept: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One tree: its files, and what an application that runs the whole of it says."""

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from bootloader.wire.errors import Fault
 
-from .boots import NOTHING, Promise, named, running
+from .boots import named, running
 from .device import SOON_S, Device
-from .generations import Generation, make
+from .generations import NOTHING, Generation, Promise, make
 from .probe import Probe
 from .tally import OTHER, Tally
 
@@ -133,7 +133,7 @@ class Walk:
         if not numbers:
             raise Fault("chaos-forgotten", f"{named(wanted, self._model.known)} is not in the history any more")
         with self._probed():
-            self._device.call("rollback", generation=numbers[0])
+            self._device.roll_back(numbers[0])
         self._model.may_run = frozenset({wanted})
         return None
 
@@ -165,7 +165,7 @@ class Walk:
         self._device.end()
         self._device.start()
 
-    def _in_push(self, kill: Callable[[], None]) -> None:
+    def _in_push(self, kill: Callable[[], object]) -> None:
         """Kill at a random moment of a push. One that was answered before stays."""
         new = self._made()
         moment = threading.Timer(self._chance.uniform(0, 0.08), kill)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import builtins
+import errno
 import fcntl
 import io
 import json
@@ -27,7 +28,7 @@ _FOLDER = os.environ.get("CHAOS_FOLDER", "")
 _RECORD = os.environ.get("CHAOS_RECORD", "")
 _REAL = {name: getattr(posix, name) for name in dir(posix)}
 _LOCK = threading.RLock()
-_UNSEEN = ("sendfile", "copy_file_range", "splice", "writev", "pwritev", "mknod", "mkfifo", "posix_fallocate")
+_UNSEEN = ("copy_file_range", "splice", "writev", "pwritev", "mknod", "mkfifo", "posix_fallocate")
 """Nobody uses these so far; whoever begins to has to have them recorded."""
 
 
@@ -117,6 +118,12 @@ def _pwrite(descriptor: int, data: Any, at: int) -> int:
         count = int(_REAL["pwrite"](descriptor, data, at))
         _written(descriptor, count, data, at)
         return count
+
+
+def _sendfile(out: int, source: int, *more: Any, **named: Any) -> int:
+    if _place(out) is not None:
+        raise OSError(errno.ENOTSOCK, "not between files while it is recorded")  # who tries it copies otherwise then
+    return int(_REAL["sendfile"](out, source, *more, **named))
 
 
 class _File(io.FileIO):
@@ -256,6 +263,7 @@ def install() -> None:
         "open": _open,
         "write": _write,
         "pwrite": _pwrite,
+        "sendfile": _sendfile,
         "mkdir": _on_entry("mkdir", "mkdir"),
         "rmdir": _on_entry("rmdir", "unlink"),
         "unlink": _on_entry("unlink", "unlink"),
@@ -282,8 +290,9 @@ def install() -> None:
                 known.add(call)
     io_module: Any = __import__("_io")
     for module in (io_module, io, builtins):
-        module.open = _file_open
-    io_module.FileIO = io.FileIO = _File  # type: ignore[misc]
+        vars(module)["open"] = _file_open
+    for module in (io_module, io):
+        vars(module)["FileIO"] = _File
 
 
 if _FOLDER and _RECORD:
