@@ -14,7 +14,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from bootloader.state import State
-
 from bootloader.store import Store
 from bootloader.wire.errors import Fault
 from bootloader.wire.manifest import EMPTY, PLAIN
@@ -123,15 +122,20 @@ def real(device: Device, promise: Promise, known: Mapping[str, Generation]) -> l
         return [(OTHER, str(fault))]
 
 
-def running(device: Device, promise: Promise, known: Mapping[str, Generation]) -> list[Broken]:
-    """What runs on a target that was reached anew, by what its application says, and where that comes from."""
+def running(device: Device, promise: Promise, known: Mapping[str, Generation], *, anew: bool = True) -> list[Broken]:
+    """What runs on a target, by what its application says, and where that comes from.
+
+    Its word counts from when the target was reached or marked; where it did not begin ``anew``, being up is enough.
+    """
     root = NOTHING if device.root() == EMPTY.root else device.root()
     broken = _wrong_root(root, promise.may_run, known)
     if root in known:
-        if known[root].well:
+        if known[root].well and anew:
             said = device.event(lambda event: event["event"] == "log" and event["text"].startswith(SAYS), "its word")
             if said["text"] != known[root].says:
                 broken.append((MIXTURE, f"generation {known[root].number} says {said['text']}"))
+        elif known[root].well:
+            device.well()
         broken += _wrong_tree(device.state / "live", known[root])
     return broken
 

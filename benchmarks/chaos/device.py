@@ -232,6 +232,25 @@ class Device:
             self._cursor = told.integer("cursor")
             self._events += map(json.loads, lines.splitlines())
 
+    def mark(self) -> None:
+        """From here on, only new events count."""
+        told = self.call("events", cursor=0, max_events=1)
+        while told.integer("cursor") > self._cursor:
+            self._cursor = told.integer("cursor")
+            told = self.call("events", cursor=self._cursor)
+        self._events.clear()
+
+    def well(self) -> None:
+        """Wait until its application is up, whenever that began."""
+        deadline = time.monotonic() + SOON_S
+        while True:
+            states = [one.text("state") for one in self.call("status").objects("applications")]
+            if states and set(states) <= {"healthy", "finished"}:
+                return
+            if time.monotonic() > deadline:
+                raise Fault("chaos-not-well", f"its applications are {states} after {SOON_S:g} s")
+            time.sleep(_POLL_S)
+
     def says(self, sentence: str, timeout_s: float = SOON_S) -> Event:
         """The log line that is ``sentence``."""
         return self.event(lambda event: event["event"] == "log" and event["text"] == sentence, sentence, timeout_s)

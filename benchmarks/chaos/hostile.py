@@ -13,10 +13,10 @@ import secrets
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bootloader.wire.errors import Fault, Refused
+from bootloader.wire.errors import Fault, LinkDown, Refused
 from bootloader.wire.launch import PATH, Application, Launch
 
 from .device import Device
@@ -160,7 +160,8 @@ def _one(device: Device, tally: Tally, name: str, evil: tuple[Generation, str], 
     generation, mark = evil
     with Probe(device, tally, PART, name):
         device.ship(generation)
-        device.event(lambda event: event["event"] == "log" and event["text"] == "now", "its first word")
+        with suppress(LinkDown):  # it was quick to kill the bootloader
+            device.event(lambda event: event["event"] == "log" and event["text"] == "now", "its first word")
         time.sleep(_HOLD_S)
         device.reach()  # what killed the bootloader has ended that link
         _replace(device, good)

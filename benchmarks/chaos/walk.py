@@ -73,12 +73,13 @@ class Walk:
 
     def _step(self, step: int) -> bool:
         acts: list[Callable[[], None]] = [self._push, self._push, self._push_ill, self._back, self._kill_bootloader]
-        acts += [self._kill_in_push, self._kill_in_push, self._cut, self._cut_in_push, self._restart, self._kill_warm]
+        acts += [self._kill_in_push, self._kill_in_push, self._cut, self._cut_in_push, self._restart, self._kill_child]
         act = self._chance.choice(acts)
         self._what = act.__name__.strip("_").replace("_", " ")
         where = f"seed {self._seed}, step {step} ({self._what})"
         before = len(self._tally.findings)
         try:
+            self._device.mark()
             act()
             self._look(where)
         except Fault as fault:
@@ -87,7 +88,8 @@ class Walk:
 
     def _look(self, where: str) -> None:
         """What runs, by its own words, against the model."""
-        for kind, what in running(self._device, Promise(self._model.may_run, frozenset()), self._model.known):
+        promise, anew = Promise(self._model.may_run, frozenset()), self._what != "kill child"
+        for kind, what in running(self._device, promise, self._model.known, anew=anew):
             self._tally.found(kind, PART, where, what)
         root = self._device.root()
         if root in self._model.known:
@@ -143,8 +145,8 @@ class Walk:
             os.kill(self._device.pid, signal.SIGKILL)
             self._device.reach()
 
-    def _kill_warm(self) -> None:
-        """A child of the bootloader's, the warm parent: what it has made dies with it."""
+    def _kill_child(self) -> None:
+        """The warm parent, what stands by, or the application: it is there again after a while."""
         self._device.kill_child(self._chance)
 
     def _kill_in_push(self) -> None:

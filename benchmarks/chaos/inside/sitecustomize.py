@@ -180,7 +180,8 @@ def _on_entry(name: str, op: str) -> Callable[..., None]:
     def call(path: Any, *more: Any, dir_fd: int | None = None) -> None:
         place = _place(path, dir_fd)
         if place is None:
-            return real(path, *more, dir_fd=dir_fd)
+            real(path, *more, dir_fd=dir_fd)
+            return
         with _record.held():
             real(path, *more, dir_fd=dir_fd)
             fields: dict[str, Any] = {}
@@ -200,7 +201,8 @@ def _on_two(name: str) -> Callable[..., None]:
         source = None if name == "symlink" else _place(src, named.get("src_dir_fd"))
         place = _place(dst, named.get("dst_dir_fd") or named.get("dir_fd"))
         if place is None and source is None:
-            return real(src, dst, *more, **named)
+            real(src, dst, *more, **named)
+            return
         with _record.held():
             real(src, dst, *more, **named)
             if name == "symlink":
