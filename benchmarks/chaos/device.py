@@ -46,6 +46,8 @@ class Device:
         self.home = home
         self._log = log
         self._env = dict(env or {})
+        self.command: tuple[str, ...] = ()
+        """What the bootloader is started through, if anything."""
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.pid = 0
@@ -60,7 +62,7 @@ class Device:
         where = ["--state", str(self.state), "--listen", "127.0.0.1:0", "--json", "--grace", "0.5", *options]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "bootloader", "run", *where],
+                [*self.command, sys.executable, "-m", "bootloader", "run", *where],
                 env={**os.environ, **self._env},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -77,7 +79,7 @@ class Device:
     def listening(self, process: subprocess.Popen[bytes]) -> int:
         """The port that a new process tells."""
         assert process.stdout is not None
-        told = _first_line(process.stdout, SOON_S)
+        told = first_line(process.stdout, SOON_S)
         if told.get("event") != "listening":
             raise Fault("chaos-not-up", f"it said {told} and not that it listens; {self.said()}", to=str(self.state))
         return int(told["port"])
@@ -234,10 +236,8 @@ class Device:
 
     def mark(self) -> None:
         """From here on, only new events count."""
-        told = self.call("events", cursor=0, max_events=1)
-        while told.integer("cursor") > self._cursor:
-            self._cursor = told.integer("cursor")
-            told = self.call("events", cursor=self._cursor)
+        while (cursor := self.call("events", cursor=self._cursor).integer("cursor")) != self._cursor:
+            self._cursor = cursor
         self._events.clear()
 
     def well(self) -> None:
@@ -251,12 +251,18 @@ class Device:
                 raise Fault("chaos-not-well", f"its applications are {states} after {SOON_S:g} s")
             time.sleep(_POLL_S)
 
-    def says(self, sentence: str, timeout_s: float = SOON_S) -> Event:
-        """The log line that is ``sentence``."""
-        return self.event(lambda event: event["event"] == "log" and event["text"] == sentence, sentence, timeout_s)
+    def says(self, sentence: str) -> None:
+        """Wait until its application has printed ``sentence``."""
+        self.event(lambda event: event["event"] == "log" and event["text"] == sentence, f"'{sentence}'")
+
+    def said_last(self, beginning: str) -> str:
+        """The last thing that its application has printed that begins so, or nothing."""
+        lines = (event["text"] for event in reversed(self._events) if event["event"] == "log")
+        return next((line for line in lines if line.startswith(beginning)), "nothing")
 
 
-def _first_line(pipe: IO[bytes], timeout_s: float) -> dict[str, Any]:
+def first_line(pipe: IO[bytes], timeout_s: float) -> dict[str, Any]:
+    """What a bootloader says first; nothing where that is no JSON object, or does not come."""
     ready, _, _ = select.select([pipe], [], [], timeout_s)
     try:
         told = json.loads(pipe.readline()) if ready else {}

@@ -19,7 +19,7 @@ from pathlib import Path
 from bootloader.wire.errors import Fault, LinkDown, Refused
 from bootloader.wire.launch import PATH, Application, Launch
 
-from .device import Device
+from .device import SOON_S, Device
 from .generations import Generation, make
 from .probe import Probe
 from .tally import LOST, OTHER, Tally
@@ -159,13 +159,11 @@ def _one(device: Device, tally: Tally, name: str, evil: tuple[Generation, str], 
     tally.counts["attacks"] += 1
     generation, mark = evil
     with Probe(device, tally, PART, name):
-        device.ship(generation)
         with suppress(LinkDown):  # it was quick to kill the bootloader
+            device.ship(generation)
             device.event(lambda event: event["event"] == "log" and event["text"] == "now", "its first word")
         time.sleep(_HOLD_S)
-        device.reach()  # what killed the bootloader has ended that link
         _replace(device, good)
-        device.says(good.says)
     if device.root() != good.manifest.root:
         tally.found(LOST, PART, name, f"the generation that was sent after it is not live: {device.root()[:12]} is")
     left = _left(mark)
@@ -176,14 +174,21 @@ def _one(device: Device, tally: Tally, name: str, evil: tuple[Generation, str], 
 
 
 def _replace(device: Device, good: Generation) -> None:
-    try:
-        device.ship(good)
-    except Refused as refused:
-        if refused.code not in ("disk-full", "no-space"):
-            raise
-        for filler in (device.state / "data").glob("*/filler"):  # as its message says: free space
-            os.truncate(filler, 0)
-        device.ship(good)
+    """Send what is to run in its place, as often as the bootloader is killed meanwhile, and see it run."""
+    deadline = time.monotonic() + SOON_S
+    while True:
+        try:
+            device.reach()
+            device.ship(good)
+            return device.says(good.says)
+        except LinkDown:
+            if time.monotonic() > deadline:
+                raise
+        except Refused as refused:
+            if refused.code != "disk-full" or time.monotonic() > deadline:
+                raise
+            for filler in (device.state / "data").glob("*/filler"):  # as its message says: free space
+                os.truncate(filler, 0)
 
 
 def _evil(number: int, does: str) -> tuple[Generation, str]:

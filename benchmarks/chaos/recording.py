@@ -17,6 +17,7 @@ from typing import Any
 
 from bootloader.wire.errors import Fault
 
+from ..processes import REPOSITORY
 from . import folders
 from .device import Device
 from .disk import Disk, Image
@@ -39,6 +40,11 @@ class Recording:
     known: dict[str, Generation]
     state: Path
     home: Path
+
+
+def inside(state: Path, more: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a bootloader whose operations on ``state`` are seen, for what ``more`` says."""
+    return {"PYTHONPATH": f"{INSIDE}:{REPOSITORY}", "CHAOS_FOLDER": str(state), **more}
 
 
 @dataclass
@@ -91,8 +97,7 @@ def record(scratch: Path, seed: str, changes: int) -> Recording:
     chance = random.Random(f"{seed} power")
     state, home = scratch / "state", scratch / "home"
     told = scratch / "record"
-    env = {"PYTHONPATH": f"{INSIDE}:{Path(__file__).parents[2]}", "CHAOS_FOLDER": str(state), "CHAOS_RECORD": str(told)}
-    device = Device(state, home, scratch / "log", env)
+    device = Device(state, home, scratch / "log", inside(state, {"CHAOS_RECORD": str(told)}))
     device.meet()
     start, inodes = folders.read(state)
     recorder = _Recorder(device, told)

@@ -2,7 +2,10 @@
 
 Python imports a module of this name by itself, in each process that has this folder on PYTHONPATH: the bootloader, the
 warm parent, what compiles. ``CHAOS_FOLDER`` is the folder, ``CHAOS_RECORD`` the file that gets one JSON object an
-operation. An operation and its line are made under one lock of all processes, so the order of the lines is the order in
+operation. Or, with an error's name such as ``EIO`` in ``CHAOS_REFUSES``, every operation fails with that. With
+``CHAOS_CLOCK`` there is no clock: it is 1970.
+
+An operation and its line are made under one lock of all processes, so the order of the lines is the order in
 which things happened. What is not seen (another library's C code, say) is found by whoever replays the record.
 
 Files are told by inode, as the disk knows them. Knows nothing of what the files are.
@@ -20,12 +23,14 @@ import os
 import posix
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 _FOLDER = os.environ.get("CHAOS_FOLDER", "")
 _RECORD = os.environ.get("CHAOS_RECORD", "")
+_REFUSED = getattr(errno, os.environ.get("CHAOS_REFUSES", ""), 0)
 _REAL = {name: getattr(posix, name) for name in dir(posix)}
 _LOCK = threading.RLock()
 _UNSEEN = ("copy_file_range", "splice", "writev", "pwritev", "mknod", "mkfifo", "posix_fallocate")
@@ -42,6 +47,8 @@ class _Record:
 
     @contextmanager
     def held(self) -> Iterator[None]:
+        if _REFUSED:
+            raise OSError(_REFUSED, os.strerror(_REFUSED), _FOLDER)
         with _LOCK:
             if self._pid != os.getpid():
                 self._pid, self._depth = os.getpid(), 0
@@ -234,6 +241,8 @@ def _on_node(name: str, tell: Callable[[os.stat_result], dict[str, Any]]) -> Cal
 
 
 def _all() -> None:
+    if _REFUSED:
+        return
     with _record.held():
         _REAL["sync"]()
         _record.add(op="sync")
@@ -297,5 +306,7 @@ def install() -> None:
         vars(module)["FileIO"] = _File
 
 
-if _FOLDER and _RECORD:
+if _FOLDER and (_RECORD or _REFUSED):
     install()
+if "CHAOS_CLOCK" in os.environ:
+    time.time, time.time_ns = time.monotonic, time.monotonic_ns
