@@ -102,13 +102,15 @@ def _run(arguments: argparse.Namespace, line: int) -> int:
     from .tether import Tether
 
     sys.setswitchinterval(SWITCH_S)
-    ending = threading.Event()
+    bell, ring = os.pipe()
+    os.set_blocking(ring, False)
+    signal.set_wakeup_fd(ring)  # a signal that another thread is given, after a freeze, would not wake this one
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: ending.set())
+        signal.signal(number, lambda *_: None)
     tether = Tether(line)
-    tether.watch(ending.set)
+    tether.watch(lambda: os.write(ring, b"end"))
     try:
-        _boot(arguments, tether, ending)
+        _boot(arguments, tether, bell)
     except Fault as fault:
         tether.tell({"refused": fault.code})
         if arguments.json:
@@ -119,7 +121,8 @@ def _run(arguments: argparse.Namespace, line: int) -> int:
     return 0
 
 
-def _boot(arguments: argparse.Namespace, tether: Tether, ending: threading.Event) -> None:
+def _boot(arguments: argparse.Namespace, tether: Tether, bell: int) -> None:
+    """Boot, and end when the ``bell`` rings."""
     from .boot import Bootloader
 
     state = arguments.state.absolute()
@@ -133,7 +136,7 @@ def _boot(arguments: argparse.Namespace, tether: Tether, ending: threading.Event
             threading.Thread(target=_follow, args=(bootloader,), name="follow", daemon=True).start()
         elif tether.listening is None:  # told once: one that is started again is where the last one was
             _line(event="listening", host=host, port=port, state=str(state), boot=bootloader.journal.boot)
-        ending.wait()
+        os.read(bell, 1)
     finally:
         bootloader.close()
 

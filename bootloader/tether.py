@@ -52,11 +52,11 @@ class Tether:
                 "no-keeper", "its keeper says nothing that makes sense", do="start it as `bootloader run`"
             ) from error
 
-    def watch(self, on_end: Callable[[], None]) -> None:
+    def watch(self, on_end: Callable[[], object]) -> None:
         """Begin to listen; ``on_end`` is called, on a thread of this line's own, once the keeper is gone."""
         threading.Thread(target=self._listen, args=(on_end,), name="tether", daemon=True).start()
 
-    def _listen(self, on_end: Callable[[], None]) -> None:
+    def _listen(self, on_end: Callable[[], object]) -> None:
         with suppress(OSError), self._line.makefile("rb") as lines:  # a broken line is an ended one
             while line := lines.readline(_BYTES):
                 with suppress(queue.Full):  # nobody asked
