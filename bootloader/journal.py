@@ -11,10 +11,12 @@ import json
 import secrets
 import threading
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
+from operator import itemgetter
 
 from .wire.messages import Body
 
@@ -104,10 +106,5 @@ class _Ring:
             self._bytes -= len(self._events.popleft()[1])
 
     def after(self, cursor: int) -> Iterator[tuple[int, bytes]]:
-        """Those past ``cursor``; readers are near the end, so it looks from there."""
-        first = len(self._events)
-        for number, _ in reversed(self._events):
-            if number <= cursor:
-                break
-            first -= 1
-        return islice(self._events, first, None)
+        """Those past ``cursor``."""
+        return islice(self._events, bisect_right(self._events, cursor, key=itemgetter(0)), None)
