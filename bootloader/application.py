@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from .child import Child, signal_name
 from .lifecycle import ALIVE, WELL, Action, Event, State, step
 from .orders import NAME
-from .process import Child, signal_name
 from .turns import Timer, Turns
 from .wire.launch import Application as Spec
 from .wire.messages import Body
@@ -239,7 +239,8 @@ class Application:
             self._over(End(f"exited with status {status}", code=status))
         else:
             name = signal_name(-status)
-            self._over(End(f"killed by {name}", signal=name))
+            short = ": out of memory" if self._child is not None and self._child.ran_out == "memory" else ""
+            self._over(End(f"killed by {name}{short}", signal=name))
 
     def _over(self, end: End) -> None:
         self.end = end

@@ -9,10 +9,11 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from .confine import Confinement
 from .journal import Journal
 from .listener import Listener
 from .pulse import Pulse
@@ -42,8 +43,11 @@ class Bootloader:
         """Boot on the folder ``state``. With ``hold``, applications start only when a host says so."""
         with ExitStack() as parts:
             _folders(state)
-            self._lock, self._was = _lock(state / "run" / "lock")
+            confinement = Confinement.of(state)
+            self._lock, self._was = _lock(state / "run" / "lock", confinement.end_all)
             parts.callback(self._leave)
+            confinement.begin()
+            parts.callback(confinement.end)
             self.journal = Journal()
             trust = Trust.load(state / "trust")
             try:
@@ -54,6 +58,7 @@ class Bootloader:
                 state,
                 self.journal,
                 self._lock,
+                confinement,
                 on_fate=lambda *fate: service.fared(*fate),
                 on_fall=lambda *fall: service.fell(*fall),
                 attached=lambda: service.attached,
@@ -138,11 +143,11 @@ def _no_state(error: OSError) -> Fault:
     return Fault("no-state", error.strerror or str(error), to=str(error.filename), do=do)
 
 
-def _lock(path: Path) -> tuple[int, bytes]:
+def _lock(path: Path, end_all: Callable[[], None]) -> tuple[int, bytes]:
     """The state folder's lock, and what the last one who had it left there.
 
-    The warm parent holds it too, so it is free only when all processes are gone. A bootloader that ends, or its
-    remains, are waited for; one that runs is not.
+    The warm parent holds it too, so it is free only when all processes are gone. A bootloader that ends is waited for,
+    the remains of one that died are ended; one that runs is not waited for.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -164,6 +169,8 @@ def _lock(path: Path) -> tuple[int, bytes]:
                     to=str(path.parent.parent),
                     do="stop it, or give another folder with --state",
                 ) from None
+            if _died(descriptor):
+                end_all()
             time.sleep(_POLL_S)
 
 
@@ -173,6 +180,11 @@ def _tell(lock: int, text: bytes) -> None:
         os.ftruncate(lock, 0)
         os.pwrite(lock, text, 0)
         os.fsync(lock)
+
+
+def _died(lock: int) -> bool:
+    """Whether the one that had the lock was ended before it could give it back."""
+    return os.pread(lock, _TELL_BYTES, 0).isdigit() and not _runs(lock)
 
 
 def _runs(lock: int) -> bool:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .child import Child, signal_name
 from .journal import Journal
 from .orders import NAME, Orders
-from .process import Child, signal_name
 from .turns import Timer, Turns
 from .wire.records import NOTE, stream_of
 
@@ -85,7 +85,9 @@ class Call:
             return
         child.on_line = self._line
         child.on_end = self._ended
-        child.order(call={**fields, "arguments": self._task.arguments})
+        spec = self._task.orders.spec
+        limits = child.limit(spec.memory_mb, spec.processes)
+        child.order(call={**fields, "limits": limits, "arguments": self._task.arguments})
         self._arm(_BEGIN_S, self._late)
 
     def _line(self, kind: str, text: str) -> None:

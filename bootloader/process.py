@@ -1,7 +1,7 @@
-"""The warm parent and the processes that it forks, as the supervisor sees them.
+"""The warm parent, from which processes are forked, as the supervisor sees it.
 
-Owns their pipes, process ids and groups. Decides nothing: it starts, asks, signals, reads, and reports through
-callbacks on the supervisor's thread, which is the only one that may call in here.
+Owns its process, and the socket over which it is told to fork. Decides nothing: it starts, asks, ends, and reports
+through callbacks on the supervisor's thread, which is the only one that may call in here.
 """
 
 from __future__ import annotations
@@ -13,158 +13,25 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-from .wire.records import NOTE, STDERR, Lines
+from .child import Child
+from .confine import Confinement, Group
+from .turns import Turns
+from .wire.records import STDERR
 
-_READ_BYTES = 256 * 1024
-_BUFFER_BYTES = 4 * 1024 * 1024
 _END_S = 2.5
 """A little longer than a parent takes at most to see its children gone."""
-
-
-class Child:
-    """One forked process, before and while it is an application. ``pid`` is None until the warm parent has said it.
-
-    Its pipes outlive it, for what it left behind in its group, until :meth:`close`.
-    """
-
-    def __init__(self, selector: selectors.BaseSelector, orders: int, out: int, err: int) -> None:
-        """Takes the three descriptors over: the orders are written, the other two are read."""
-        self.pid: int | None = None
-        self.ended = False
-        """Whether it is gone, or is going to be as its parent is; it takes no orders any more."""
-        self.strays: list[int] = []
-        """Processes that it may have left behind in other groups."""
-        self._told_end = False
-        self.on_line: Callable[[str, str], None] = lambda _kind, _text: None
-        self.on_end: Callable[[int], None] = lambda _status: self.close()
-        self._selector = selector
-        self._orders = orders
-        self._unsent = b""
-        self._lines = {out: Lines(), err: Lines()}
-        self._err = err
-        os.set_blocking(orders, False)
-        for pipe in (out, err):
-            os.set_blocking(pipe, False)
-            selector.register(pipe, selectors.EVENT_READ, partial(self._read_on, pipe))
-
-    @property
-    def closed(self) -> bool:
-        """Whether nobody listens to it any more, and it gets no orders."""
-        return self._orders < 0
-
-    def order(self, **fields: Any) -> None:
-        """Send an order, as soon as it is there; a process that is gone reports that by its end, not here."""
-        if self._orders >= 0:
-            idle = not self._unsent
-            self._unsent += json.dumps(fields).encode() + b"\n"
-            if idle and self.pid is not None:
-                self._begin_send()
-
-    def born(self, pid: int) -> None:
-        """It is there. Orders wait for that, so that whatever it does under them, it can be signalled."""
-        self.pid = pid
-        if self._orders >= 0 and self._unsent:
-            self._begin_send()
-
-    def _begin_send(self) -> None:
-        if not self._send():
-            self._selector.register(self._orders, selectors.EVENT_WRITE, self._send_on)
-
-    def _send(self) -> bool:
-        """Whether all is sent. A process that does not read yet holds nobody up."""
-        try:
-            while self._unsent:
-                self._unsent = self._unsent[os.write(self._orders, self._unsent) :]
-        except BlockingIOError:
-            return False
-        except BrokenPipeError:
-            self._unsent = b""
-        return True
-
-    def _send_on(self) -> None:
-        if self._orders >= 0 and self._send():
-            self._selector.unregister(self._orders)
-
-    def _read_on(self, pipe: int) -> None:
-        if pipe in self._lines and not self._read(pipe):  # closed in this very turn, and its number in use again
-            self._selector.unregister(pipe)
-
-    def _read(self, pipe: int) -> bool:
-        """Pass on what the pipe holds; False at its end."""
-        try:
-            data = os.read(pipe, _READ_BYTES)
-        except BlockingIOError:
-            return True
-        self._pass_on(pipe, self._lines[pipe].feed(data) if data else self._lines[pipe].close())
-        return bool(data)
-
-    def end(self, status: int) -> None:
-        """The process is gone: pass on everything that it wrote, then its end."""
-        if not self._told_end:
-            self.ended = self._told_end = True
-            for pipe in list(self._lines):
-                self._drain(pipe)
-            self.on_end(status)
-
-    def _drain(self, pipe: int) -> None:
-        left = _BUFFER_BYTES
-        while left > 0 and _readable(pipe) and self._read(pipe):
-            left -= _READ_BYTES
-        self._pass_on(pipe, self._lines[pipe].close())
-
-    def _pass_on(self, pipe: int, lines: Iterable[tuple[str, str]]) -> None:
-        for kind, text in list(lines):
-            self.on_line(STDERR if pipe == self._err and kind != NOTE else kind, text)
-
-    def close(self) -> None:
-        """Close the descriptors. Closing the orders ends a process that was never told to go."""
-        for pipe, lines in self._lines.items():
-            self._pass_on(pipe, lines.close())
-        for descriptor in (self._orders, *self._lines):
-            if descriptor >= 0:
-                with suppress(KeyError):  # not registered: at its end, or nothing to send
-                    self._selector.unregister(descriptor)
-                os.close(descriptor)
-        self._orders = -1
-        self._lines.clear()
-
-    def kill(self) -> None:
-        """End it at once; one whose id is not known yet ends when it has no orders to read."""
-        self.signal_group(signal.SIGKILL)
-
-    def claim_strays(self, name: str, value: str, *, alone: bool) -> None:
-        """Of the strays keep its own: those that were started with ``name=value`` in their environment.
-
-        One that was forked and never became another program has no such mark; it is this one's where nobody else runs.
-        """
-
-        def is_mine(pid: int) -> bool:
-            marks = [entry for entry in _environment(pid).split(b"\0") if entry.startswith(f"{name}=".encode())]
-            return marks == [f"{name}={value}".encode()] if marks else alone
-
-        self.strays = [pid for pid in self.strays if is_mine(pid)]
-
-    def signal_group(self, number: int) -> bool:
-        """Signal the whole process group, and the strays with theirs; False where nobody is left."""
-        if self.pid is None:
-            return False
-        found = _signal(self.pid, number, group=True)
-        if not found and not self.ended:  # so new that it has no group of its own yet
-            found = _signal(self.pid, number)
-        self.strays = [pid for pid in self.strays if _signal(pid, number, group=_leads(pid))]
-        return found or bool(self.strays)
 
 
 class WarmParent:
     """A process that has imported ``modules`` and forks from there. Dead parents fork nothing: start another."""
 
-    def __init__(self, modules: list[str], env: Mapping[str, str], selector: selectors.BaseSelector, lock: int) -> None:
+    def __init__(
+        self, modules: list[str], env: Mapping[str, str], turns: Turns, lock: int, confinement: Confinement
+    ) -> None:
         self.modules = tuple(modules)
         self.env = dict(env)
         self.ready = False
@@ -172,16 +39,20 @@ class WarmParent:
         self.retired = False
         self.on_ready: Callable[[dict[str, Any]], None] = lambda _note: None
         self.on_dead: Callable[[str | None], None] = lambda _cold_module: None
-        self._selector = selector
+        self._turns = turns
         self._children: dict[int, Child] = {}
         self._next = 1
         self._buffer = b""
         self._threaded: str | None = None
+        self._orphans: list[int] = []
+        self._confinement = confinement
+        self._group = confinement.group()
         self._control, theirs = socket.socketpair()
         try:
             with theirs:
+                own = (theirs.fileno(), lock, _path(self._group), confinement.nicer)
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "bootloader.guest.warm", str(theirs.fileno()), str(lock)],
+                    [sys.executable, "-P", "-m", "bootloader.guest.warm", *map(str, own)],
                     env={**os.environ, **env},
                     stdin=subprocess.DEVNULL,
                     stdout=2,  # whatever an import prints: standard output is the front door's
@@ -191,7 +62,7 @@ class WarmParent:
             self._control.close()
             raise
         self._send({"import": modules})
-        selector.register(self._control, selectors.EVENT_READ, self._on_control)
+        turns.selector.register(self._control, selectors.EVENT_READ, self._on_control)
 
     @property
     def pid(self) -> int:
@@ -209,7 +80,8 @@ class WarmParent:
                 reader, writer = os.pipe()
                 mine.append(writer if writes else reader)
                 theirs.append(reader if writes else writer)
-            self._send({"fork": number}, theirs)
+            group = self._confinement.group()
+            self._send({"fork": number, "group": _path(group)}, theirs)
         except OSError:
             for descriptor in mine:
                 os.close(descriptor)
@@ -217,7 +89,7 @@ class WarmParent:
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        child = self._children[number] = Child(self._selector, *mine)
+        child = self._children[number] = Child(self._turns, mine, group, lambda: self._orphans)
         return child
 
     def _send(self, order: dict[str, Any], descriptors: list[int] | None = None) -> None:
@@ -245,12 +117,15 @@ class WarmParent:
     def _take(self, note: dict[str, Any]) -> None:
         if "forked" in note and note["forked"] in self._children:
             self._children[note["forked"]].born(note["pid"])
-        elif "exited" in note and note["exited"] in self._children:
-            child = self._children.pop(note["exited"])
-            if "why" in note:
-                child.on_line(STDERR, note["why"])
-            child.strays = note.get("left", [])
-            child.end(note["status"])
+        elif "unborn" in note and note["unborn"] in self._children:
+            child = self._children.pop(note["unborn"])
+            child.on_line(STDERR, note["why"])
+            child.end(1)
+        elif "ended" in note:
+            self._orphans = note["left"]
+            for number, status in note["ended"]:
+                if (ended := self._children.pop(number, None)) is not None:
+                    ended.end(status)
         elif "ready" in note:
             self.ready = True
             self.on_ready(note)
@@ -262,10 +137,12 @@ class WarmParent:
         if self.dead:
             return
         self.dead = True
-        self._selector.unregister(self._control)
+        self._turns.selector.unregister(self._control)
         self._control.close()
         self._process.kill()  # it may have closed its end, and live on
         self._process.wait()
+        if self._group is not None:
+            self._group.release()
         for child in self._children.values():
             child.ended = True
         for child in list(self._children.values()):
@@ -291,41 +168,5 @@ class WarmParent:
         self._died()
 
 
-def signal_name(number: int) -> str:
-    """A signal as people name it."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _signal(pid: int, number: int, *, group: bool = False) -> bool:
-    """Signal a process or its group; False where there is none."""
-    try:
-        (os.killpg if group else os.kill)(pid, number)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # somebody in the group has another user; the rest got it
-    return True
-
-
-def _leads(pid: int) -> bool:
-    try:
-        return os.getpgid(pid) == pid
-    except ProcessLookupError:
-        return False
-
-
-def _environment(pid: int) -> bytes:
-    """What a process was started with, where the system tells."""
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return b""
-
-
-def _readable(pipe: int) -> bool:
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        return bool(selector.select(0))
+def _path(group: Group | None) -> str:
+    return str(group.path) if group is not None else ""

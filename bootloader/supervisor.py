@@ -19,10 +19,11 @@ from . import plan
 from .aftermath import Aftermath, Loan
 from .application import Application, End
 from .breaker import Next
+from .child import Child
+from .confine import Confinement
 from .journal import Journal
 from .lifecycle import ALIVE, WELL, State
 from .orders import Orders
-from .process import Child
 from .readiness import VARIABLE as NOTIFY
 from .readiness import Readiness
 from .recovery import Recovery
@@ -52,6 +53,7 @@ class Supervisor:
         folder: Path,
         journal: Journal,
         lock: int,
+        confinement: Confinement,
         on_fate: Callable[[int, str, str], None],
         on_fall: Callable[[int, str], None],
         attached: Callable[[], bool],
@@ -75,7 +77,7 @@ class Supervisor:
         """The one under way, until it has switched and is the live one."""
         self._changes = 0
         self._closing: Future[None] | None = None
-        self._warmth = Warmth(folder, journal, lock, self._turns)
+        self._warmth = Warmth(folder, journal, lock, self._turns, confinement)
         aftermath = Aftermath(folder, journal, self._warmth, lend)
         self._recovery = Recovery(journal, aftermath, attached, self._proceed, self._follow)
         self._cut_off = cut_off
@@ -377,7 +379,7 @@ class Supervisor:
         if app.spec.ready == "notify" and self._readiness is not None:
             fields["env"][NOTIFY] = self._readiness.address
         child = self._warmth.take()
-        child.order(go=fields)
+        child.order(go={**fields, "limits": child.limit(app.spec.memory_mb, app.spec.processes)})
         return child
 
     def _fault(self, error: BaseException) -> None:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from .call import Call, Outcome, Task
+from .child import Child
+from .confine import Confinement
 from .journal import Journal
-from .process import Child, WarmParent
+from .process import WarmParent
 from .turns import Turns
 
 _LATER_S = 0.1
@@ -37,13 +39,14 @@ class _Check:
 
 
 class Warmth:
-    """``lock`` is the state folder's, which the parents hold too."""
+    """``lock`` is the state folder's, which the parents hold too; ``confinement`` has a group for each process."""
 
-    def __init__(self, folder: Path, journal: Journal, lock: int, turns: Turns) -> None:
+    def __init__(self, folder: Path, journal: Journal, lock: int, turns: Turns, confinement: Confinement) -> None:
         self._folder = folder
         self._journal = journal
         self._lock = lock
         self._turns = turns
+        self._confinement = confinement
         self._closing = False
         self._warm: WarmParent | None = None
         self._next_warm: WarmParent | None = None
@@ -210,7 +213,7 @@ class Warmth:
 
     def _make(self, on_ready: Callable[[dict[str, Any]], None]) -> WarmParent:
         modules = [name for name in self._modules if name not in self._cold] if self._tries < _TRIES else []
-        warm = WarmParent(modules, self._env, self._turns.selector, self._lock)
+        warm = WarmParent(modules, self._env, self._turns, self._lock, self._confinement)
         warm.on_ready = on_ready
         warm.on_dead = lambda cold: self._died(warm, cold)
         return warm

@@ -27,6 +27,7 @@ from functools import partial
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
+from . import limits
 from .check import check
 from .output import Output
 
@@ -71,6 +72,7 @@ class Guest:
         self._tree = orders["tree"]
         self._adopt(orders["env"])
         os.chdir(orders["data"])
+        limits.restrict(**orders["limits"])
         sys.pycache_prefix = orders["pycache"]
         sys.path[:0] = orders["path"]
         sys.argv[:] = [orders["entry"]]

@@ -2,8 +2,8 @@
 
 Started by the bootloader as a program of its own, so that no fork ever happens near a connection. One thread. It
 speaks JSON lines over a socket pair: its first order lists the modules to import; then each ``fork`` order, with three
-descriptors, makes one process (``guest.entry``). It reports ``ready``, ``forked`` and ``exited``. When the bootloader
-is gone, the socket ends, and it takes every process group that it made with it.
+descriptors, makes one process (``guest.entry``). It reports ``ready``, ``forked``, ``unborn`` and ``ended``. When the
+bootloader is gone, the socket ends, and it takes every process that it made with it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
+from . import limits
 from .entry import Guest
 from .output import Output
 
@@ -41,14 +42,14 @@ _HIGH = 200
 
 
 class Warm:
-    """The parent's loop. ``children``: process id to the bootloader's number for it."""
+    """The parent's loop. ``children``: process id to the bootloader's number for it, and its cgroup or nothing."""
 
     def __init__(self, control: socket.socket, lock: int) -> None:
         self._control = control
         self._lock = lock
         self._buffer = b""
         self._descriptors: list[int] = []
-        self._children: dict[int, int] = {}
+        self._children: dict[int, tuple[int, str]] = {}
         self._environment = dict(os.environ)
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._prctl = getattr(self._libc, "prctl", None)
@@ -81,7 +82,7 @@ class Warm:
                 if order is None:
                     self._end_all()
                     return None
-                child = self._fork(order["fork"], (signals, waker))
+                child = self._fork(order["fork"], order["group"], (signals, waker))
                 if child is not None:
                     return child
 
@@ -124,7 +125,7 @@ class Warm:
         gc.freeze()
         self._tell(ready=len(names), failed=failed, seconds=round(time.monotonic() - start, 4))
 
-    def _fork(self, number: int, own: tuple[int, int]) -> Callable[[], None] | None:
+    def _fork(self, number: int, group: str, own: tuple[int, int]) -> Callable[[], None] | None:
         orders, out, err = self._descriptors[:3]
         del self._descriptors[:3]
         with warnings.catch_warnings():
@@ -134,19 +135,20 @@ class Warm:
             try:
                 pid = os.fork()
             except OSError as error:  # too many processes, or no memory: the ones that run go on
-                self._tell(exited=number, status=1, why=f"no new process can be made: {error}")
+                self._tell(unborn=number, why=f"no new process can be made: {error}")
                 pid = -1
         if pid:
             for descriptor in (orders, out, err):
                 os.close(descriptor)
             if pid > 0:
-                self._children[pid] = number
+                self._children[pid] = (number, group)
                 self._tell(forked=number, pid=pid)
             return None
-        return lambda: self._become(orders, out, err, own, parent)
+        return lambda: self._become(group, (orders, out, err), own, parent)
 
-    def _become(self, orders: int, out: int, err: int, own: tuple[int, int], parent: int) -> None:
+    def _become(self, group: str, pipes: tuple[int, int, int], own: tuple[int, int], parent: int) -> None:
         """In the child: a session of its own, its own descriptors, and the orders."""
+        orders, out, err = pipes
         os.setsid()
         if self._prctl is not None:
             self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -164,6 +166,7 @@ class Warm:
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.close(err)
+        _confine(group, "application")
         with contextlib.suppress(ValueError):  # no such name in this C library
             # What C code prints comes line by line, in its place, and is not lost at the end.
             self._libc.setvbuf(ctypes.c_void_p.in_dll(self._libc, "stdout"), None, _LINE_BUFFERED, 0)
@@ -173,21 +176,24 @@ class Warm:
         Guest(orders, output, self._environment).serve()
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            number = self._children.pop(pid, None)
-            if number is not None:
-                left = [child for child in _own_children() if child not in self._children]
-                self._tell(exited=number, status=os.waitstatus_to_exitcode(status), left=left)
+        """Tell which children ended, and who is left of what they, or others before, have started."""
+        ended: list[tuple[int, int]] = []
+        any_ended = False
+        with contextlib.suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                any_ended = True
+                pid, status = found
+                if pid in self._children:
+                    ended.append((self._children.pop(pid)[0], os.waitstatus_to_exitcode(status)))
+        if any_ended:
+            self._tell(ended=ended, left=[pid for pid in _own_children() if pid not in self._children])
 
     def _end_all(self) -> None:
         """Kill whatever was made here and what that left behind, and see it gone: its ports and pins are free then."""
-        for pid in self._children:
+        for pid, (_, group) in self._children.items():
+            if group:
+                with contextlib.suppress(OSError), open(f"{group}/cgroup.kill", "w") as kill:
+                    kill.write("1")
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
         deadline = time.monotonic() + _END_S
@@ -200,6 +206,16 @@ class Warm:
                     time.sleep(_POLL_S)
             except ChildProcessError:
                 return
+
+
+def _confine(group: str, kind: str) -> None:
+    """Into its cgroup, where there is one; a process that can't go there is still ended with its process group."""
+    limits.expend(kind)
+    if group:
+        try:
+            limits.join(group)
+        except OSError as error:
+            os.write(2, f"no limits are set for this process: {error}\n".encode())
 
 
 def _own_children() -> list[int]:
@@ -227,12 +243,15 @@ def _apart(pipe: int) -> int:
 
 
 def main() -> Callable[[], None] | None:
-    """Serve on the socket whose descriptor is the first argument; the second is the state folder's lock.
+    """Serve on the socket whose descriptor is the first argument.
 
-    The lock is only held: the next bootloader waits until this parent, and so all that it made, is gone.
+    The second is the state folder's lock. It is only held: the next bootloader waits until this parent, and so all
+    that it made, is gone. The third is the cgroup to enter, or empty, the fourth by how much to be nicer from here on.
     """
     os.setsid()
     control, lock = (int(argument) for argument in sys.argv[1:3])
+    os.nice(int(sys.argv[4]))
+    _confine(sys.argv[3], "warm")
     return Warm(socket.socket(fileno=control), lock).run()
 
 

@@ -8,6 +8,7 @@ import queue
 from pathlib import Path
 
 from bootloader.call import Outcome, Task
+from bootloader.confine import Confinement
 from bootloader.journal import Journal
 from bootloader.orders import Orders
 from bootloader.turns import Turns
@@ -28,7 +29,7 @@ class Caller:
         self.turns = Turns("supervisor", self.faults.append)
         self.turns.start()
         self._lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
-        self.warmth = Warmth(folder, self.journal, self._lock, self.turns)
+        self.warmth = Warmth(folder, self.journal, self._lock, self.turns, Confinement())
         self.turns.call(self.warmth.start, SOON_S)
 
     def begin(self, entry: str, *arguments: object, limit_s: float = SOON_S, **env: str) -> queue.Queue[Outcome]:

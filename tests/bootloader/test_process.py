@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from bootloader.process import Child, WarmParent
+from bootloader.child import Child
+from bootloader.confine import Confinement
+from bootloader.process import WarmParent
 from bootloader.turns import Turns
 from tests.bootloader.target import SOON_S, descendants, gone
 
@@ -34,7 +36,7 @@ class Parents:
 
     def start(self, *modules: str) -> WarmParent:
         def make() -> WarmParent:
-            warm = WarmParent(list(modules), {"PYTHONPATH": str(self.folder)}, self.turns.selector, self.lock)
+            warm = WarmParent(list(modules), {"PYTHONPATH": str(self.folder)}, self.turns, self.lock, Confinement())
             warm.on_ready = lambda note: self.told.put(("ready", note))
             warm.on_dead = lambda cold: self.told.put(("dead", cold))
             return warm

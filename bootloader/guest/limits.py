@@ -1,0 +1,63 @@
+"""What a process asks of the system for itself, before user code runs in it."""
+
+from __future__ import annotations
+
+import os
+import resource
+
+_EXPENDABLE = {"warm": 100, "application": 500}
+"""How much rather than another process the system is to end one, when memory runs out: out of 1000."""
+
+
+def join(group: str) -> None:
+    """Enter the cgroup ``group``; what is forked from here on is in there too."""
+    with open(f"{group}/cgroup.procs", "w") as procs:
+        procs.write("0")
+
+
+def expend(kind: str) -> None:
+    """Be ended rather than the bootloader, when memory runs out."""
+    score = "/proc/self/oom_score_adj"
+    try:
+        with open(score) as file:
+            now = int(file.read())
+        if now < _EXPENDABLE[kind]:
+            with open(score, "w") as file:
+                file.write(str(_EXPENDABLE[kind]))
+    except OSError:
+        return  # a system without such a preference
+
+
+def restrict(memory_bytes: int, processes: int) -> None:
+    """Bound what this process, and each one that it starts, may take; 0: no bound of its own.
+
+    Memory counts from here on: what was imported ahead has reserved much that it never uses.
+    """
+    if memory_bytes:
+        _bound(resource.RLIMIT_DATA, _data_bytes() + memory_bytes)
+    if processes and os.geteuid() and (tasks := _tasks()):  # the system does not count root's
+        _bound(resource.RLIMIT_NPROC, tasks + processes)
+
+
+def _bound(what: int, most: int) -> None:
+    _, hard = resource.getrlimit(what)
+    if hard == resource.RLIM_INFINITY or most < hard:
+        resource.setrlimit(what, (most, most))
+
+
+def _data_bytes() -> int:
+    """Writable memory that this process has for itself."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[5]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def _tasks() -> int:
+    """The processes and threads of the whole system; those of this user are among them."""
+    try:
+        with open("/proc/loadavg") as file:
+            return int(file.read().split()[3].partition("/")[2])
+    except OSError:
+        return 0
