@@ -157,7 +157,7 @@ def _lock(path: Path, end_all: Callable[[], None]) -> tuple[int, bytes]:
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            was = os.pread(descriptor, _TELL_BYTES, 0)
+            was = os.pread(descriptor, _TELL_BYTES, 0).strip()
             _tell(descriptor, str(os.getpid()).encode())
             return descriptor, was
         except BlockingIOError:
@@ -175,10 +175,12 @@ def _lock(path: Path, end_all: Callable[[], None]) -> tuple[int, bytes]:
 
 
 def _tell(lock: int, text: bytes) -> None:
-    """Who has the lock: the process id of a bootloader that runs. It outlasts a power cut."""
+    """Who has the lock: the process id of a bootloader that runs. It outlasts a power cut.
+
+    One write of one length, so that whoever is killed at it leaves the text of before or after.
+    """
     with suppress(OSError):  # a full disk: the next one waits in vain before it gives up
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, text, 0)
+        os.pwrite(lock, text.ljust(_TELL_BYTES), 0)
         os.fsync(lock)
 
 

@@ -1,0 +1,132 @@
+"""Outputs are in their safe state before anything starts again, whatever became of the application that drove them."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.bootloader.target import Change, Target, app
+
+BLINKY = """
+import pathlib, signal, threading
+VERSION, DEAF = {version}, {deaf}
+output = pathlib.Path("output")  # as it were, a pin: it stays as it is when the program dies
+
+def main():
+    if DEAF:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("found", output.read_text() if output.exists() else "nothing")
+    output.write_text("on by {{}}".format(VERSION))
+    print("up", VERSION)
+    try:
+        threading.Event().wait()
+    finally:
+        output.write_text("off")
+
+def off():
+    output.write_text("made safe by {{}}".format(VERSION))
+"""
+
+
+def blinky(alone: Target, version: int, *, healthy: bool = True, deaf: bool = False, **launch: object) -> Change:
+    """A generation that has switched its output on; one that is not healthy yet, or one that is."""
+    lamp = app(safe="app:off", settle_s=0.0 if healthy else 600.0, grace_s=0.2)
+    change = alone.ship(BLINKY.format(version=version, deaf=deaf), lamp, **launch)
+    alone.log(f"up {version}")
+    if healthy:
+        change.healthy()
+    return change
+
+
+def kill(alone: Target, number: int = signal.SIGKILL) -> None:
+    os.kill(alone.status()["pid"], number)
+
+
+def safe(alone: Target, **fields: object) -> dict[str, object]:
+    return alone.event("safe", **fields)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_any_signal_that_kills_is_followed_by_the_safe_state(alone: Target, number: int) -> None:
+    blinky(alone, 1)
+    kill(alone, number)
+    assert safe(alone)["outcome"] == "done"
+    alone.log("found made safe by 1")
+
+
+def test_one_that_is_killed_for_not_stopping_is_made_safe_before_the_switch(alone: Target) -> None:
+    blinky(alone, 1, deaf=True)
+    blinky(alone, 2)
+    assert alone.notice("killed")["n"] < safe(alone, generation=1)["n"] < alone.log("found made safe by 1")["n"]
+
+
+def test_one_that_stops_when_asked_has_cleaned_up_itself(alone: Target) -> None:
+    blinky(alone, 1)
+    blinky(alone, 2)
+    alone.log("found off")
+    assert [event for event in alone.events if event["event"] == "safe"] == []
+
+
+def test_after_the_bootloader_was_killed_it_is_made_safe_before_the_first_start(alone: Target) -> None:
+    blinky(alone, 1)
+    alone.end(signal.SIGKILL)
+    alone.start()
+    assert safe(alone)["outcome"] == "done"
+    alone.log("found made safe by 1")
+
+
+def test_after_an_orderly_end_nothing_is_made_safe(alone: Target) -> None:
+    blinky(alone, 1)
+    alone.end()
+    alone.start()
+    alone.log("found off")
+    assert [event for event in alone.events if event["event"] == "safe"] == []
+
+
+def test_a_deaf_one_is_made_safe_at_the_end_of_the_bootloader(alone: Target) -> None:
+    blinky(alone, 1, deaf=True)
+    alone.end()
+    assert (alone.state / "data" / "app" / "output").read_text() == "made safe by 1"
+
+
+# The handler
+
+HANDLER = """
+def ask(told):
+    print("asked", told["application"], told["why"], told["deaths"])
+    return {answer!r}
+"""
+
+
+def test_the_handler_decides_that_it_stays_down(alone: Target) -> None:
+    source = "raise SystemExit(3)\n"
+    files = {"app.py": source, "fails.py": HANDLER.format(answer="continue")}
+    alone.ship(files, handler="fails:ask", deaths=1000)
+    told = alone.event("handler")
+    assert (told["outcome"], told["answer"]) == ("answered", "continue")
+    alone.log("asked app exited with status 3 1")
+    assert alone.status()["state"] == "failed"
+
+
+def test_the_handler_rolls_back(alone: Target) -> None:
+    blinky(alone, 1)
+    files = {"app.py": "raise SystemExit(3)\n", "fails.py": HANDLER.format(answer="rollback")}
+    alone.ship(files, handler="fails:ask")
+    alone.log("found off")
+    assert alone.history()[0]["rung"] == "rollback"
+
+
+def test_a_handler_that_hangs_is_no_answer_and_the_default_holds(alone: Target) -> None:
+    files = {"app.py": "raise SystemExit(3)\n", "fails.py": "def ask(told):\n    while True: pass\n"}
+    alone.ship(files, handler="fails:ask", handler_s=0.2)
+    assert alone.event("handler")["outcome"] == "timed-out"
+    alone.event("death", deaths=2)
+
+
+def test_where_somebody_sits_before_it_and_holds_what_failed_the_handler_is_not_asked(target: Target) -> None:
+    files = {"app.py": "raise SystemExit(3)\n", "fails.py": HANDLER.format(answer="restart")}
+    target.ship(files, handler="fails:ask")
+    assert target.event("death")["next"] == "hold"
+    assert [event for event in target.events if event["event"] == "handler"] == []
