@@ -19,8 +19,8 @@ from .orders import NAME, Orders
 from .turns import Timer, Turns
 from .wire.records import NOTE, stream_of
 
-_BEGIN_S = 20.0
-"""How long its process may take to exist: a warm parent that has just been replaced imports first."""
+_BEGIN_S = 10.0
+"""How long its process may take to exist, which is a moment, and on a small board under load a few seconds."""
 _KILLED_S = 2.0
 _SWEEP_S = 0.01
 _TRIES = 2
@@ -51,14 +51,16 @@ class Outcome:
 
 
 class Call:
-    """A task under way. ``fork`` gives a process that has no orders yet; ``on_outcome`` is called exactly once."""
+    """A task under way. ``fork`` gives a process that has no orders yet, and is told whether it is asked ``again``, as
+    the first one came to nothing; ``on_outcome`` is called exactly once.
+    """
 
     def __init__(
         self,
         task: Task,
         turns: Turns,
         journal: Journal,
-        fork: Callable[[], Child],
+        fork: Callable[[bool], Child],
         on_outcome: Callable[[Outcome], None],
     ) -> None:
         self._task = task
@@ -78,7 +80,7 @@ class Call:
         self._tries += 1
         try:
             fields = self._task.orders.fields(self._task.entry)
-            child = self._child = self._fork()
+            child = self._child = self._fork(self._tries > 1)
         except OSError as error:
             self._outcome(DIED, f"no process could be started: {error}")
             self._turns.soon(self._over)
@@ -116,21 +118,32 @@ class Call:
 
     def _late(self) -> None:
         """It has had its time. One that has answered, and does not come to its end, has answered."""
-        limit_s = self._task.limit_s if self._begun else _BEGIN_S
-        self._outcome(TIMED_OUT, f"not done within {limit_s:g} s, and killed" if self._begun else "it did not start")
         if self._child is not None:
             self._child.kill()
+        if self._may_try_again:
+            return self._again()
+        why = f"not done within {self._task.limit_s:g} s, and killed" if self._begun else "its process never came to be"
+        self._outcome(TIMED_OUT, why)
         self._arm(_KILLED_S, self._over)
+        return None
+
+    @property
+    def _may_try_again(self) -> bool:
+        return self._found is None and not self._begun and self._tries < _TRIES
+
+    def _again(self) -> None:
+        """None of its code has run. The parent of its process died, or hangs, most likely with the application."""
+        self._close()
+        self._arm(_AGAIN_S, self.begin)
 
     def _ended(self, status: int) -> None:
-        if self._found is None and not self._begun and self._tries < _TRIES:
-            self._close()
-            self._arm(_AGAIN_S, self.begin)  # its parent died, most likely with the application
-            return
+        if self._may_try_again:
+            return self._again()
         self._outcome(DIED, f"killed by {signal_name(-status)}" if status < 0 else f"exited with status {status}")
         if self._child is not None:
             self._child.claim_strays(NAME, self._task.orders.spec.name, alone=False)
         self._over()
+        return None
 
     def _outcome(self, kind: str, why: str, **more: Any) -> None:
         if self._found is None:

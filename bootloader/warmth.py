@@ -51,6 +51,8 @@ class Warmth:
         self._warm: WarmParent | None = None
         self._next_warm: WarmParent | None = None
         self._tries = 0
+        self._bare: set[WarmParent] = set()
+        """Those that fork one call each."""
         self._standby: Child | None = None
         self._checks: dict[int, _Check] = {}
         self._numbers = itertools.count(1)
@@ -78,7 +80,7 @@ class Warmth:
     def close(self) -> None:
         """End the parents and all that they forked."""
         self._closing = True
-        for warm in (self._warm, self._next_warm):
+        for warm in (self._warm, self._next_warm, *self._bare):
             if warm is not None:
                 warm.close()
 
@@ -110,16 +112,35 @@ class Warmth:
         return self._standby
 
     def _fork(self) -> Child:
-        if self._closing:
-            raise OSError("the bootloader ends")
         if self._warm is None or self._warm.dead:
             self._begin()
         assert self._warm is not None
         return self._warm.fork()
 
     def call(self, task: Task, on_outcome: Callable[[Outcome], None]) -> None:
-        """Call a callable of an application's in a process of its own; the one that stands by goes on standing by."""
-        Call(task, self._turns, self._journal, self._fork, on_outcome).begin()
+        """Call a callable of an application's in a process of its own; the one that stands by goes on standing by.
+
+        It can't wait until a parent has imported what it is to import, nor hang where the parent does: then it gets
+        one of its own, which imports nothing ahead.
+        """
+        bare: list[WarmParent] = []
+
+        def fork(again: bool) -> Child:
+            if self._closing:
+                raise OSError("the bootloader ends")
+            if self._warm is not None and self._warm.ready and not self._warm.dead and not again:
+                return self._warm.fork()
+            bare.append(WarmParent([], self._env, self._turns.selector, self._lock))
+            self._bare.add(bare[-1])
+            return bare[-1].fork()
+
+        def told(outcome: Outcome) -> None:
+            for parent in bare:
+                self._bare.discard(parent)
+                parent.close()
+            on_outcome(outcome)
+
+        Call(task, self._turns, self._journal, fork, told).begin()
 
     def _ensure_standby(self) -> None:
         if not self._closing and self._warm is not None and not self._warm.dead:

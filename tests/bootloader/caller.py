@@ -14,7 +14,7 @@ from bootloader.orders import Orders
 from bootloader.turns import Turns
 from bootloader.warmth import Warmth
 from bootloader.wire.launch import Application, Launch
-from tests.bootloader.target import SOON_S
+from tests.bootloader.target import SOON_S, descendants
 
 
 class Caller:
@@ -48,6 +48,13 @@ class Caller:
         """What was printed: stream and text."""
         lines = map(json.loads, self.journal.pull(0, 10_000, 2**24, 0)[2].splitlines())
         return [(event["stream"], event["text"]) for event in lines if event["event"] == "log"]
+
+    def warm_parent(self) -> int:
+        """The process id of the warm parent, once that is ready: until then a call does without."""
+        done: queue.Queue[object] = queue.Queue()
+        self.turns.call(lambda: self.warmth.check(self.tree, (), done.put), SOON_S)
+        done.get(timeout=SOON_S)
+        return min(descendants(os.getpid()))
 
     def printed_pids(self) -> set[int]:
         """The processes that said their number."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import bootloader.call
 from tests.bootloader.caller import Caller
 from tests.bootloader.target import SOON_S, alive, descendants
 
@@ -162,11 +164,32 @@ def test_the_process_that_stands_by_is_not_used(caller: Caller) -> None:
 
 def test_a_call_survives_the_death_of_the_warm_parent_before_it_began(caller: Caller) -> None:
     (caller.tree / "app.py").write_text("def call(): return 'here'\n")
-    parent = min(descendants(os.getpid()))
+    parent = caller.warm_parent()
     os.kill(parent, signal.SIGSTOP)
     told = caller.begin("app:call")
     os.kill(parent, signal.SIGKILL)
     assert told.get(timeout=SOON_S).answer == "here"
+
+
+def test_a_call_does_not_hang_where_the_warm_parent_does(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootloader.call, "_BEGIN_S", 0.5)
+    (caller.tree / "app.py").write_text("def call(): return 'here'\n")
+    parent = caller.warm_parent()
+    os.kill(parent, signal.SIGSTOP)
+    before = set(descendants(os.getpid()))
+    told = caller.begin("app:call")
+    assert told.get(timeout=2 * SOON_S).answer == "here"
+    assert set(descendants(os.getpid())) <= before
+    os.kill(parent, signal.SIGCONT)
+
+
+def test_a_call_does_not_wait_for_what_is_imported_ahead(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time; time.sleep(1000)\n")
+    warm = {"modules": ["slow"], "cold": [], "env": {"PYTHONPATH": str(tmp_path)}}
+    (tmp_path / "warm.json").write_text(json.dumps(warm))
+    caller = Caller(tmp_path)
+    assert caller.call("import sys\ndef call(): return 'slow' in sys.modules\n").answer is False
+    caller.close()
 
 
 def test_a_call_whose_code_kills_the_warm_parent_died(caller: Caller) -> None:

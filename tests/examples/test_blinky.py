@@ -59,3 +59,16 @@ def test_a_mistake_in_the_code_ends_the_program_with_the_led_off(
     with pytest.raises(NameError):
         main.main()
     assert capsys.readouterr().out.splitlines() == ["LED on", "LED off, for good"]
+
+
+def test_the_safe_state_is_the_led_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES / "blinky" / "src")
+    from blinky import main, pins
+
+    board = MockFactory()
+    monkeypatch.setattr(pins, "factory", lambda: board)
+    board.pin(main.LED_PIN).function = "output"
+    board.pin(main.LED_PIN).state = True  # as the program that was killed left it
+    main.off()
+    assert not board.pin(main.LED_PIN).state
+    assert capsys.readouterr().out.splitlines() == ["LED off, for good"]

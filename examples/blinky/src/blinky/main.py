@@ -43,6 +43,12 @@ def lamp() -> Iterator[LED]:
                 log.error("pin %d can't be switched off: %s", LED_PIN, error)
 
 
+def off() -> None:
+    """The safe state, where the program itself was killed before it could see to that."""
+    with lamp():
+        pass
+
+
 def blink(led: LED) -> None:
     """One change after the other."""
     while True:
