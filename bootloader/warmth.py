@@ -130,7 +130,7 @@ class Warmth:
                 raise OSError("the bootloader ends")
             if self._warm is not None and self._warm.ready and not self._warm.dead and not again:
                 return self._warm.fork()
-            bare.append(WarmParent([], self._env, self._turns.selector, self._lock))
+            bare.append(WarmParent([], self._env, self._turns, self._lock, self._confinement))
             self._bare.add(bare[-1])
             return bare[-1].fork()
 

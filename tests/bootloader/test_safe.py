@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 import pytest
 
-from tests.bootloader.target import Change, Target, app
+from tests.bootloader.target import Change, Event, Target, app
 
 BLINKY = """
 import pathlib, signal, threading
@@ -30,7 +31,7 @@ def off():
 """
 
 
-def blinky(alone: Target, version: int, *, healthy: bool = True, deaf: bool = False, **launch: object) -> Change:
+def blinky(alone: Target, version: int, *, healthy: bool = True, deaf: bool = False, **launch: Any) -> Change:
     """A generation that has switched its output on; one that is not healthy yet, or one that is."""
     lamp = app(safe="app:off", settle_s=0.0 if healthy else 600.0, grace_s=0.2)
     change = alone.ship(BLINKY.format(version=version, deaf=deaf), lamp, **launch)
@@ -44,7 +45,7 @@ def kill(alone: Target, number: int = signal.SIGKILL) -> None:
     os.kill(alone.status()["pid"], number)
 
 
-def safe(alone: Target, **fields: object) -> dict[str, object]:
+def safe(alone: Target, **fields: Any) -> Event:
     return alone.event("safe", **fields)
 
 
