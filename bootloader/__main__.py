@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run until ended by SIGTERM or SIGINT")
     run.add_argument("--state", type=Path, default=_state_folder(), metavar="DIR", help="state folder (%(default)s)")
     run.add_argument(
+        "--base", type=Path, metavar="DIR", help="what to run when all else is lost (base in the state folder)"
+    )
+    run.add_argument(
         "--listen",
         type=_address,
         default=("127.0.0.1", PORT),
@@ -126,8 +129,9 @@ def _boot(arguments: argparse.Namespace, tether: Tether, bell: int) -> None:
     from .boot import Bootloader
 
     state = arguments.state.absolute()
+    base = (arguments.base or state / "base").absolute()
     bootloader = Bootloader(
-        state, arguments.listen, arguments.name, tether, hold=arguments.hold, grace_s=arguments.grace
+        state, arguments.listen, arguments.name, tether, base=base, hold=arguments.hold, grace_s=arguments.grace
     )
     try:
         host, port = bootloader.address

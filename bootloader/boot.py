@@ -38,9 +38,19 @@ class Bootloader:
     """A running target. ``address``: where it listens; ``journal``: what happens on it."""
 
     def __init__(
-        self, state: Path, address: tuple[str, int], name: str, tether: Tether, *, hold: bool, grace_s: float
+        self,
+        state: Path,
+        address: tuple[str, int],
+        name: str,
+        tether: Tether,
+        *,
+        base: Path,
+        hold: bool,
+        grace_s: float,
     ) -> None:
-        """Boot on the folder ``state``. With ``hold``, applications start only when a host says so."""
+        """Boot on the folder ``state``, with the folder ``base`` as the last resort, if it is there. With ``hold``,
+        applications start only when a host says so.
+        """
         with ExitStack() as parts:
             _folders(state)
             confinement = Confinement.of(state)
@@ -51,7 +61,7 @@ class Bootloader:
             self.journal = Journal()
             trust = Trust.load(state / "trust")
             try:
-                store = Store(state, self._notice)
+                store = Store(state, self._notice, base=base if base.is_dir() else None)
             except OSError as error:
                 raise _no_state(error) from error
             supervisor = Supervisor(
@@ -82,11 +92,10 @@ class Bootloader:
             pulse.start()
             parts.callback(pulse.close)
             self._publish(state / "run" / "address")
-            if not hold:
-                try:
-                    service.boot()
-                except (Fault, OSError) as fault:
-                    self._notice("boot-failed", f"the applications could not be started: {fault}")
+            try:
+                service.boot(start=not hold)
+            except (Fault, OSError) as fault:
+                self._notice("boot-failed", f"the applications could not be started: {fault}")
             self._parts = parts.pop_all()
 
     def close(self) -> None:

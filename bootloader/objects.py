@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
+import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +24,7 @@ from .wire.manifest import blob_name, check_hash
 READ_BYTES = 32 * 1024 * 1024
 """Most bytes of one blob that are held in memory."""
 
+_REST = re.compile(r"[0-9a-f]{62}")
 _CHUNK_BYTES = 1024 * 1024
 _ONE_BY_ONE = 256
 """More files than this are made durable with one sync of everything, which is faster on any disk."""
@@ -34,7 +37,7 @@ class Objects:
         self._folder = folder
         self._parts = folder / "part"
         self._elsewhere = elsewhere
-        shutil.rmtree(self._parts, ignore_errors=True)  # uploads of the last time: hosts begin them anew
+        _remove(self._parts)  # uploads of the last time: hosts begin them anew
         self._parts.mkdir(parents=True, exist_ok=True)
 
     def path(self, name: str) -> Path:
@@ -44,9 +47,17 @@ class Objects:
     def has(self, name: str, size_bytes: int) -> bool:
         """Whether the blob is here with that size. Its content is verified when it is read."""
         try:
-            return os.stat(self.path(name)).st_size == size_bytes  # noqa: PTH116 - asked for every file of a project
+            status = os.stat(self.path(name))  # noqa: PTH116 - asked for every file of a project
         except OSError:
             return False
+        return status.st_size == size_bytes and stat.S_ISREG(status.st_mode)
+
+    def make_sure(self, name: str) -> bool:
+        """Whether the blob is here and whole, or could be taken from elsewhere: it is read for that."""
+        try:
+            return file_name(self.path(name)) == name or self.recover(name)
+        except OSError:
+            return self.recover(name)
 
     def missing(self, blobs: Iterable[tuple[str, int]]) -> list[str]:
         """Those of ``blobs`` (name, size) that are not here."""
@@ -74,7 +85,7 @@ class Objects:
                 file.write(content)
             if offset + len(content) < size_bytes:
                 return
-            if _file_name(part) != name:
+            if file_name(part) != name:
                 raise Malformed("the content does not have this BLAKE3", to=f"blob {name[:12]}")
             self._place(part, name)
         except (OSError, Malformed):
@@ -93,8 +104,13 @@ class Objects:
     def _place(self, written: Path, name: str) -> None:
         try:
             written.rename(self.path(name))
-        except FileNotFoundError:
-            self.path(name).parent.mkdir(exist_ok=True)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            folder = self.path(name).parent
+            if not folder.is_dir():
+                _remove(folder)
+                folder.mkdir()
+            elif self.path(name).is_dir():
+                _remove(self.path(name))
             written.rename(self.path(name))
 
     def read(self, name: str) -> bytes:
@@ -119,8 +135,19 @@ class Objects:
             raise Refused("too-large", f"is larger than {READ_BYTES} bytes", to=f"blob {name[:12]}", do="send it whole")
         if blob_name(content) == name:
             return content
-        self.path(name).unlink()
+        self.discard(name)
         return None
+
+    def discard(self, name: str) -> None:
+        """Drop a blob, which may not be here."""
+        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            self.path(name).unlink()
+
+    def names(self) -> Iterator[str]:
+        """All blobs that are here, whole or not."""
+        for folder in self._folder.glob("[0-9a-f][0-9a-f]"):
+            with suppress(OSError):
+                yield from (folder.name + path.name for path in folder.iterdir() if _REST.fullmatch(path.name))
 
     def copy(self, name: str, descriptor: int) -> None:
         """Write the content of a blob to an open, empty file, verified on the way, in bounded memory."""
@@ -135,15 +162,18 @@ class Objects:
             with open(self.path(name), "rb") as source, open(descriptor, "wb", closefd=False) as target:
                 if _transfer(source, target) == name:
                     return True
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return False
-        self.path(name).unlink()
+        self.discard(name)
         return False
 
     def recover(self, name: str) -> bool:
         """Take a blob that is lost here from a tree that still has it."""
         for path in self._elsewhere(name):
-            if path.is_symlink() or not path.is_file():
+            try:
+                if path.is_symlink() or not path.is_file() or file_name(path) != name:
+                    continue
+            except OSError:
                 continue
             with self._aside(name) as aside:
                 with open(path, "rb") as source, open(aside, "wb") as target:
@@ -176,7 +206,16 @@ def sync(paths: Collection[Path]) -> None:
             os.close(descriptor)
 
 
-def _file_name(path: Path) -> str:
+def _remove(path: Path) -> None:
+    """Clear a place in the folder of blobs, where nobody else has anything to keep."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def file_name(path: Path) -> str:
+    """The BLAKE3 of a file."""
     with open(path, "rb") as file:
         return _transfer(file, None)
 

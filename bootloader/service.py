@@ -26,7 +26,7 @@ from .objects import sync
 from .store import Staged, Store
 from .supervisor import Supervisor
 from .transition import Transition
-from .triage import choose
+from .triage import BOOTLOADER
 from .trust import SELF
 from .upgrade import Upgrade
 from .wire.errors import Fault, Refused
@@ -106,22 +106,24 @@ class Service:
         """Whether somebody follows who mends what fails: a session of ``reactor dev``."""
         return bool(self._attached)
 
-    def boot(self) -> None:
-        """Start what the disk says, falling back to the last healthy generation."""
-        with self._locked():
-            root = self._store.manifest.root if self._store.live is not None else None
-            choice = choose(root, self._store.ledger.newest_first())
-            if not choice.start:
-                if self._store.ledger.last() is not None:  # else it is new, and that is no news
-                    self._journal.add("notice", {"code": "nothing-to-run", "text": choice.why})
-            elif choice.back_to is not None:
-                self._roll_back(choice.back_to, "bootloader", choice.why)
-            else:
-                self._start_live("bootloader")
+    def boot(self, *, start: bool) -> None:
+        """Make the best that the disk has live, and start it; without ``start``, a host will say when."""
+        try:
+            with self._locked():
+                rung = self._store.recover()
+                if rung is not None and start:
+                    self._start_live(BOOTLOADER, at_boot=True)
+                elif rung is None and self._store.ledger.last() is not None:  # else it is new, and that is no news
+                    text = "no generation that was healthy, or may be, is left whole"
+                    self._journal.add("notice", {"code": "nothing-to-run", "text": text})
+        finally:
+            self._settle_soon(None)
 
     def fared(self, number: int, fate: str, why: str) -> None:
         """A generation is healthy, or failed, or was replaced. Called on the supervisor's thread."""
         self._store.ledger.mark(number, fate, why)
+        if fate == "healthy":
+            self._settle_soon(None)  # the other tree need not stay the last healthy one any more
 
     def fell(self, number: int, why: str) -> None:
         """A generation is given up. Called on the supervisor's thread."""
@@ -297,9 +299,7 @@ class Service:
         )
         transition.stage("store")
         number = self._supervisor.change(transition)
-        if not self._settling:  # else the one that waits settles this one too
-            self._settling = True
-            self._chore(lambda: self._settle(transition.told))
+        self._settle_soon(transition.told)
         return pack(
             {
                 "change": transition.number,
@@ -311,13 +311,15 @@ class Service:
             }
         )
 
-    def _start_live(self, who: str) -> bytes:
+    def _start_live(self, who: str, *, at_boot: bool = False) -> bytes:
         """Start what is live and does not run."""
         launch, root, last = self._store.launch(), self._store.manifest.root, self._store.ledger.last()
         if launch is None:
             raise Refused("nothing-live", "this target has no application yet", do="push one")
         if last is None or last.root != root:  # the ledger lost its end
             last = self._store.ledger.add(root, who, RESTART, "found live, and not in the ledger", 0)
+        if at_boot:
+            self._store.ledger.count_boot(last.number)
         running = self._supervisor.running()
         start = tuple(app.name for app in launch.applications if app.name not in running)
         number = last.number
@@ -348,10 +350,10 @@ class Service:
             for one in self._store.ledger.newest_first():
                 if one.was_healthy:
                     names.setdefault(one.root, f"generation {one.number}")
-            for root in fall(current.root, list(names), "", self._fallen):
+            for root in fall(current.root, list(names), self._store.base_root, self._fallen):
                 try:
                     why_back = f"generation {number} failed: {why}"
-                    self._go_back(root, names.get(root, "the base"), "bootloader", why_back)
+                    self._go_back(root, names.get(root, "the base"), BOOTLOADER, why_back)
                 except Refused as refused:
                     text = f"{names.get(root, 'the base')} can't be gone back to: {refused}"
                     self._journal.add("notice", {"code": "rollback-failed", "text": text})
@@ -364,15 +366,25 @@ class Service:
     def _has_been_healthy(self, root: str) -> bool:
         return any(one.root == root and one.was_healthy for one in self._store.ledger.newest_first())
 
-    def _settle(self, told: threading.Event) -> None:
-        """Make the switch durable, once the application runs: until then the processor and the disk are its own."""
-        told.wait(_SETTLE_S)
+    def _settle_soon(self, told: threading.Event | None) -> None:
+        if not self._settling:  # else the one that waits settles this one too
+            self._settling = True
+            self._chore(lambda: self._settle(told))
+
+    def _settle(self, told: threading.Event | None) -> None:
+        """Make the switch durable, once the application runs: until then the processor and the disk are its own. Only
+        what is durable is built upon, so the other tree comes after it.
+        """
+        if told is not None:
+            told.wait(_SETTLE_S)
         self._settling = False
         with self._locked():
-            settled = self._store.settle()
-        sync(settled.paths)
+            paths = self._store.settle()
+        sync(paths)
         with self._locked():
-            self._store.synced(settled)
+            self._store.catch_up()
+            paths = self._store.settle()
+        sync(paths)
 
     def _chore(self, chore: Callable[[], None]) -> None:
         try:

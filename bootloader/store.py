@@ -1,44 +1,36 @@
-"""An overlay onto the disk: verified, staged in the idle tree, made live by one rename.
+"""An overlay onto the disk: verified, staged in the idle tree, made live by one rename; and the way back to what was.
 
-Owns the state folder's ``objects``, ``manifests``, ``trees``, ``live`` and ``ledger.jsonl`` and the lock around them.
-Knows nothing of processes: the caller stops what runs between :meth:`Store.stage` and :meth:`Store.switch`.
-Nothing is fsynced before the program runs; :meth:`Store.settle` says afterwards what is to be, and brings the other
-tree up to date, in time that grows with the change. A power cut before that may tear the newest tree, which the next
-start notices, and nothing older.
+Owns the state folder's ``objects``, ``manifests``, ``trees``, ``live``, ``aside`` and the ledger, and the lock around
+them. Knows nothing of processes: the caller stops what runs between :meth:`Store.stage` and :meth:`Store.switch`.
+Nothing is fsynced before the program runs; :meth:`Store.settle` says afterwards what is to be, and only what is durable
+is built upon: :meth:`Store.catch_up`. So a power cut may tear the newest tree, which the next start notices
+(:meth:`Store.recover`), and nothing older.
 """
 
 from __future__ import annotations
 
 import errno
-import os
-import re
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
+from .aside import Aside, is_other
+from .ladder import ROLLBACK
 from .ledger import Generation, Ledger
-from .objects import Objects
-from .trees import Tree
+from .manifests import Manifests
+from .objects import Objects, sync
+from .source import Source
+from .space import Space
+from .trees import NAMES, OnNotice, Tree
+from .triage import BOOTLOADER, Rung, ladder
 from .wire.errors import Fault, Malformed, Refused
 from .wire.launch import PATH as LAUNCH_PATH
 from .wire.launch import Launch
-from .wire.manifest import EMPTY, Edits, Manifest, check_hash
+from .wire.manifest import EMPTY, Edits, Manifest
 from .wire.overlay import Overlay
 from .wire.overlay import apply as apply_overlay
-
-_SPARE_BYTES = 16 * 1024 * 1024
-"""Free space that an overlay leaves, for the ledger, the logs and the next small fix."""
-
-_SMALL_BYTES = 1024 * 1024
-"""What needs no more than this may use that space: it may well be the fix for what filled the disk."""
-
-MANIFESTS_KEPT = 64
-
-_BLOB = re.compile(rb"^[0-9a-f]{64}(?= )", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,72 +45,173 @@ class Staged:
     launch_before: Launch | None
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What is to be made durable, and what the trees hold that is durable then."""
-
-    paths: tuple[Path, ...]
-    manifests: Mapping[str, Manifest | None]
-
-
 class Store:
     """What lies on a target's disk. Every public method but :attr:`lock` expects the lock to be held.
 
-    ``live`` is the tree that the link of that name leads to, or None where there is no whole one; ``manifest`` is what
-    lies in it, the empty one where nothing is live. Both may be read without the lock.
+    ``live`` is the tree that the link of that name leads to, ``manifest`` what is in it: after :meth:`recover` for
+    certain, before as far as is noted; None and the empty one where nothing is live. Both may be read without the lock.
     """
 
-    def __init__(self, folder: Path, on_notice: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, folder: Path, on_notice: OnNotice, *, base: Path | None = None, kept: Path | None = None
+    ) -> None:
+        """``base`` and ``kept`` are folders like this one that are only read: what is live in ``base`` is the last
+        resort, what is live in ``kept`` is live here, until something else is.
+        """
         self.lock = threading.RLock()
         self._folder = folder
         self._notice = on_notice
-        self._manifests = folder / "manifests"
-        aside = folder / "aside"
-        if os.path.lexists(aside) and not aside.is_dir():
-            aside.rename(folder / f"aside-{time.time():.0f}")
-        for place in (self._manifests, folder / "trees", folder / "objects"):
-            if os.path.lexists(place) and not place.is_dir():
-                self._set_aside(place)
-            place.mkdir(parents=True, exist_ok=True)
+        self._aside = Aside(folder / "aside")
+        for name in ("trees", "objects"):
+            self._clear(folder / name, folder=True)
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        self._manifests = Manifests(folder / "manifests", self._aside)
+        self._base = Source(base, on_notice) if base is not None else None
+        self._kept = Source(kept, on_notice) if kept is not None else None
+        self._sources = [source for source in (self._kept, self._base) if source is not None]
+        self._own: list[Tree] = []
+        for name in NAMES:
+            self._own.append(Tree(folder / "trees" / name, self.manifest_of, self._aside, on_notice))
         self.objects = Objects(folder / "objects", self._files_of)
-        self.ledger = Ledger(folder / "ledger.jsonl", lambda why: on_notice("ledger-failed", why))
+        self.ledger = self._open_ledger(folder / "ledger.jsonl")
+        self._space = Space(self.objects, self._manifests, self._aside, self._held, self.ledger.newest_first)
         self.live_path = folder / "live"
         self._next_link = folder / "live.new"
         self._unsynced: dict[Path, None] = {}
-        self._trees = {
-            name: Tree(folder / "trees" / name, folder / "aside", self._read_manifest, on_notice) for name in ("a", "b")
-        }
-        self.live = self._found_live()
-        self.manifest = (self.live.manifest if self.live is not None else None) or EMPTY
-        if self.ledger.damaged:
-            on_notice("ledger-damaged", f"{self.ledger.damaged} lines of the ledger could not be read")
+        self.live = self._led_to()
+        self.manifest = (self.live.noted if self.live is not None else None) or EMPTY
 
-    def _found_live(self) -> Tree | None:
+    def _open_ledger(self, path: Path) -> Ledger:
+        for file in (path, path.with_suffix(".copy")):
+            self._clear(file)
+        ledger = Ledger(path, lambda why: self._notice("ledger-failed", why))
+        if ledger.mended:
+            text = (
+                f"{ledger.damaged} lines of the ledger could not be read; what its other file has was taken from there"
+            )
+            self._notice("ledger-damaged", text)
+        return ledger
+
+    def _clear(self, place: Path, *, folder: bool = False) -> None:
+        """Something else than the folder, or the file, that is meant to be at ``place`` is moved aside."""
+        if is_other(place, folder=folder):
+            self._aside.take(place)
+            self._notice("state-lost", f"'{place}' was something else, which is now in {self._aside.folder}")
+
+    def _trees(self) -> Iterator[Tree]:
+        """All trees, where there is one: those of this folder first."""
+        yield from self._own
+        for source in self._sources:
+            yield from source.trees
+
+    def _led_to(self) -> Tree | None:
+        """The tree that the link ``live`` leads to."""
         try:
-            tree = self._trees.get(self.live_path.readlink().name)
+            place = self._folder / self.live_path.readlink()
         except FileNotFoundError:
-            return None
+            return self._kept.live if self._kept is not None else None
         except OSError:
-            self._set_aside(self.live_path)
+            self._aside.take(self.live_path)
+            self._notice("state-lost", f"'{self.live_path}' was no link, and is now in {self._aside.folder}")
             return None
-        if tree is None or tree.manifest is None:
-            self._notice("live-lost", "the live tree is not whole")
-            return None
-        return tree
+        return next((tree for tree in self._trees() if tree.folder == place), None)
 
-    def _set_aside(self, path: Path) -> None:
-        """Something else lies where a part of the state should be."""
-        aside = self._folder / "aside"
-        aside.mkdir(exist_ok=True)
-        path.rename(aside / f"{time.time():.0f}-{path.name}")
-        self._notice("state-lost", f"'{path}' was something else, which is now in {aside}")
+    def _held(self) -> set[str]:
+        return {tree.noted.root for tree in self._own if tree.noted is not None}
 
     def _files_of(self, blob: str) -> Iterator[Path]:
-        """Where in the trees a blob should lie too."""
-        for tree in self._trees.values():
-            for path, entry in tree.manifest.items() if tree.manifest is not None else ():
-                if entry.blake3 == blob:
-                    yield tree.folder / path
+        """Where else than among the objects a blob should lie."""
+        for tree in self._trees():
+            if tree.noted is not None:
+                yield from (tree.folder / path for path in tree.noted.paths_of.get(blob, ()))
+        for source in self._sources:
+            yield from source.files_of(blob)
+
+    # what a start finds
+
+    @property
+    def base_root(self) -> str:
+        """The root that the device was provisioned with, or an empty text."""
+        base = self._base.live if self._base is not None else None
+        return base.noted.root if base is not None and base.noted is not None else ""
+
+    def recover(self) -> Rung | None:
+        """Make the best that this target has live and whole: what to start, or None where there is nothing.
+
+        The live tree is compared, file by file; where it is damaged, it is made anew beside, from blobs and from what
+        is left of all trees. Where that can't be, the next rung of the ladder is tried.
+        """
+        noted = self.live.noted if self.live is not None else None
+        was = noted.root if noted is not None and len(noted) else ""
+        for rung in ladder(was, self.ledger.newest_first(), self.base_root):
+            try:
+                self._restore(rung.root)
+            except (Fault, OSError) as fault:
+                text = f"generation {rung.generation}" if rung.generation else "a tree that is in no generation"
+                self._notice("generation-lost", f"{text}, root {rung.root[:12]}, can't be made whole: {fault}")
+                continue
+            last = self.ledger.last()
+            if rung.root != was and (last is None or last.root != rung.root):
+                to = f"to generation {rung.generation}" if rung.generation else "to the base"
+                self.ledger.add(rung.root, BOOTLOADER, ROLLBACK, f"{to}: {rung.why}", len(self.manifest))
+            self._look_for_last_healthy()
+            return rung
+        self.live, self.manifest = None, EMPTY
+        return None
+
+    def _restore(self, root: str) -> None:
+        """Make a tree of ``root`` live: one that is whole, or one made anew."""
+        manifest = self._known(root)
+        tree = self._whole(manifest)
+        if tree is None:
+            self._space.make(sum(manifest.blobs().values()), manifest.blobs())
+            lacking = [name for name in manifest.blobs() if not self.objects.make_sure(name)]
+            if lacking:
+                raise Refused("missing-blob", f"{len(lacking)} blobs are lost", to=lacking[0][:12])
+            tree = self._idle()
+            self._catch_up(tree, manifest)
+            self._note(manifest)
+            sync(self._written())
+            self._notice("tree-mended", f"root {root[:12]} was made anew from its blobs")
+        if self._launch_of(manifest) is None:
+            raise Refused("no-launch", "the tree does not say what to run", to=LAUNCH_PATH)
+        if self._led_to() is not tree or not self.live_path.is_symlink():
+            self._lead_to(tree)
+            self._next_link.replace(self.live_path)
+            sync([self._folder])
+        self.live, self.manifest = tree, manifest
+
+    def _whole(self, manifest: Manifest) -> Tree | None:
+        """A tree that is ``manifest`` for certain, the live one before others."""
+        for tree in sorted(self._trees(), key=lambda tree: tree is not self.live):
+            if tree.manifest is None and (tree.noted is None or tree.noted.root == manifest.root):
+                wrong = tree.compare(manifest, self._is_named)
+                if wrong and tree is self.live:
+                    self._notice("live-lost", f"the live tree is not whole: {wrong}")
+            if tree.manifest is not None and tree.manifest.root == manifest.root:
+                return tree
+        return None
+
+    def _is_named(self, path: str) -> bool:
+        noted = (tree.noted for tree in self._own)
+        return any(path in manifest for manifest in noted if manifest is not None) or self._manifests.names(path)
+
+    def _look_for_last_healthy(self) -> None:
+        """Where something else is live, its tree is compared, too: what makes the outputs safe runs from there."""
+        healthy = self.ledger.last_healthy()
+        manifest = self.manifest_of(healthy.root) if healthy is not None else None
+        if manifest is not None:
+            self._whole(manifest)
+
+    def tree_of_last_healthy(self) -> tuple[Path, Launch] | None:
+        """The folder of a whole tree that holds the root of the newest healthy generation, and what it says to run."""
+        healthy = self.ledger.last_healthy()
+        root = healthy.root if healthy is not None else ""
+        for tree in self._trees():
+            manifest = tree.manifest
+            if manifest is not None and manifest.root == root and (launch := self._launch_of(manifest)):
+                return tree.folder, launch
+        return None
 
     def launch(self) -> Launch | None:
         """What the live tree says to run, or None where it says nothing that can be read."""
@@ -137,19 +230,18 @@ class Store:
 
     def manifest_of(self, root: str) -> Manifest | None:
         """A manifest that this target knows, by its root."""
-        if root == EMPTY.root:
-            return EMPTY
-        for tree in self._trees.values():
-            if tree.manifest is not None and tree.manifest.root == root:
-                return tree.manifest
-        return self._read_manifest(root)
+        for tree in self._own:
+            for manifest in (tree.manifest, tree.noted):
+                if manifest is not None and manifest.root == root:
+                    return manifest
+        read = [self._manifests.read, *(source.read for source in self._sources)]
+        return next((manifest for each in read if (manifest := each(root)) is not None), None)
 
-    def _read_manifest(self, root: str) -> Manifest | None:
-        try:
-            manifest = Manifest.parse((self._manifests / check_hash(root)).read_bytes())
-        except (OSError, Malformed):
-            return EMPTY if root == EMPTY.root else None
-        return manifest if manifest.root == root else None
+    def _known(self, root: str) -> Manifest:
+        manifest = self.manifest_of(root)
+        if manifest is None:
+            raise Refused("unknown-root", "this target no longer has that tree", to=root[:12], do="push it again")
+        return manifest
 
     def stage(self, overlay: Overlay) -> Staged:
         """Verify ``overlay`` and make its tree in the idle place. Where it is refused, nothing live has changed."""
@@ -160,11 +252,12 @@ class Store:
 
     def stage_root(self, root: str) -> Staged:
         """Make the tree of a root that this target has run before in the idle place, from its blobs."""
-        before, after = self.manifest, self.manifest_of(root)
-        if after is None:
-            raise Refused("unknown-root", "this target no longer has that tree", to=root[:12], do="push it again")
+        before, after = self.manifest, self._known(root)
+        edits = before.edits_to(after)
+        wanted = {entry.blake3: entry.size for entry in edits.values() if entry is not None}
         with self._disk():
-            return self._stage(before, after, before.edits_to(after), {})
+            self._space.need("the rollback", 2 * sum(wanted.values()), after.blobs())
+            return self._stage(before, after, edits, {})
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
@@ -177,17 +270,6 @@ class Store:
                 to=str(error.filename or self._folder),
                 do="free space on the target, or look at its disk",
             ) from error
-
-    def _check_space(self, what: str, needed_bytes: int) -> None:
-        free_bytes = self.objects.free_bytes()
-        needed_bytes += _SPARE_BYTES if needed_bytes > _SMALL_BYTES else 0
-        if free_bytes < needed_bytes:
-            raise Refused(
-                "disk-full",
-                f"{free_bytes // 1024} KB are free, {what} needs {needed_bytes // 1024} KB",
-                to=str(self._folder),
-                do="free space on the target",
-            )
 
     def _verify(self, overlay: Overlay) -> dict[str, bytes]:
         """The blobs that ride in the overlay, each with the BLAKE3 and size that an edit names, none too many."""
@@ -214,7 +296,7 @@ class Store:
         needed = 3 * sum(len(content) for content in fresh.values()) + 2 * sum(
             size for name, size in wanted.items() if name not in fresh
         )
-        self._check_space("the overlay", needed)
+        self._space.need("the overlay", needed, wanted)
         for name, content in fresh.items():
             self.objects.put(name, content)
         return fresh
@@ -224,32 +306,45 @@ class Store:
         if launch is None:
             raise Refused("no-launch", "the tree does not say what to run", to=LAUNCH_PATH, do="push with `reactor`")
         idle = self._idle()
-        self._catch_up(idle, before)
-        idle.edit(edits, after, self.objects, fresh)
-        self._next_link.unlink(missing_ok=True)
-        self._next_link.symlink_to(Path("trees", idle.folder.name))  # so that the switch is one rename, and can't fail
+        self._catch_up(idle, after, fresh)
+        self._lead_to(idle)
         return Staged(idle, after, before, edits, launch, self._launch_of(before))
+
+    def _lead_to(self, tree: Tree) -> None:
+        """Prepare the switch to ``tree``, so that it is one rename, and can't fail."""
+        if not self._next_link.is_symlink():
+            self._clear(self._next_link)
+        self._next_link.unlink(missing_ok=True)
+        self._next_link.symlink_to(Path("trees", tree.folder.name) if tree in self._own else tree.folder)
 
     def note(self, staged: Staged) -> None:
         """Write down what is in the staged tree, so that the next start knows it: before :meth:`switch`."""
-        kept = self._manifests / staged.manifest.root
         with self._disk():
-            kept.write_bytes(staged.manifest.text)
-        self._unsynced[kept] = None
+            self._note(staged.manifest)
+
+    def _note(self, manifest: Manifest, *, twice: bool = False) -> None:
+        self._unsynced |= dict.fromkeys(self._manifests.keep(manifest, twice=twice))
 
     def _idle(self) -> Tree:
-        return next(tree for tree in self._trees.values() if tree is not self.live)
+        """The tree to build in: not the live one, nor that of the last healthy generation where there is another."""
+        healthy = self.ledger.last_healthy()
+        root = healthy.root if healthy is not None else ""
+        free = [tree for tree in self._own if tree is not self.live]
+        return min(free, key=lambda tree: tree.noted is not None and tree.noted.root == root)
 
-    def _catch_up(self, idle: Tree, wanted: Manifest) -> None:
+    def _catch_up(self, idle: Tree, wanted: Manifest, fresh: Mapping[str, bytes] | None = None) -> None:
+        if idle.manifest is None and idle.noted is not None:
+            idle.compare(idle.noted, self._is_named)  # once a start; what is built upon must be what it is noted to be
         if idle.manifest is None:
             idle.rebuild(wanted, self.objects)
         elif idle.manifest.root != wanted.root:
-            idle.edit(idle.manifest.edits_to(wanted), wanted, self.objects, {})
+            idle.edit(idle.manifest.edits_to(wanted), wanted, self.objects, fresh or {})
 
     def upload(self, name: str, offset: int, size_bytes: int, content: bytes) -> None:
         """Keep one blob, or a part of a large one, ahead of the overlay that needs it."""
-        self._check_space("this file", 3 * (size_bytes - offset))
         with self._disk():
+            self._space.need("this file", 3 * (size_bytes - offset), [name])
+            self._space.await_blob(name)
             if offset == 0 and len(content) == size_bytes:
                 self.objects.put(name, content)
             else:
@@ -259,54 +354,35 @@ class Store:
         """Make the staged tree live, with one rename. Where that fails, nothing has changed."""
         self._next_link.replace(self.live_path)
         self.live, self.manifest = staged.tree, staged.manifest
+        self._space.arrived()
         return self.ledger.add(staged.manifest.root, who, rung, why, len(staged.edits))
 
-    def settle(self) -> Settled:
-        """After the program runs: bring the other tree up to date, and tell what to fsync, which needs no lock."""
+    def settle(self) -> tuple[Path, ...]:
+        """After the program runs: what is to be fsynced, which needs no lock, for the last switch to be durable."""
+        if self.live is not None:
+            with self._disk():
+                self._note(self.manifest, twice=True)
+        return self._written()
+
+    def _written(self) -> tuple[Path, ...]:
+        paths = self._unsynced | dict.fromkeys((*self.ledger.paths, self._folder))
+        self._unsynced = {}
+        for tree in self._own:
+            paths |= tree.unsynced
+            tree.unsynced = {}
+        return tuple(paths | dict.fromkeys(parent for path in paths for parent in list(path.parents)[:2]))
+
+    def catch_up(self) -> None:
+        """Once the live tree is durable: bring the other one up to date, and forget what nobody will want.
+
+        As long as the live generation is not healthy, the other tree stays the last healthy one, if it is that.
+        """
         try:
             with self._disk():
-                if self.live is not None:
+                healthy = self.ledger.last_healthy()
+                if self.live is not None and (healthy is None or healthy.root == self.manifest.root):
                     self._catch_up(self._idle(), self.manifest)
-                self._forget_manifests()
+                self._space.tidy()
+                self.ledger.compact()
         except Refused as refused:
             self._notice("idle-behind", f"the other tree could not be brought up to date: {refused}")
-        paths = {**self._unsynced, self._folder / "ledger.jsonl": None, self._folder: None}
-        self._unsynced.clear()
-        for tree in self._trees.values():
-            paths |= tree.unsynced
-            tree.unsynced.clear()
-        paths |= dict.fromkeys([path.parent for path in paths])
-        return Settled(tuple(paths), {name: tree.manifest for name, tree in self._trees.items()})
-
-    def synced(self, settled: Settled) -> None:
-        """What :meth:`settle` told is on the disk for certain."""
-        for name, manifest in settled.manifests.items():
-            if manifest is not None:
-                self._trees[name].synced(manifest)
-
-    def _forget_manifests(self) -> None:
-        """Keep the manifests of the newest generations, and of the newest healthy ones that a rollback may want.
-
-        The blobs that only the others name go with those: an asset that changes daily does not fill the disk.
-        """
-        paths = list(self._manifests.iterdir())
-        if len(paths) <= 2 * MANIFESTS_KEPT:
-            return
-        newest = self.ledger.newest_first()
-        healthy = dict.fromkeys(one.root for one in newest if one.was_healthy)
-        kept = {*(one.root for one in newest[:MANIFESTS_KEPT]), *islice(healthy, 2)}
-        kept |= {tree.manifest.root for tree in self._trees.values() if tree.manifest is not None}
-        forgotten = [path for path in paths if path.name not in kept]
-        blobs = set().union(*(_blobs_in(path) for path in forgotten))
-        for path in paths:
-            if path.name in kept:
-                blobs -= _blobs_in(path)
-        for path in forgotten:
-            path.unlink()
-        for blob in blobs:
-            self.objects.path(blob).unlink(missing_ok=True)
-
-
-def _blobs_in(manifest: Path) -> set[str]:
-    """The blobs that a manifest's file names; it is not parsed, as there are many, and long ones."""
-    return {name.decode() for name in _BLOB.findall(manifest.read_bytes())}

@@ -1,32 +1,34 @@
 """One tree on disk: files under a folder, and beside it a note of the root that they make up.
 
-The note is taken away before the first change and written after the last, so that a tree without a note is known to be
-half done and is rebuilt. It is written as ``a.written`` and becomes ``a.root`` once all is on the disk for certain; a
-start that finds the former compares every file, as a power cut may have torn some. Only paths of a manifest are ever
-touched: what an application wrote next to its code is left alone, or moved aside where it is in the way. Never follows
-a symlink.
+The note is taken away before the first change and written after the last. It is a hint and no proof: a power cut may
+bring one back, and tear any file, so a start compares the files with the manifest, all of them, before any is run or
+built upon. Only paths of a manifest are ever touched: what an application wrote next to its code is left alone, or
+moved aside where it is in the way. Never follows a symlink.
 
 A file's modification time is made from its BLAKE3. Python's bytecode cache compares times, and two edits within one
-second with one length would serve stale code; the content can't lie. It also lets both trees share one cache.
+second with one length would serve stale code; the content can't lie. It also lets both trees share one cache, and tells
+a file of ours, left behind by a deletion that a power cut undid, from an application's own.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 
-from blake3 import blake3
-
-from .objects import Objects
+from .aside import Aside
+from .objects import Objects, file_name
 from .wire.errors import Fault, Refused
 from .wire.manifest import EMPTY, PLAIN, RUNNABLE, Edits, Entry, Manifest, check_hash
 
+NAMES = ("a", "b")
+
 _MEMORY_BYTES = 4 * 1024 * 1024
+
+OnNotice = Callable[[str, str], None]
 
 
 def content_time_ns(name: str) -> int:
@@ -35,14 +37,13 @@ def content_time_ns(name: str) -> int:
 
 
 class Tree:
-    """One of the two trees. ``manifest`` is what lies there, or None where that is not known."""
+    """One tree. ``noted``: what a start found noted, and so what most of the files there are, at least.
+
+    ``manifest``: what lies there for certain; None until it has been compared, made, or where it is neither.
+    """
 
     def __init__(
-        self,
-        folder: Path,
-        aside: Path,
-        read_manifest: Callable[[str], Manifest | None],
-        on_notice: Callable[[str, str], None],
+        self, folder: Path, read_manifest: Callable[[str], Manifest | None], aside: Aside, on_notice: OnNotice
     ) -> None:
         self.folder = folder
         self.unsynced: dict[Path, None] = {}
@@ -51,23 +52,48 @@ class Tree:
         self._notice = on_notice
         self._moved: list[str] = []
         self._note = folder.with_suffix(".root")
-        self._draft = folder.with_suffix(".written")
-        self.manifest = self._noted(read_manifest)
+        self.manifest: Manifest | None = None
+        self.noted = self._found_noted(read_manifest)
+        if self.noted is None and not os.path.lexists(self.folder) and not os.path.lexists(self._note):
+            self.noted = self.manifest = EMPTY
 
-    def _noted(self, read_manifest: Callable[[str], Manifest | None]) -> Manifest | None:
-        durable = self._note.exists()
-        if not durable and not self._draft.exists() and not os.path.lexists(self.folder):
-            return EMPTY
-        if self.folder.is_symlink() or not self.folder.is_dir():
-            return None
+    def _found_noted(self, read_manifest: Callable[[str], Manifest | None]) -> Manifest | None:
         try:
-            manifest = read_manifest(check_hash((self._note if durable else self._draft).read_text().strip()))
-            return manifest if manifest is None or durable or self._holds(manifest) else None
+            return read_manifest(check_hash(self._note.read_text().strip()))
         except (OSError, ValueError, Fault):
             return None
 
-    def _holds(self, manifest: Manifest) -> bool:
-        return all(_entry(self.folder / path) == entry for path, entry in manifest.items())
+    def compare(self, manifest: Manifest, is_named: Callable[[str], bool]) -> str:
+        """Read every file: empty where the tree is ``manifest``, which it then is for certain; else what is wrong.
+
+        ``is_named`` tells whether a file of this path was ever part of a tree here.
+        """
+        wrong = self._wrong(manifest, is_named)
+        if not wrong:
+            self.manifest = self.noted = manifest
+        return wrong
+
+    def _wrong(self, manifest: Manifest, is_named: Callable[[str], bool]) -> str:
+        if self.folder.is_symlink() or not self.folder.is_dir():
+            return f"'{self.folder}' is no folder"
+        right: set[str] = set()
+        for path, place in self._files():
+            wanted = manifest.get(path)
+            if wanted is None:
+                if _is_left_behind(place, partial(is_named, path)):
+                    return f"'{path}' should be gone"
+            elif _entry(place) != wanted:
+                return f"'{path}' is damaged"
+            else:
+                right.add(path)
+        return next((f"'{path}' is not there" for path in manifest if path not in right), "")
+
+    def _files(self) -> Iterator[tuple[str, Path]]:
+        """Everything below that is not a folder: its path in the tree, and where it lies."""
+        for top, names, files in os.walk(self.folder):
+            for name in (*files, *(name for name in names if Path(top, name).is_symlink())):
+                place = Path(top, name)
+                yield place.relative_to(self.folder).as_posix(), place
 
     def edit(self, edits: Edits, new: Manifest, objects: Objects, fresh: Mapping[str, bytes]) -> None:
         """Make this tree ``new`` by ``edits``; ``fresh`` has blobs that are in memory already.
@@ -92,20 +118,18 @@ class Tree:
             self._move_aside(self.folder)
         self._begin()
         right: set[str] = set()
-        for folder, names, files in os.walk(self.folder, topdown=True):
-            for name in (*files, *(name for name in names if Path(folder, name).is_symlink())):
-                path = Path(folder, name)
-                tree_path = path.relative_to(self.folder).as_posix()
-                found = _entry(path)
-                if found is not None and found == wanted.get(tree_path):
-                    path.chmod(found.mode)
-                    os.utime(path, ns=(content_time_ns(found.blake3),) * 2)
-                    self.unsynced[path] = None
-                    right.add(tree_path)
-                elif found is not None and objects.has(found.blake3, found.size):
-                    path.unlink()
-                else:
-                    self._move_aside(path)
+        for tree_path, path in list(self._files()):
+            found = _entry(path)
+            if found is not None and found == wanted.get(tree_path):
+                path.chmod(found.mode)
+                os.utime(path, ns=(content_time_ns(found.blake3),) * 2)
+                self._touched(path)
+                right.add(tree_path)
+            elif found is not None and objects.has(found.blake3, found.size):
+                path.unlink()
+                self._touched(path)
+            else:
+                self._move_aside(path)
         for folder, _, _ in os.walk(self.folder, topdown=False):
             if folder != str(self.folder):
                 with suppress(OSError):  # it is not empty; an empty one would be a package to Python
@@ -118,23 +142,27 @@ class Tree:
 
     def _begin(self) -> None:
         self.manifest = None
+        if self._note.is_dir() and not self._note.is_symlink():
+            self._move_aside(self._note)
         self._note.unlink(missing_ok=True)
-        self._draft.unlink(missing_ok=True)
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def _end(self, manifest: Manifest) -> None:
-        self._draft.write_text(manifest.root + "\n")
-        self.unsynced[self._draft] = None
-        self.manifest = manifest
+        self._note.write_text(manifest.root + "\n")
+        self._touched(self._note)
+        self.manifest = self.noted = manifest
         if self._moved:
             what = self._moved[0] if len(self._moved) == 1 else f"{self._moved[0]} and {len(self._moved) - 1} more"
-            self._notice("moved-aside", f"{what} lay in the way of the tree, and is now in {self._aside}")
+            self._notice("moved-aside", f"{what} lay in the way of the tree, and is now in {self._aside.folder}")
             self._moved.clear()
 
-    def synced(self, manifest: Manifest) -> None:
-        """All of ``manifest`` is on the disk for certain, unless the tree has changed since."""
-        if self.manifest is manifest and self._draft.exists():
-            self._draft.rename(self._note)
+    def _touched(self, path: Path) -> None:
+        """A file that was written, or is gone; and the folders that say so, up to the one of the trees."""
+        self.unsynced[path] = None
+        for parent in path.parents:
+            self.unsynced[parent] = None
+            if parent == self.folder.parent:
+                break
 
     def _check_parents(self, edits: Edits) -> None:
         seen: set[str] = set()
@@ -162,6 +190,7 @@ class Tree:
             if target.is_symlink() or not target.is_dir():
                 raise
             self._move_aside(target)
+        self._touched(target)
         for parent in PurePosixPath(path).parents:
             if str(parent) == ".":
                 break
@@ -182,7 +211,7 @@ class Tree:
             if target.is_symlink() or not target.is_dir():
                 raise
             self._remove_or_move(target)
-        self.unsynced[target] = None
+        self._touched(target)
         self.unsynced[objects.path(entry.blake3)] = None
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(target, flags, PLAIN)
@@ -224,20 +253,31 @@ class Tree:
             self._move_aside(folder)
 
     def _move_aside(self, path: Path) -> None:
-        self._aside.mkdir(parents=True, exist_ok=True)
-        place = tempfile.mkdtemp(prefix=f"{time.time():.0f}-", dir=self._aside)
-        path.rename(Path(place, path.name))
+        self._aside.take(path)
+        self._touched(path)
         self._moved.append(path.name)
 
 
 def _entry(path: Path) -> Entry | None:
-    """The entry of a regular file, or None for anything else."""
-    status = path.lstat()
-    if not stat.S_ISREG(status.st_mode):
+    """The entry of a regular file that can be read, or None for anything else."""
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return Entry(file_name(path), RUNNABLE if status.st_mode & 0o100 else PLAIN, status.st_size)
+    except OSError:
         return None
-    hasher = blake3()
-    hasher.update_mmap(path)
-    return Entry(hasher.hexdigest(), RUNNABLE if status.st_mode & 0o100 else PLAIN, status.st_size)
+
+
+def _is_left_behind(path: Path, is_named: Callable[[], bool]) -> bool:
+    """Whether a file that should not be there is one of ours: whole, or torn before it had its time or its content."""
+    found = _entry(path)
+    if found is None:
+        return False
+    time_ns = path.lstat().st_mtime_ns
+    if time_ns == content_time_ns(found.blake3):
+        return True
+    return (found.size == 0 or time_ns % 1_000_000_000 == 0) and is_named()
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -230,6 +230,14 @@ class Manifest:
         """The blobs that this tree needs: name to size in bytes."""
         return {entry.blake3: entry.size for block in self._blocks for entry in block.entries.values()}
 
+    @cached_property
+    def paths_of(self) -> Mapping[str, list[str]]:
+        """Where each blob lies: blob to paths."""
+        found: dict[str, list[str]] = {}
+        for path, entry in self.items():
+            found.setdefault(entry.blake3, []).append(path)
+        return found
+
     def get(self, path: str) -> Entry | None:
         """The entry of ``path``, or None."""
         return self._blocks[self._at(path)].entries.get(path) if self._blocks else None

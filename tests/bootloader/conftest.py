@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.bootloader.disk import Disk
 from tests.bootloader.target import Target
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    """A store on a folder of its own."""
+    return Disk(tmp_path / "state")
 
 
 @pytest.fixture

@@ -88,9 +88,9 @@ class Target:
         trust.issue(self.state, self._home, "target")
         self.start()
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start the bootloader, and follow it."""
-        self.process = self.spawn(*self._options)
+        self.process = self.spawn(*self._options, *options)
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], SOON_S)
         self.listening = json.loads(self.process.stdout.readline() if ready else b"{}")

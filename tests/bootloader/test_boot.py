@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from bootloader.triage import MOST_BOOTS
 from bootloader.wire.errors import Fault
+from bootloader.wire.manifest import EMPTY, Manifest, blob_name
 from tests.bootloader.target import SOON_S, Target, app, gone, let_go
 
 WAIT = "import threading\ndef main():\n    print('up')\n    threading.Event().wait()\n"
@@ -139,20 +141,52 @@ def test_a_generation_that_failed_starts_again_where_none_was_healthy(target: Ta
     assert len(target.history()) == 1
 
 
-def test_a_tree_that_a_power_cut_tore_gives_way_to_the_last_healthy_one(target: Target) -> None:
+@pytest.mark.parametrize("blob", ["kept", "lost"])
+def test_a_tree_that_a_power_cut_tore_is_made_whole_or_gives_way_to_the_last_healthy_one(
+    target: Target, blob: str
+) -> None:
     up(target, "print('the good one')\n" + WAIT)
     again(target)  # all is settled
     target.log("the good one")
     target.ship("print('the torn one')\n" + WAIT).state("running")
     target.end(signal.SIGKILL)
-    live = target.state / "live"
-    tree = live.resolve()
-    (live / "app.py").write_bytes(b"")
-    if (note := tree.with_suffix(".root")).exists():
-        note.rename(tree.with_suffix(".written"))  # it had been settled already
+    name = blob_name((target.state / "live" / "app.py").read_bytes())
+    (target.state / "live" / "app.py").write_bytes(b"")
+    if blob == "lost":
+        (target.state / "objects" / name[:2] / name[2:]).unlink()
+    target.start()
+    target.log("the torn one" if blob == "kept" else "the good one")
+    assert target.notice("live-lost")
+    assert target.notice("tree-mended" if blob == "kept" else "generation-lost")
+
+
+def test_a_generation_that_takes_the_bootloader_down_at_each_start_is_not_started_for_ever(target: Target) -> None:
+    up(target, "print('the good one')\n" + WAIT)
+    target.ship("print('bad')\n" + WAIT, app(settle_s=600.0)).state("running")
+    for _ in range(MOST_BOOTS):
+        target.end(signal.SIGKILL)
+        target.start()
+        target.log("bad")
+    target.end(signal.SIGKILL)
     target.start()
     target.log("the good one")
-    assert target.notice("live-lost")
+    assert target.history()[0]["why"].startswith("to generation 1: generation 2 was started")
+
+
+def test_the_base_is_run_where_the_state_has_nothing(target: Target, tmp_path: Path) -> None:
+    up(target, "print('the base')\n" + WAIT)
+    target.end()
+    base = tmp_path / "base"
+    target.state.rename(base)
+    shutil.copytree(base / "trust", target.state / "trust")
+    target.tree = EMPTY
+    target.start("--base", str(base))
+    target.log("the base")
+    assert target.history()[0]["why"].startswith("to the base")
+    target.tree = Manifest.parse((base / "manifests" / target.call("hello").text("root")).read_bytes())
+    up(target, "print('newer')\n" + WAIT)
+    again(target)
+    target.log("newer")
 
 
 LOSSES = ("ledger.jsonl", "manifests", "objects", "warm.json", "pycache", "data", "run/address", "aside", "live.new")

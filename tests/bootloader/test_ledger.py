@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootloader.ledger import KEPT, Ledger
+from bootloader.ledger import KEPT, MOST_LINES, Ledger
 
 ROOT = "ab" * 32
 
@@ -67,17 +69,75 @@ def test_a_generation_was_healthy_whatever_became_of_it_later(tmp_path: Path) ->
     ],
 )
 @pytest.mark.parametrize("ending", [b"\n", b""])
-def test_a_line_that_is_cut_or_odd_costs_itself_alone(tmp_path: Path, damage: bytes, ending: bytes) -> None:
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_line_that_is_cut_or_odd_costs_itself_alone(
+    tmp_path: Path, damage: bytes, ending: bytes, signed: bool
+) -> None:
     path = tmp_path / "ledger"
     fill(opened(path), "h")
+    if signed:  # it passes for one of ours, up to what it says
+        body = b'{"n":3,' + damage[1:-1]
+        damage = body + b',"sum":"%s"}' % blake3(body).hexdigest(4).encode()
     with open(path, "ab") as file:
         file.write(damage + ending)
     ledger = opened(path)
     assert ledger.damaged == 1
+    assert ledger.mended
     fill(ledger, "f")
     again = opened(path)
-    assert again.damaged == 1
+    assert (again.damaged, again.mended) == (0, False)
     assert [(one.number, one.fate) for one in again.newest_first()] == [(2, "failed"), (1, "healthy")]
+
+
+FILES = ("ledger.jsonl", "ledger.copy")
+
+
+def damages(content: bytes) -> Iterator[bytes | None]:
+    """What a disk may make of a file: nothing, zeros, a part, and each byte another one."""
+    yield from (None, b"", bytes(len(content)), content[: len(content) // 2], content[1:])
+    yield from (content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :] for at in range(0, len(content), 7))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_one_file_lost_the_other_tells(tmp_path: Path, name: str) -> None:
+    ledger = opened(tmp_path / "ledger.jsonl")
+    fill(ledger, "hf-")
+    ledger.count_boot(3)
+    before, content = ledger.newest_first(), (tmp_path / name).read_bytes()
+    for damaged in damages(content):
+        (tmp_path / name).write_bytes(damaged) if damaged is not None else (tmp_path / name).unlink()
+        again = opened(tmp_path / "ledger.jsonl")
+        assert again.newest_first() == before
+        assert again.mended
+        assert len({(tmp_path / each).read_bytes() for each in FILES}) == 1
+        assert not opened(tmp_path / "ledger.jsonl").mended
+
+
+def test_starts_at_boot_are_counted_until_it_is_healthy(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    for boots in (1, 2):
+        ledger = opened(path)
+        fill(ledger, "-" if boots == 1 else "")
+        ledger.count_boot(1)
+        assert [one.boots for one in ledger.newest_first()] == [boots]
+    assert [one.boots for one in opened(path).newest_first()] == [2]
+    opened(path).mark(1, "healthy")
+    assert [one.boots for one in opened(path).newest_first()] == [0]
+
+
+def test_the_files_do_not_grow_without_bound(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    ledger = opened(path)
+    fill(ledger, "hf")
+    for _ in range(MOST_LINES):
+        ledger.mark(2, "failed", "why " * 1000)
+    before = ledger.newest_first()
+    assert len(before[0].fate_why) < 1000
+    ledger.compact()
+    for name in ("ledger", "ledger.copy"):
+        assert len((tmp_path / name).read_bytes().splitlines()) == 2
+    fill(ledger, "-")
+    assert opened(path).newest_first()[1:] == before
 
 
 def test_the_oldest_are_forgotten_but_not_the_last_healthy_one(tmp_path: Path) -> None:
@@ -116,4 +176,4 @@ def test_a_ledger_that_can_be_neither_read_nor_written_is_told(tmp_path: Path, p
     ledger = opened(path, told)
     fill(ledger, "h")
     assert ledger.last_healthy() is not None
-    assert len(told) == 3
+    assert len(told) == (3 if place == "a folder" else 4)

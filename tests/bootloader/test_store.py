@@ -25,89 +25,22 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from bootloader.store import MANIFESTS_KEPT, Staged, Store
+from bootloader.space import ROOTS_KEPT
+from bootloader.store import Staged
 from bootloader.wire.delta import Delta
 from bootloader.wire.errors import Fault, Refused
-from bootloader.wire.launch import PATH, Application, Launch
+from bootloader.wire.launch import PATH
 from bootloader.wire.manifest import EMPTY, Entry, blob_name
 from bootloader.wire.overlay import Overlay, Splice, diff
+from tests.bootloader.disk import LAUNCH, Disk, on_disk, text
 from tests.bootloader.wire.trees import Tree as Files
 from tests.bootloader.wire.trees import entry_of, manifest_of, pairs
 from tests.bootloader.wire.trees import files as some_files
-
-LAUNCH = (Launch((Application("app", "app"),)).encode(), 0o644)
-
-
-class Disk:
-    """A store, and what it should hold."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.notices: list[tuple[str, str]] = []
-        self.store = self.opened()
-
-    def opened(self) -> Store:
-        return Store(self.folder, lambda code, text: self.notices.append((code, text)))
-
-    def reopen(self) -> None:
-        self.store = self.opened()
-
-    def overlay(self, files: Files) -> Overlay:
-        """From what is live to ``files`` and a launch file, with all blobs."""
-        files = {**files, PATH: LAUNCH}
-        bare = diff(self.store.manifest, manifest_of(files))
-        edited = [files[path][0] for path, entry in bare.edits.items() if entry is not None]
-        return replace(bare, blobs={blob_name(content): content for content in edited})
-
-    def switch(self, staged: Staged) -> int:
-        self.store.note(staged)
-        return self.store.switch(staged, "host", "restart", "code changed").number
-
-    def become(self, files: Files) -> int:
-        return self.switch(self.store.stage(self.overlay(files)))
-
-    def settle(self) -> None:
-        settled = self.store.settle()
-        self.store.synced(settled)
-
-    def live(self) -> Files:
-        return on_disk(self.folder / "live")
-
-    def state(self) -> object:
-        """All that a refusal must leave as it is."""
-        ledger = self.folder / "ledger.jsonl"
-        lines = ledger.read_bytes() if ledger.exists() else b""
-        link = (self.folder / "live").readlink() if (self.folder / "live").is_symlink() else None
-        return link, self.live(), lines, self.store.manifest, self.store.live
-
-    def idle(self) -> Path:
-        return next(self.folder / "trees" / name for name in "ab" if name != (self.folder / "live").readlink().name)
-
-
-def on_disk(top: Path) -> Files:
-    """The files below ``top``; there must be no empty folder, and nothing but files."""
-    found: Files = {}
-    for folder, names, files in os.walk(top):
-        assert names or files or Path(folder) == top, f"{folder} is empty"
-        for name in files:
-            path = Path(folder, name)
-            assert not path.is_symlink()
-            found[path.relative_to(top).as_posix()] = path.read_bytes(), path.stat().st_mode & 0o7777
-    return found
 
 
 def fitting(tree: Files) -> Files:
     """``tree`` less the files that lie below another file of it."""
     return {path: file for path, file in tree.items() if not any(path.startswith(f"{other}/") for other in tree)}
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Disk:
-    return Disk(tmp_path / "state")
-
-
-def text(*names: str) -> Files:
-    return {name: (name.encode(), 0o644) for name in names}
 
 
 def is_free(pair: tuple[Files, Files]) -> bool:
@@ -194,8 +127,7 @@ class Sequence(RuleBasedStateMachine):
         idle = self.disk.idle()
         for path in [path for path in idle.rglob("*") if path.is_file()] if cut else []:
             path.write_bytes(junk)
-        for suffix in (".root", ".written"):
-            idle.with_suffix(suffix).unlink(missing_ok=True)
+        idle.with_suffix(".root").unlink(missing_ok=True)
         self.disk.reopen()
 
     @precondition(lambda self: self.model)
@@ -444,30 +376,11 @@ def test_a_restart_finds_what_was_live(disk: Disk) -> None:
     assert disk.store.launch() is not None
 
 
-@pytest.mark.parametrize("synced", [True, False])
-def test_a_tree_that_a_power_cut_tore_is_not_run(disk: Disk, synced: bool) -> None:
-    disk.become(text("main.py"))
-    disk.settle()
-    disk.become(text("main.py", "new.py"))
-    if synced:
-        disk.settle()
-    (disk.folder / "live" / "new.py").write_bytes(b"")
-    disk.reopen()
-    assert (disk.store.live is None) == (not synced)
-    if not synced:
-        assert [code for code, _ in disk.notices] == ["live-lost"]
-        disk.switch(disk.store.stage_root(manifest_of({**text("main.py"), PATH: LAUNCH}).root))
-        disk.settle()
-        assert disk.live() == {**text("main.py"), PATH: LAUNCH}
-
-
-PARTS = ("manifests", "objects", "ledger.jsonl", "trees", "trees/a", "trees/b", "live", "aside")
-LOSSES = [
-    (lost, instead)
-    for lost in PARTS
-    for instead in ("nothing", "a file", "a folder", "a dangling link")
-    if not (lost.startswith("trees/") and instead == "a folder")  # that is told by its note alone
-]
+PARTS = (
+    *("manifests", "manifests/copy", "objects", "objects/part", "ledger.jsonl", "ledger.copy", "aside"),
+    *("trees", "trees/a", "trees/b", "trees/a.root", "trees/b.root", "live", "live.new"),
+)
+LOSSES = [(lost, instead) for lost in PARTS for instead in ("nothing", "a file", "a folder", "a dangling link")]
 
 
 @pytest.mark.parametrize(("lost", "instead"), LOSSES)
@@ -521,15 +434,15 @@ def test_manifests_are_forgotten_but_never_one_that_a_rollback_may_want(disk: Di
     root = disk.store.manifest.root
     second = disk.become(text("second.py"))
     disk.store.ledger.mark(second, "healthy")
-    for number in range(2 * MANIFESTS_KEPT):
+    for number in range(2 * ROOTS_KEPT):
         disk.become(text(f"{number}.py", "common.py"))
         disk.settle()
     assert not disk.store.objects.has(blob_name(b"5.py"), 4), "what only a forgotten manifest names"
     assert disk.store.objects.has(blob_name(b"first.py"), 8)
     assert disk.store.objects.has(blob_name(b"common.py"), 9)
-    kept = list((disk.folder / "manifests").iterdir())
-    assert MANIFESTS_KEPT <= len(kept) <= 2 * MANIFESTS_KEPT
-    for wanted in (root, *(one.root for one in disk.store.ledger.newest_first()[:MANIFESTS_KEPT])):
+    kept = [path for path in (disk.folder / "manifests").iterdir() if path.name != "copy"]
+    assert ROOTS_KEPT <= len(kept) <= 2 * ROOTS_KEPT
+    for wanted in (root, *(one.root for one in disk.store.ledger.newest_first()[:ROOTS_KEPT])):
         assert disk.store.manifest_of(wanted) is not None
     disk.switch(disk.store.stage_root(root))
 

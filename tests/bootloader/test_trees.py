@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import py_compile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from bootloader.aside import Aside
 from bootloader.objects import Objects
 from bootloader.trees import Tree, content_time_ns
 from bootloader.wire.errors import Refused
@@ -30,10 +32,17 @@ class Disk:
     def opened(self) -> Tree:
         return Tree(
             self.folder / "a",
-            self.folder / "aside",
             self.manifests.get,
+            Aside(self.folder / "aside"),
             lambda code, text: self.notices.append((code, text)),
         )
+
+    def compared(self) -> Tree:
+        """The tree as a start finds it, once it has looked."""
+        tree = self.opened()
+        if tree.manifest is None and tree.noted is not None:
+            tree.compare(tree.noted, lambda path: any(path in manifest for manifest in self.manifests.values()))
+        return tree
 
     def known(self, files: Files) -> Manifest:
         manifest = manifest_of(files)
@@ -195,7 +204,7 @@ def test_an_edit_that_breaks_off_leaves_no_piece_and_a_tree_that_is_known_to_be_
     assert disk.tree.manifest is not None
     with pytest.raises(Refused):
         disk.tree.edit(disk.tree.manifest.edits_to(wanted), wanted, disk.objects, {})
-    assert disk.opened().manifest is None
+    assert disk.compared().manifest is None
     assert not disk.path("zzz.py").exists()
     disk.tree.rebuild(disk.known(plain("main.py", "zzz.py")), disk.objects)
     assert {path.name for path in disk.tree.folder.iterdir()} == {"main.py", "zzz.py"}
@@ -216,57 +225,94 @@ def test_a_rebuild_keeps_what_is_right_and_moves_aside_what_is_no_blob(disk: Dis
     assert disk.path("inner/new.py").read_bytes() == b"new"
     assert disk.aside()["state.db"] == b"precious"
     assert not (tmp_path / "new.py").exists()
-    assert disk.opened().manifest == wanted
+    assert disk.compared().manifest == wanted
 
 
 @pytest.mark.parametrize("what", ["file", "symlink"])
 def test_a_rebuild_takes_the_place_of_anything(disk: Disk, tmp_path: Path, what: str) -> None:
     place = disk.tree.folder
     place.write_bytes(b"a file") if what == "file" else place.symlink_to(tmp_path)
-    again = disk.opened()
+    again = disk.compared()
     assert again.manifest is None
     again.rebuild(disk.known(plain("main.py")), disk.objects)
     assert not place.is_symlink()
     assert (place / "main.py").read_bytes() == b"main.py"
 
 
-@pytest.mark.parametrize("note", [b"", b"nonsense\n", b"\xff\xfe", b"0" * 64 + b"\n"])
-def test_a_note_that_makes_no_sense_is_no_note(disk: Disk, note: bytes) -> None:
+@pytest.mark.parametrize("note", [b"", b"nonsense\n", b"\xff\xfe", b"0" * 64 + b"\n", None])
+def test_a_note_that_makes_no_sense_is_no_note(disk: Disk, note: bytes | None) -> None:
     disk.become(plain("main.py"))
-    for path in (disk.folder / "a.written", disk.folder / "a.root"):
-        path.write_bytes(note)
-    assert disk.opened().manifest is None
+    place = disk.folder / "a.root"
+    place.unlink()
+    place.write_bytes(note) if note is not None else place.mkdir()
+    tree = disk.opened()
+    assert (tree.manifest, tree.noted) == (None, None)
+    assert tree.compare(manifest_of(plain("main.py")), lambda _: False) == ""
+    tree.edit({}, manifest_of(plain("main.py")), disk.objects, {})
+    assert disk.compared().manifest == manifest_of(plain("main.py"))
 
 
 def test_a_folder_that_is_gone_is_not_believed_to_hold_what_its_note_says(disk: Disk) -> None:
     disk.become(plain("main.py"))
     disk.path("main.py").unlink()
     disk.tree.folder.rmdir()
-    assert disk.opened().manifest is None
+    assert disk.compared().manifest is None
 
 
-@pytest.mark.parametrize("torn", ["cut", "gone", "mode", "none"])
-def test_what_is_not_on_the_disk_for_certain_is_compared_at_the_next_start(disk: Disk, torn: str) -> None:
+def instead(file: Path, make: Callable[[Path], object]) -> None:
+    file.unlink()
+    make(file)
+
+
+def test_a_file_that_is_changed_in_any_way_is_seen(disk: Disk, tmp_path: Path) -> None:
     disk.become(plain("main.py", "package/module.py"))
-    file = disk.path("package/module.py")
-    match torn:
-        case "cut":
-            file.write_bytes(b"")
-        case "gone":
-            file.unlink()
-        case "mode":
-            file.chmod(0o755)
-    assert (disk.opened().manifest is None) == (torn != "none")
+    wrong: dict[str, Callable[[Path], object]] = {
+        "cut": lambda file: file.write_bytes(b""),
+        "flipped": lambda file: file.write_bytes(b"qackage/module.py"),
+        "gone": lambda file: file.unlink(),
+        "mode": lambda file: file.chmod(0o755),
+        "folder": lambda file: instead(file, Path.mkdir),
+        "pipe": lambda file: instead(file, os.mkfifo),
+        "link": lambda file: file.symlink_to(file.rename(tmp_path / "there")),
+        "linked folder": lambda file: file.parent.symlink_to(file.parent.rename(tmp_path / "p")),
+    }
+    for name, damage in wrong.items():
+        assert disk.compared().manifest == manifest_of(plain("main.py", "package/module.py"))
+        damage(disk.path("package/module.py"))
+        tree = disk.opened()
+        assert tree.noted is not None
+        assert "package/module.py" in tree.compare(tree.noted, lambda _: False), name
+        assert tree.manifest is None
+        tree.rebuild(tree.noted, disk.objects)
 
 
-def test_what_is_on_the_disk_for_certain_is_not_read_again(disk: Disk) -> None:
+LEFT = {
+    "whole": (b"gone.py", None, True),
+    "cut": (b"", None, True),
+    "torn, with its time": (b"gone", 1_000_000_000, True),
+    "an application's": (b"theirs", 1_000_000_001, False),
+}
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_a_deletion_that_a_power_cut_undid_is_seen_and_an_application_s_own_file_is_not_one(
+    disk: Disk, left: str
+) -> None:
+    content, time_ns, wrong = LEFT[left]
+    disk.become(plain("main.py", "gone.py"))
     disk.become(plain("main.py"))
-    assert disk.tree.manifest is not None
-    disk.tree.synced(manifest_of(plain("main.py")))  # equal, but not what lies there since: it may have changed twice
-    assert (disk.folder / "a.written").exists()
-    disk.tree.synced(disk.tree.manifest)
-    disk.path("main.py").write_bytes(b"changed by the application")
-    assert disk.opened().manifest == disk.tree.manifest
-    disk.become(plain("other.py"))
-    assert (disk.folder / "a.written").exists()
-    assert not (disk.folder / "a.root").exists()
+    disk.path("gone.py").write_bytes(content)
+    if time_ns is not None or left == "whole":
+        at = content_time_ns(blob_name(content)) if time_ns is None else time_ns
+        os.utime(disk.path("gone.py"), ns=(at, at))
+    assert (disk.compared().manifest is None) == wrong
+
+
+def test_what_was_written_and_the_folders_that_say_so_are_told_up_to_that_of_the_trees(disk: Disk) -> None:
+    disk.become(plain("main.py", "package/inner/module.py"))
+    disk.tree.unsynced.clear()
+    disk.become(plain("main.py", "other/inner/module.py"))
+    top = disk.tree.folder
+    told = disk.tree.unsynced.keys()
+    gone, new = top / "package" / "inner" / "module.py", top / "other" / "inner" / "module.py"
+    assert {gone, new, *list(gone.parents)[:4], *list(new.parents)[:4], top.with_suffix(".root")} <= told

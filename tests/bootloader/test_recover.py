@@ -1,0 +1,338 @@
+"""What a start finds on the disk, whatever happened to it: the best generation that is left, whole, or none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bootloader.trees import content_time_ns
+from bootloader.triage import MOST_BOOTS
+from bootloader.wire.launch import PATH
+from bootloader.wire.manifest import EMPTY, blob_name
+from tests.bootloader.disk import LAUNCH, Disk, on_disk, text
+from tests.bootloader.wire.trees import Tree as Files
+from tests.bootloader.wire.trees import manifest_of
+
+GOOD = text("main.py", "package/stays.py", "old.py")
+NEW = text("main.py", "package/stays.py", "package/new.py")
+
+
+def root_of(files: Files) -> str:
+    return manifest_of({**files, PATH: LAUNCH}).root
+
+
+def settled(disk: Disk) -> Files:
+    """A healthy generation, in both trees."""
+    disk.healthy(GOOD)
+    disk.healthy(NEW)
+    return NEW
+
+
+def young(disk: Disk) -> Files:
+    """The live generation is not known to be healthy; the other tree is the last healthy one."""
+    disk.healthy(GOOD)
+    disk.become(NEW)
+    disk.settle()
+    return NEW
+
+
+def unsettled(disk: Disk) -> Files:
+    """The bootloader was killed right after the switch."""
+    disk.healthy(GOOD)
+    staged = disk.store.stage(disk.overlay(NEW))
+    disk.store.note(staged)
+    disk.switch(staged)
+    return NEW
+
+
+def failed(disk: Disk) -> Files:
+    """The live generation failed: the last healthy one is to be started."""
+    disk.healthy(GOOD)
+    disk.store.ledger.mark(disk.become(NEW), "failed", "why")
+    disk.settle()
+    return GOOD
+
+
+def far(disk: Disk) -> Files:
+    """Both trees hold failed generations: the last healthy one is in no tree any more."""
+    disk.healthy(GOOD)
+    for files in (NEW, text("main.py")):
+        disk.store.ledger.mark(disk.become(files), "failed", "why")
+        disk.settle()
+    return GOOD
+
+
+HISTORIES: dict[str, Callable[[Disk], Files]] = {
+    made.__name__: made for made in (settled, young, unsettled, failed, far)
+}
+
+
+ONLY = {
+    "unsettled": f"manifests/{root_of(NEW)}",  # the last save may be lost, and what was before is run
+    "far": f"objects/{blob_name(b'old.py')[:2]}/{blob_name(b'old.py')[2:]}",  # what failed is all that is left
+}
+"""What has no second copy."""
+
+
+def flipped(content: bytes) -> bytes:
+    at = len(content) // 2
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :] if content else b"\0"
+
+
+def in_place(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def damage(file: Path) -> None:
+        file.unlink()
+        make(file)
+
+    return damage
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "cut": lambda file: os.truncate(file, file.stat().st_size // 2),
+    "empty": lambda file: os.truncate(file, 0),
+    "zeros": lambda file: file.write_bytes(bytes(file.stat().st_size)),
+    "flipped": lambda file: file.write_bytes(flipped(file.read_bytes())),
+    "longer": lambda file: file.write_bytes(file.read_bytes() + b"\0"),
+    "gone": in_place(lambda _: None),
+    "a folder": in_place(lambda file: (file / "junk").mkdir(parents=True)),
+    "a dangling link": in_place(lambda file: file.symlink_to("nowhere")),
+    "a link to itself": in_place(lambda file: file.symlink_to(file.name)),
+}
+
+
+def everything(folder: Path) -> Iterator[str]:
+    """All files and links of a state folder."""
+    yield from sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    yield "live"
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("history", HISTORIES)
+def test_any_one_file_may_be_damaged_in_any_way(tmp_path: Path, history: str, damage: str) -> None:
+    disk = Disk(tmp_path / "state")
+    wanted = HISTORIES[history](disk)
+    files = list(everything(disk.folder))
+    assert len(files) > 15
+    for name in files:
+        copy = Disk(tmp_path / "copy", source=disk.folder)
+        file = copy.folder / name
+        if damage in ("cut", "empty", "zeros", "flipped", "longer") and (file.is_symlink() or not file.exists()):
+            continue
+        only = ONLY.get(history) == name
+        DAMAGES[damage](file)
+        rung = copy.reopen()
+        assert rung is not None, name
+        if only:
+            assert copy.live() in [{**files, PATH: LAUNCH} for files in (GOOD, text("main.py"))]
+        else:
+            assert copy.live() == {**wanted, PATH: LAUNCH}, name
+            assert copy.store.manifest.root == rung.root == root_of(wanted)
+        copy.become(text("next.py"))
+        copy.settle()
+        again = copy.reopen()
+        assert again is not None
+        assert again.root == root_of(text("next.py")), name
+        assert copy.live() == {**text("next.py"), PATH: LAUNCH}
+        shutil.rmtree(copy.folder)
+
+
+def test_a_whole_state_is_found_without_a_word_and_without_a_change(disk: Disk) -> None:
+    settled(disk)
+    before = {name: (disk.folder / name).lstat().st_mtime_ns for name in everything(disk.folder)}
+    for _ in range(2):
+        rung = disk.reopen()
+        assert rung is not None
+        assert rung.root == root_of(NEW)
+    assert {name: (disk.folder / name).lstat().st_mtime_ns for name in everything(disk.folder)} == before
+    assert disk.notices == []
+
+
+def test_a_new_folder_has_nothing_to_start(disk: Disk) -> None:
+    assert disk.reopen() is None
+    assert disk.notices == []
+
+
+@pytest.mark.parametrize("history", ["settled", "young"])
+def test_what_is_live_is_made_whole_beside_and_never_edited_where_it_lies(disk: Disk, history: str) -> None:
+    HISTORIES[history](disk)
+    live = (disk.folder / "live").resolve()
+    (live / "main.py").write_bytes(b"torn")
+    (live / "old.py").write_bytes(b"by the application")
+    before = on_disk(live)
+    generations = len(disk.store.ledger.newest_first())
+    disk.reopen()
+    assert disk.live() == {**NEW, PATH: LAUNCH}
+    assert (disk.folder / "live").resolve() != live
+    assert on_disk(live) == before
+    assert disk.codes == ["live-lost"] + ["tree-mended"] * (history == "young")
+    assert len(disk.store.ledger.newest_first()) == generations, "it is the same generation"
+
+
+def test_a_deletion_that_was_undone_is_no_part_of_what_runs(disk: Disk) -> None:
+    disk.healthy(GOOD)
+    disk.healthy(NEW)
+    back = disk.folder / "live" / "old.py"
+    back.write_bytes(b"old.py")
+    os.utime(back, ns=(content_time_ns(blob_name(b"old.py")),) * 2)
+    disk.reopen()
+    assert disk.live() == {**NEW, PATH: LAUNCH}
+    assert disk.codes == ["live-lost"]
+
+
+def test_what_is_beyond_repair_gives_way_to_the_last_healthy_generation(disk: Disk) -> None:
+    young(disk)
+    (disk.folder / "live" / "package" / "new.py").unlink()
+    disk.store.objects.discard(blob_name(b"package/new.py"))
+    rung = disk.reopen()
+    assert rung is not None
+    assert disk.live() == {**GOOD, PATH: LAUNCH}
+    assert disk.codes == ["live-lost", "generation-lost"]
+    newest = disk.store.ledger.last()
+    assert newest is not None
+    assert (newest.rung, newest.who, newest.why) == (
+        "rollback",
+        "bootloader",
+        "to generation 1: what was live is lost",
+    )
+
+
+def test_a_generation_is_not_torn_down_for_one_that_can_not_be_made(disk: Disk) -> None:
+    """The other tree is the last healthy one, and stays it."""
+    young(disk)
+    idle = disk.idle()
+    inode = (idle / "main.py").stat().st_ino
+    (disk.folder / "live" / "package" / "new.py").unlink()
+    disk.store.objects.discard(blob_name(b"package/new.py"))
+    disk.reopen()
+    assert (idle / "main.py").stat().st_ino == inode
+
+
+def test_a_generation_that_takes_the_device_down_loses(disk: Disk) -> None:
+    disk.healthy(GOOD)
+    number = disk.become(NEW)
+    disk.settle()
+    for _ in range(MOST_BOOTS):
+        rung = disk.reopen()
+        assert rung is not None
+        assert (rung.root, rung.generation) == (root_of(NEW), number)
+        disk.store.ledger.count_boot(number)
+    disk.reopen()
+    assert disk.live() == {**GOOD, PATH: LAUNCH}
+    newest = disk.store.ledger.last()
+    assert newest is not None
+    assert newest.why == f"to generation 1: generation 2 was started {MOST_BOOTS} times and never was healthy"
+
+
+def test_the_live_generation_stays_apart_from_the_last_healthy_one_until_it_is_healthy(disk: Disk) -> None:
+    young(disk)
+    lent = disk.store.tree_of_last_healthy()
+    assert lent is not None
+    assert on_disk(lent[0]) == {**GOOD, PATH: LAUNCH}
+    disk.reopen()
+    assert disk.store.tree_of_last_healthy() == lent
+    disk.store.ledger.mark(2, "healthy")
+    disk.settle()
+    lent = disk.store.tree_of_last_healthy()
+    assert lent is not None
+    assert on_disk(lent[0]) == on_disk(disk.idle()) == {**NEW, PATH: LAUNCH}
+
+
+# a base, and a state that can't be written
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    made = Disk(tmp_path / "base")
+    made.healthy(text("base.py"))
+    return made.folder
+
+
+def test_the_base_is_run_where_nothing_else_is(disk: Disk, base: Path) -> None:
+    rung = disk.reopen(base=base)
+    assert rung is not None
+    assert disk.live() == {**text("base.py"), PATH: LAUNCH}
+    assert (disk.folder / "live").resolve() == (base / "live").resolve(), "it is not copied"
+    assert disk.store.base_root == root_of(text("base.py"))
+    newest = disk.store.ledger.last()
+    assert newest is not None
+    assert newest.why.startswith("to the base: ")
+    disk.reopen(base=base)
+    assert disk.store.ledger.last() == newest
+    disk.become(GOOD)
+    disk.settle()
+    disk.reopen(base=base)
+    assert disk.live() == {**GOOD, PATH: LAUNCH}
+    disk.switch(disk.store.stage_root(disk.store.base_root))
+    disk.settle()
+    assert disk.live() == {**text("base.py"), PATH: LAUNCH}
+    assert on_disk(base / "live") == {**text("base.py"), PATH: LAUNCH}
+
+
+def test_a_base_whose_tree_is_damaged_is_made_whole_from_its_blobs(disk: Disk, base: Path) -> None:
+    before = {path: path.read_bytes() for path in base.rglob("*") if path.is_file()}
+    for tree in (base / "trees").iterdir():
+        if tree.is_dir():
+            (tree / "base.py").write_bytes(b"damaged")
+            before[tree / "base.py"] = b"damaged"
+    disk.reopen(base=base)
+    assert disk.live() == {**text("base.py"), PATH: LAUNCH}
+    assert {path: path.read_bytes() for path in base.rglob("*") if path.is_file()} == before
+
+
+def test_a_base_repairs_what_the_state_lost(disk: Disk, base: Path) -> None:
+    disk.healthy(text("base.py", "more.py"))
+    disk.healthy(text("base.py", "most.py"))
+    for tree in ("a", "b"):
+        (disk.folder / "trees" / tree / "base.py").unlink()
+    disk.store.objects.discard(blob_name(b"base.py"))
+    disk.reopen(base=base)
+    assert disk.live() == {**text("base.py", "most.py"), PATH: LAUNCH}
+
+
+def test_a_state_that_can_not_be_written_is_run_from_where_it_lies(tmp_path: Path, base: Path) -> None:
+    kept = Disk(tmp_path / "kept")
+    young(kept)
+    volatile = Disk(tmp_path / "volatile")
+    rung = volatile.reopen(kept=kept.folder, base=base)
+    assert rung is not None
+    assert volatile.live() == {**NEW, PATH: LAUNCH}
+    assert (volatile.folder / "live").resolve() == (kept.folder / "live").resolve()
+    volatile.become(text("newer.py"))
+    volatile.settle()
+    volatile.reopen(kept=kept.folder, base=base)
+    assert volatile.live() == {**text("newer.py"), PATH: LAUNCH}
+    assert kept.live() == {**NEW, PATH: LAUNCH}
+
+
+@pytest.mark.parametrize("lost", ["tree", "blob"])
+def test_a_state_that_can_neither_be_written_nor_run_is_made_whole_elsewhere(
+    tmp_path: Path, base: Path, lost: str
+) -> None:
+    kept = Disk(tmp_path / "kept")
+    young(kept)
+    (kept.folder / "live" / "package" / "new.py").unlink()
+    if lost == "blob":
+        kept.store.objects.discard(blob_name(b"package/new.py"))
+    volatile = Disk(tmp_path / "volatile")
+    for name in ("ledger.jsonl", "ledger.copy"):
+        shutil.copy(kept.folder / name, volatile.folder)
+    volatile.reopen(kept=kept.folder, base=base)
+    assert volatile.live() == {**(NEW if lost == "tree" else GOOD), PATH: LAUNCH}
+
+
+def test_with_nothing_left_nothing_is_live(disk: Disk) -> None:
+    young(disk)
+    shutil.rmtree(disk.folder / "objects")
+    for tree in ("a", "b"):
+        (disk.folder / "trees" / tree / "main.py").unlink()
+    assert disk.reopen() is None
+    assert disk.store.live is None
+    assert disk.store.manifest == EMPTY
+    disk.become(GOOD)
+    disk.settle()
+    assert disk.reopen() is not None
+    assert disk.live() == {**GOOD, PATH: LAUNCH}
