@@ -114,8 +114,7 @@ class Service:
                 if rung is not None and start:
                     self._start_live(BOOTLOADER, at_boot=True)
                 elif rung is None and self._store.ledger.last() is not None:  # else it is new, and that is no news
-                    text = "no generation that was healthy, or may be, is left whole"
-                    self._journal.add("notice", {"code": "nothing-to-run", "text": text})
+                    self._journal.add("notice", {"code": "nothing-to-run", "text": "no generation is left to start"})
         finally:
             self._settle_soon(None)
 
@@ -372,9 +371,7 @@ class Service:
             self._chore(lambda: self._settle(told))
 
     def _settle(self, told: threading.Event | None) -> None:
-        """Make the switch durable, once the application runs: until then the processor and the disk are its own. Only
-        what is durable is built upon, so the other tree comes after it.
-        """
+        """Once the application runs, make the switch durable; only then is the other tree touched."""
         if told is not None:
             told.wait(_SETTLE_S)
         self._settling = False
