@@ -178,9 +178,18 @@ class Manifest:
         return b"".join([block.text for block in self._blocks])
 
     @cached_property
+    def index(self) -> bytes:
+        """The BLAKE3s of the blocks, a line each."""
+        return "".join([f"{block.name}\n" for block in self._blocks]).encode()
+
+    @cached_property
     def root(self) -> str:
-        """The hash of all the hashes: the BLAKE3 of the list of the blocks' BLAKE3s, a line each."""
-        return blob_name("".join([f"{block.name}\n" for block in self._blocks]).encode())
+        """The hash of all the hashes: the BLAKE3 of :attr:`index`."""
+        return blob_name(self.index)
+
+    def blocks(self) -> Iterator[tuple[str, bytes]]:
+        """The name and the text of each block; the texts make up :attr:`text`."""
+        return ((block.name, block.text) for block in self._blocks)
 
     def edit(self, edits: Edits) -> Manifest:
         """This tree with ``edits`` applied. Costs the blocks that they touch, not the tree."""
