@@ -21,10 +21,12 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
-from .release import Release, Unusable, keep, kept, place
+from .orphans import Orphans
+from .trial import Releases
 from .ward import Ward
 from .watchdogs import Hardware, Systemd
 
@@ -42,33 +44,28 @@ LONGEST_START_S = 3600.0
 STEADY_S = 10.0
 """One that lived so long is started again without a pause."""
 
+QUICK_DEATHS = 4
+"""So many in a row are answered without a pause, too: what kills it may not be there the next time."""
+
 PAUSE_S = 0.1
-LONGEST_PAUSE_S = 10.0
+LONGEST_PAUSE_S = 2.0
+"""No longer, as somebody who would mend what kills it must find it up."""
+
 RESET_S = 600.0
 """How long no bootloader has to be well before the hardware's watchdog is let go: a reset is the last resort."""
 
 END_S = 4.0
 """How much longer than the applications' grace the end may take before the bootloader is killed."""
 
-TRIAL_S = 60.0
-"""How long a new release has for a host to confirm it."""
+ORPHANS_S = 2.0
+"""Longest wait for the end of what a dead bootloader left behind."""
 
-TRIES = 3
-"""After so many starts of a kept release that led nowhere, as many of the installed one follow, in turns."""
+OOM_SCORE = "-900"
 
 _TICK_S = 2.0
+_POLL_S = 0.005
 _STOOD_STILL_S = 3.0
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-class Trial:
-    """A release that is not kept yet."""
-
-    def __init__(self, release: Release) -> None:
-        self.release = release
-        self.until: float | None = None
-        """When it is given up; None before it was started."""
-        self.confirmed = False
 
 
 class Keeper:
@@ -89,24 +86,21 @@ class Keeper:
     ) -> None:
         """``arguments``: those of the bootloader's command line; ``state``: the folder that they name."""
         self._arguments = arguments
-        self._state = state
+        self._releases = Releases(state)
         self._systemd = systemd
         self._hardware = hardware
         self._end_s = grace_s + END_S
         self._stdin = 0 if until_stdin_ends else None
         self._say = say
+        self._orphans = Orphans()
         self._ward: Ward | None = None
         self._listening: int | None = None
         self._due = monotonic()
         self._ending = False
-        self._trial: Trial | None = None
-        self._undone = ""
-        self._left = ""
         self._was_well = False
         self._well_at = monotonic()
         self._quick_deaths = 0
         self._slow_starts = 0
-        self._vain_starts = 0
         self._restarts = 0
         self._why = ""
 
@@ -118,11 +112,15 @@ class Keeper:
         signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
         for number in (*_ENDS, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
+        with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
+            score.write(OOM_SCORE)  # memory runs out elsewhere first; only root may say so
         status: int | None = None
         while status is None:
             self._start_if_due()
             self._wait(bell)
             status = self._reap()
+            if self._ward is not None:
+                self._orphans.kill(but=self._ward.pid)
             if monotonic() < self._well_at + RESET_S:
                 self._hardware.feed()
         self._hardware.close()
@@ -152,24 +150,24 @@ class Keeper:
 
     def _next(self) -> float:
         """When something is due, if nothing happens before."""
-        ward, trial = self._ward, self._trial
+        ward, until = self._ward, self._releases.until
         if ward is None:
             return self._due
         if ward.killed_for:
             return math.inf  # its end, which nobody can hasten
         if ward.end_at is not None:
             return ward.end_at
-        return ward.silent_at if trial is None or trial.until is None else min(ward.silent_at, trial.until)
+        return ward.silent_at if until is None else min(ward.silent_at, until)
 
     def _check(self, now: float) -> None:
-        ward, trial = self._ward, self._trial
+        ward, until = self._ward, self._releases.until
         if ward is None or ward.killed_for:
             return
         if ward.end_at is not None:
             if now >= ward.end_at:
                 self._kill(ward, "did not end when it was asked to")
-        elif trial is not None and trial.until is not None and now >= trial.until:
-            self._kill(ward, f"was not confirmed by a host within {TRIAL_S:g} s")
+        elif until is not None and now >= until:
+            self._kill(ward, "was not confirmed by a host in time")
         elif now >= ward.silent_at:
             self._slow_starts += not ward.well
             self._kill(ward, "fell silent" if ward.well else "did not come up in time")
@@ -204,12 +202,11 @@ class Keeper:
                 ward.refused = True
             elif "listening" in note and descriptors:
                 self._hold(descriptors.pop())
-            elif "upgrade" in note and self._trial is None:
-                root = str(note["upgrade"])
-                self._trial = Trial(Release(root, place(self._state, root), str(note.get("seal"))))
-                self._stop(ward)
-            elif "confirm" in note and self._trial is not None:
-                self._trial.confirmed = note["confirm"] == self._trial.release.root
+            elif "upgrade" in note:
+                if self._releases.begin(str(note["upgrade"]), str(note.get("seal"))):
+                    self._stop(ward)
+            elif "confirm" in note:
+                self._releases.confirm(str(note["confirm"]))
                 self._keep(ward)
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -228,45 +225,10 @@ class Keeper:
             os.close(self._listening)
         self._listening = listening
 
-    # releases
-
     def _keep(self, ward: Ward) -> None:
-        """Keep the release on trial, if all that takes has come."""
-        trial = self._trial
-        if trial is None or ward.release is not trial.release or not (trial.confirmed and ward.well):
-            return
-        try:
-            keep(self._state, trial.release)
-        except OSError as error:
-            trial.confirmed = False
-            ward.tell({"not-kept": f"it can't be written down ({error.strerror})"}, [])
-        else:
-            self._trial = None
-            ward.tell({"kept": trial.release.root}, [])
-
-    def _choose(self) -> Release | None:
-        """The release to start, verified; None is the installed one."""
-        self._left = ""
-        trial = self._trial
-        try:
-            if trial is not None:
-                trial.release.verify()
-                return trial.release
-            release = kept(self._state)
-        except Unusable as error:
-            self._left = str(error)
-            if trial is not None:
-                self._undo(trial, self._left)
-                return self._choose()
-            return None
-        if release is not None and self._vain_starts // TRIES % 2:
-            self._left = f"it came to nothing {TRIES} times"
-            return None
-        return release
-
-    def _undo(self, trial: Trial, why: str) -> None:
-        self._undone = f"release {trial.release.root[:12]} {why}"
-        self._trial = None
+        """Keep the release on trial, if all that it takes has come."""
+        if note := self._releases.keep(ward.release, well=ward.well):
+            ward.tell(note, [])
 
     # start and end
 
@@ -280,7 +242,7 @@ class Keeper:
                 self._pause()
 
     def _start(self) -> Ward:
-        release = self._choose()
+        release = self._releases.choose(monotonic())
         environment = dict(os.environ)
         if release is not None:
             paths = [str(release.folder), environment.get("PYTHONPATH", "")]
@@ -301,16 +263,11 @@ class Keeper:
             theirs.close()
         ours.setblocking(False)
         ward = Ward(pid, ours, min(START_S * 2 ** min(self._slow_starts, 10), LONGEST_START_S), release)
-        if self._trial is not None:
-            self._trial.until = monotonic() + TRIAL_S
         first = {
             "why": self._why,
             "restarts": self._restarts,
             "problem": self._hardware.problem,
-            "release": release.root if release is not None else "",
-            "trial": self._trial is not None,
-            "undone": self._undone,
-            "left": self._left,
+            **self._releases.told(release),
         }
         ward.tell(first, [self._listening] if self._listening is not None else [])
         return ward
@@ -330,31 +287,36 @@ class Keeper:
                 status = self._buried(self._ward, os.waitstatus_to_exitcode(ended))
         return 0 if status is None and self._ward is None and self._ending else status
 
+    def _end_orphans(self) -> None:
+        """See what the bootloader left behind gone: its ports and pins are free then, and nothing of it runs twice."""
+        deadline = monotonic() + ORPHANS_S
+        while self._orphans.kill() and monotonic() < deadline:
+            with suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            sleep(_POLL_S)
+
     def _buried(self, ward: Ward, status: int) -> int | None:
         ward.hang_up()
         self._ward = None
+        self._end_orphans()
         if self._ending:
             return max(0, status) if not ward.killed_for else 1  # by SIGTERM, where it had set up nothing yet
         if ward.refused and not self._was_well:
             return status
-        self._why = ward.killed_for or _end_of(status)
-        trial = self._trial
-        if trial is not None:
-            if trial.until is not None:
-                self._undo(trial, self._why)
-            self._why = ""
-            self._quick_deaths = self._vain_starts = 0
-            self._due = monotonic()
-            return None
         lived_s = monotonic() - ward.born
-        self._restarts += 1
-        self._quick_deaths = 0 if lived_s >= STEADY_S else self._quick_deaths + 1
-        self._vain_starts = 0 if ward.well and lived_s >= STEADY_S else self._vain_starts + 1
+        why = ward.killed_for or _end_of(status)
+        if self._releases.ended(ward.release, why, in_vain=not ward.well or lived_s < STEADY_S):
+            self._why, self._quick_deaths = "", 0
+        else:
+            self._why = why
+            self._restarts += 1
+            self._quick_deaths = 0 if lived_s >= STEADY_S else self._quick_deaths + 1
         self._pause()
         return None
 
     def _pause(self) -> None:
-        pauses = self._quick_deaths - 1
+        pauses = self._quick_deaths - QUICK_DEATHS
         pause_s = PAUSE_S * 2 ** min(pauses - 1, 20) if pauses > 0 else 0.0
         self._due = monotonic() + min(pause_s, LONGEST_PAUSE_S)
 

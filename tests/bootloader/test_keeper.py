@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bootloader.target import SOON_S, Target, app, gone, kept_by, let_go
+from tests.bootloader.target import SOON_S, Target, alive, app, descendants, gone, kept_by, let_go
 
 WAIT = "import threading\ndef main():\n    print('up')\n    threading.Event().wait()\n"
 STEADY = app(settle_s=0.0)
@@ -114,6 +114,50 @@ def test_a_signal_right_after_the_start_ends_it(tmp_path: Path) -> None:
         assert process.wait(SOON_S) == 0
         gone({pid})
         let_go(process)
+
+
+ESCAPE = """
+import os, sys, threading
+def main():
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.closerange(0, 1000)
+            with open('escaped.new', 'w') as file:
+                file.write(str(os.getpid()))
+            os.rename('escaped.new', 'escaped')
+            threading.Event().wait()
+        os._exit(0)
+    while not os.path.exists('escaped'):
+        pass
+    print('up')
+    threading.Event().wait()
+"""
+
+
+def test_what_an_application_sent_away_ends_with_a_bootloader_that_is_killed(target: Target) -> None:
+    up(target, ESCAPE)
+    escaped = int((target.state / "data" / "app" / "escaped").read_text())
+    warm = next(pid for pid in target.processes() if escaped in descendants(pid))
+    assert alive(escaped)
+    for pid in (warm, target.pid):  # whoever would have ended it
+        os.kill(pid, signal.SIGKILL)
+    gone({escaped})
+    target.again()
+    target.log("up")
+
+
+def test_what_a_script_had_started_before_it_became_the_keeper_is_left_alone(target: Target) -> None:
+    target.end()
+    target.program = ("sh", "-c", 'sleep 1000 & exec "$@"', "sh", *Target.program)
+    target.start()
+    before = [
+        int(pid) for pid in Path(f"/proc/{target.process.pid}/task/{target.process.pid}/children").read_text().split()
+    ]
+    os.kill(target.call("hello").integer("pid"), signal.SIGKILL)
+    target.again()
+    assert alive(before[0])
+    os.kill(before[0], signal.SIGKILL)
 
 
 def test_the_keeper_is_small(target: Target) -> None:
