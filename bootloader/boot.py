@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from .changes import Changes
 from .confine import Confinement
 from .journal import Journal
 from .listener import Listener
@@ -69,14 +70,15 @@ class Bootloader:
                 self.journal,
                 self._lock,
                 confinement,
-                on_fate=lambda *fate: service.fared(*fate),
-                on_fall=lambda *fall: service.fell(*fall),
+                on_fate=lambda *fate: changes.fared(*fate),
+                on_fall=lambda *fall: changes.fell(*fall),
                 attached=lambda: service.attached,
                 lend=lambda: None,
                 cut_off=self._was not in (b"", _IN_ORDER),
             )
-            service = Service(name, store, supervisor, self.journal, Upgrade(state, tether))
-            parts.callback(service.close)
+            changes = Changes(store, supervisor, self.journal)
+            parts.callback(changes.close)
+            service = Service(name, store, supervisor, changes, self.journal, Upgrade(state, tether))
             listener = Listener(address, trust, service.link, self._link_event, self._fault, tether.listening)
             parts.callback(listener.close)
             self.address = listener.address
@@ -93,7 +95,7 @@ class Bootloader:
             parts.callback(pulse.close)
             self._publish(state / "run" / "address")
             try:
-                service.boot(start=not hold)
+                changes.boot(start=not hold)
             except (Fault, OSError) as fault:
                 self._notice("boot-failed", f"the applications could not be started: {fault}")
             self._parts = parts.pop_all()

@@ -63,6 +63,10 @@ class Verdict:
     by: str
 
 
+HELD = Verdict(Next.HOLD, "policy")
+"""What somebody who sits before it wants to see."""
+
+
 def asks(on_failure: str, *, attached: bool) -> bool:
     """Whether the failure handler is asked. Not where somebody sits before it who wants to see what failed."""
     return not (attached and on_failure == "hold")
@@ -78,5 +82,5 @@ def decide(breaker: Breaker, on_failure: str, answer: str, *, attached: bool, pr
         return Verdict(ANSWERS[answer], "handler")
     if attached:
         gives_up = on_failure == "rollback" and not proven
-        return Verdict(Next.ROLLBACK if gives_up else Next.HOLD, "policy")
+        return Verdict(Next.ROLLBACK, "policy") if gives_up else HELD
     return Verdict(Next.ROLLBACK if breaker.tripped else Next.RESTART, "breaker")

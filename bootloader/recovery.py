@@ -13,10 +13,13 @@ from functools import partial
 
 from .aftermath import Aftermath
 from .application import Application, End
-from .breaker import Breaker, Next, asks, decide
+from .breaker import HELD, Breaker, Next, Verdict, asks, decide
 from .journal import Journal
 from .lifecycle import State
 from .wire.launch import Launch
+
+LEFT_S = 30.0
+"""How long what was held for somebody stays so when they have left: a link may be down for a moment."""
 
 OnVerdict = Callable[[Application, Next, float, str], None]
 
@@ -52,11 +55,13 @@ class Recovery:
         self._on_verdict = on_verdict
         self._breakers: dict[str, Breaker] = {}
         self._busy: set[Application] = set()
+        self._held: dict[Application, Case] = {}
         self._ending = False
 
     def forget(self) -> None:
         """A change of generation begins a new count."""
         self._breakers.clear()
+        self._held.clear()
 
     def end(self) -> None:
         """What is still to end is made safe, and no verdict falls any more."""
@@ -96,12 +101,24 @@ class Recovery:
         self._on_rest()
 
     def _judge(self, case: Case, breaker: Breaker, answer: str) -> None:
-        launch, end, deaths = case.launch, case.end, len(breaker.deaths)
-        verdict = decide(breaker, launch.on_failure, answer, attached=self._attached(), proven=case.proven)
-        pause_s = breaker.pause_s if verdict.next is Next.RESTART else 0.0
-        told = {"application": case.app.spec.name, "generation": case.app.generation, "why": end.why, "deaths": deaths}
-        rest = {"window_s": launch.window_s, "next": str(verdict.next), "by": verdict.by, "pause_s": pause_s}
-        self._journal.add("death", {**told, **rest})
-        often = f"died {deaths} times within {launch.window_s:g} s, in the end as it " * breaker.tripped
-        self._on_verdict(case.app, verdict.next, pause_s, f"{case.app.spec.name} {often}{end.why}")
+        policy = case.launch.on_failure
+        verdict = decide(breaker, policy, answer, attached=self._attached(), proven=case.proven)
+        if verdict == HELD:
+            self._held[case.app] = case
+        self._pass(case, breaker, verdict, breaker.pause_s if verdict.next is Next.RESTART else 0.0)
         self._over(case.app)
+
+    def release(self) -> None:
+        """Nobody sits before what is held any more. It starts again, unless they are back soon, and mend it."""
+        held, self._held = self._held, {}
+        for case in held.values():
+            if case.app.state is State.FAILED and not self._ending:
+                self._pass(case, self._breakers[case.app.spec.name], Verdict(Next.RESTART, "policy"), LEFT_S)
+
+    def _pass(self, case: Case, breaker: Breaker, verdict: Verdict, pause_s: float) -> None:
+        name, why, deaths, window_s = case.app.spec.name, case.end.why, len(breaker.deaths), breaker.window_s
+        told = {"application": name, "generation": case.app.generation, "why": why, "deaths": deaths}
+        rest = {"window_s": window_s, "next": str(verdict.next), "by": verdict.by, "pause_s": pause_s}
+        self._journal.add("death", {**told, **rest})
+        often = f"died {deaths} times within {window_s:g} s, in the end as it " * breaker.tripped
+        self._on_verdict(case.app, verdict.next, pause_s, f"{name} {often}{why}")

@@ -8,31 +8,24 @@ or one has failed. What rung it takes is decided in ``ladder``, what states mean
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import plan
 from .aftermath import Aftermath, Loan
-from .application import Application, End
+from .application import Application
 from .breaker import Next
-from .child import Child
 from .confine import Confinement
 from .journal import Journal
 from .lifecycle import ALIVE, WELL, State
-from .orders import Orders
-from .readiness import VARIABLE as NOTIFY
-from .readiness import Readiness
 from .recovery import Recovery
+from .stack import Stack
 from .transition import Transition
-from .turns import Timer, Turns
+from .turns import Turns
 from .warmth import Warmth
 from .wire.errors import Fault, Refused
-from .wire.launch import Application as Spec
-from .wire.launch import prerequisites
 
 _CHECK_S = 120.0
 _CHANGE_S = 70.0
@@ -67,11 +60,6 @@ class Supervisor:
         self._on_fate = on_fate
         self._on_fall = on_fall
         self._turns = Turns("supervisor", self._fault)
-        self._applications: dict[str, Application] = {}
-        self._waiting: set[str] = set()
-        """Applications that start as soon as they may."""
-        self._pauses: dict[str, tuple[Timer, float]] = {}
-        """Applications that died and wait for their next start: until when, on the monotonic clock."""
         self._live: Transition | None = None
         self._change: Transition | None = None
         """The one under way, until it has switched and is the live one."""
@@ -80,30 +68,18 @@ class Supervisor:
         self._warmth = Warmth(folder, journal, lock, self._turns, confinement)
         aftermath = Aftermath(folder, journal, self._warmth, lend)
         self._recovery = Recovery(journal, aftermath, attached, self._proceed, self._follow)
-        self._cut_off = cut_off
-        self._readiness: Readiness | None = None
+        self._stack = Stack(folder, journal, self._turns, self._warmth, self._proceed, cut_off=cut_off)
 
     def start(self) -> None:
         """Begin; the warm parent imports what the applications of the last time imported."""
         self._turns.start()
-        self._turns.soon(self._begin_to_hear)
         self._turns.soon(self._warmth.start)
-
-    def _begin_to_hear(self) -> None:
-        try:
-            self._readiness = Readiness(self._turns.selector, self._hear_ready)
-        except OSError as error:
-            text = f"no application can say that it is ready: {error}"
-            self._journal.add("notice", {"code": "no-readiness", "text": text})
 
     # what other threads ask
 
     def running(self) -> tuple[str, ...]:
         """The names of the applications that have a process."""
-        return self._turns.call(self._running, 30)
-
-    def _running(self) -> tuple[str, ...]:
-        return tuple(name for name, app in self._applications.items() if app.state in ALIVE)
+        return self._turns.call(lambda: self._stack.running, 30)
 
     @property
     def changes(self) -> int:
@@ -134,21 +110,13 @@ class Supervisor:
 
     def states(self) -> list[dict[str, Any]]:
         """The applications, their states, and why, for ``status``."""
-        return self._turns.call(lambda: [self._told(app) for app in self._applications.values()], 30)
+        return self._turns.call(
+            lambda: [{**told, "deaths": self._recovery.deaths(told["application"])} for told in self._stack.told()], 30
+        )
 
-    def _told(self, app: Application) -> dict[str, Any]:
-        name, now = app.spec.name, time.monotonic()
-        ahead = prerequisites(self._live.launch.applications)[name] if self._live is not None else ()
-        after = {one: each for one, each in self._applications.items() if one in ahead}
-        return {
-            **app.told(),
-            "after": list(after),
-            "waits_for": [one for one, each in after.items() if each.is_pending or one in self._waiting]
-            if name in self._waiting
-            else [],
-            "deaths": self._recovery.deaths(name),
-            "restart_in_s": round(max(0.0, self._pauses[name][1] - now), 2) if name in self._pauses else None,
-        }
+    def left(self) -> None:
+        """Nobody sits before it any more who mends what fails."""
+        self._turns.soon(self._recovery.release)
 
     def warmth(self) -> dict[str, Any]:
         """The warm parent, for ``status``."""
@@ -166,13 +134,12 @@ class Supervisor:
                     transition.told.set()  # no more will be
             if self._change is not None:
                 self._change.switched.set_exception(_ending())
-            for app in self._applications.values():
-                app.stop("the bootloader ends", min(grace_s, app.spec.grace_s))
+            self._stack.stop("the bootloader ends", grace_s)
             self._proceed()
 
         self._turns.soon(begin)
         try:
-            safe_s = max((app.spec.safe_s for app in tuple(self._applications.values())), default=0.0)
+            safe_s = max((app.spec.safe_s for app in self._stack), default=0.0)
             self._turns.result(done, grace_s + 2 * safe_s + _END_S)
         except TimeoutError:
             self._journal.add("notice", {"code": "slow-end", "text": "applications were still there at the end"})
@@ -181,8 +148,7 @@ class Supervisor:
 
     def _end(self) -> None:
         self._warmth.close()
-        if self._readiness is not None:
-            self._readiness.close()
+        self._stack.close()
 
     # the change of a generation
 
@@ -216,10 +182,9 @@ class Supervisor:
         self._change = transition
         self._changes += 1
         transition.number = self._changes
-        transition.decision = transition.decide(self._running())
+        transition.decision = transition.decide(self._stack.running)
         for name in transition.decision.stop:
-            if name in self._applications:
-                self._applications[name].stop("a new generation")
+            self._stack[name].stop("a new generation")
         self._proceed()
 
     def _break_off(self, transition: Transition, error: Exception) -> None:
@@ -230,15 +195,15 @@ class Supervisor:
         if self._change is transition:
             self._change = None
             for name in transition.decision.stop:
-                self._want(name)
+                self._stack.want(name)
             self._proceed()
 
     def _proceed(self) -> None:
         """Whatever can go on now, goes on: called after everything that happens to an application."""
-        for app in list(self._applications.values()):
+        for app in self._stack:
             if self._live is not None:
                 self._recovery.see_to(app, self._live.launch, proven=self._live.proven)
-        busy = [app for app in self._applications.values() if not self._recovery.rests(app)]
+        busy = [app for app in self._stack if not self._recovery.rests(app)]
         if self._closing is not None:
             if not busy and not self._closing.done():
                 self._closing.set_result(None)
@@ -246,7 +211,7 @@ class Supervisor:
             if self._change.noted and not any(map(self._must_go, busy)):
                 self._switch(self._change)
         elif self._live is not None:
-            self._start_due(self._live)
+            self._stack.start_due(self._recovery.rests)
             self._judge(self._live)
 
     def _must_go(self, app: Application) -> bool:
@@ -265,35 +230,16 @@ class Supervisor:
             self._fate(self._live, "replaced", "the next one came before it was healthy")
         self._live, self._change = change, None
         self._warmth.fit(next((app.env for app in change.launch.applications if not app.init), {}))
-        self._renew(change)
+        self._recovery.forget()
+        self._stack.renew(change.launch, change.decision.start, change.generation)
         change.switched.set_result(change.generation)
         self._proceed()
-
-    def _renew(self, change: Transition) -> None:
-        """The applications of the new generation. How the last ones ended says nothing about those that start."""
-        before, self._applications = self._applications, {}
-        self._recovery.forget()
-        for spec in plan.order(change.launch.applications):
-            kept = before.get(spec.name) if spec.name not in change.decision.start else None
-            self._applications[spec.name] = kept or self._new(spec, change.generation)
-            if kept is None:
-                self._want(spec.name)
-        self._waiting &= self._applications.keys()
-        self._cut_off = False
-
-    def _new(self, spec: Spec, generation: int) -> Application:
-        app = Application(spec, generation, self._turns, self._journal.add, self._go, self._proceed)
-        if self._cut_off:
-            app.end = End("the bootloader was cut off")  # and so was whatever ran then
-        app.on_modules = self._warmth.learn
-        app.is_alone = lambda: all(one is app or one.state not in ALIVE for one in self._applications.values())
-        return app
 
     def _judge(self, live: Transition) -> None:
         """How far those are that the last change started. One that failed may come to be well after its next start."""
         if live.fate in ("healthy", "replaced"):
             return
-        apps = [self._applications[name] for name in live.decision.start]
+        apps = [self._stack[name] for name in live.decision.start]
         failed = next((app for app in apps if app.has_failed), None)
         if failed is not None and live.fate != "failed":
             self._fate(live, "failed", f"{failed.spec.name} {failed.why}")
@@ -317,70 +263,22 @@ class Supervisor:
 
     # the applications
 
-    def _want(self, name: str) -> None:
-        """Start it as soon as it may; a pause is over with that."""
-        pause = self._pauses.pop(name, None)
-        if pause is not None:
-            pause[0].cancel()
-        app = self._applications.get(name)
-        if app is not None and app.state not in ALIVE - {State.STOPPING}:
-            app.wanted_at = time.monotonic()
-            self._waiting.add(name)
-
-    def _start_due(self, live: Transition) -> None:
-        if not self._waiting:
-            return
-        pending = [name for name, app in self._applications.items() if app.is_pending]
-        for name in plan.due(live.launch.applications, self._waiting, pending):
-            app = self._applications[name]
-            if name in self._waiting and self._recovery.rests(app):  # a start comes back here
-                self._waiting.discard(name)
-                app.start()
-
     def _follow(self, app: Application, verdict: Next, pause_s: float, why: str) -> None:
         """Carry out what is to follow a death."""
-        name = app.spec.name
-        if self._applications.get(name) is not app or self._closing is not None or self._live is None:
+        if not self._stack.holds(app) or self._closing is not None or self._live is None:
             return
         match verdict:
             case Next.RESTART:
-                timer = self._turns.later(pause_s, lambda: self._again(name))
-                self._pauses[name] = (timer, time.monotonic() + pause_s)
+                self._stack.want_later(app.spec.name, pause_s)
             case Next.ROLLBACK:
                 self._fall(self._live, why)
             case Next.STOP:
-                for timer, _ in self._pauses.values():
-                    timer.cancel()
-                self._pauses.clear()
-                self._waiting.clear()
-                for each in self._applications.values():
-                    each.stop(f"{why}; the failure handler says stop")
-
-    def _again(self, name: str) -> None:
-        self._want(name)
-        self._proceed()
+                self._stack.stop(f"{why}; the failure handler says stop")
 
     def _fall(self, live: Transition, why: str) -> None:
         if live.fate != "failed":
             self._fate(live, "failed", why)
         self._on_fall(live.generation, why)
-
-    def _hear_ready(self, group: int) -> None:
-        for app in self._applications.values():
-            if app.state in ALIVE and app.pid == group:
-                app.says_ready()
-                return
-
-    def _go(self, app: Application) -> Child:
-        assert self._live is not None
-        orders = Orders(self._folder, self._folder / "live", app.spec, self._live.launch, app.generation)
-        fields = orders.fields(app.spec.entry)
-        fields["env"].pop(NOTIFY, None)  # the bootloader's own
-        if app.spec.ready == "notify" and self._readiness is not None:
-            fields["env"][NOTIFY] = self._readiness.address
-        child = self._warmth.take()
-        child.order(go={**fields, "limits": child.limit(app.spec.memory_mb, app.spec.processes)})
-        return child
 
     def _fault(self, error: BaseException) -> None:
         what = str(error) if isinstance(error, Fault) else f"{type(error).__name__}: {error}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from contextlib import closing
 
+from bootloader.recovery import LEFT_S
 from tests.bootloader.target import Change, Event, Target, alive, app
 
 STEADY = app(settle_s=0.0)
@@ -130,6 +131,37 @@ def test_the_others_go_on_while_one_crashes_in_a_loop(alone: Target) -> None:
     assert not [each for each in since(alone, steady, "state") if each["application"] == "one"]
 
 
+# what the handler says
+
+TWO = (app("one", "one:main", settle_s=0.0), app("two", "two:main"))
+
+
+def handled(answer: str) -> dict[str, str]:
+    """Two applications, of which the second dies, and a handler that has one answer."""
+    return {"one.py": WAIT, "two.py": DIES, "asked.py": f"def died(told): return {answer!r}\n"}
+
+
+def test_the_handler_may_say_that_it_starts_again_however_often_it_died(alone: Target) -> None:
+    change = alone.ship(handled("restart"), *TWO, handler="asked:died", deaths=2)
+    tripped = death(alone, change, 2)
+    assert (tripped["next"], tripped["by"]) == ("restart", "handler")
+
+
+def test_the_handler_may_say_that_it_stays_down_and_the_others_go_on(alone: Target) -> None:
+    change = alone.ship(handled("continue"), *TWO, handler="asked:died")
+    assert death(alone, change, 1)["next"] == "hold"
+    assert alone.status("two")["state"] == "failed"
+    assert alone.status("one")["state"] in ("running", "healthy")
+
+
+def test_the_handler_may_say_that_everything_stops(alone: Target) -> None:
+    change = alone.ship(handled("stop"), *TWO, handler="asked:died")
+    assert death(alone, change, 1)["next"] == "stop"
+    change.state("stopped", application="one")
+    assert [one.plain().get("pid") for one in alone.call("status").objects("applications")] == [None, None]
+    assert alone.start_live().answer.texts("started") == ["one", "two"]
+
+
 # while somebody sits before it
 
 
@@ -160,7 +192,9 @@ def test_with_that_policy_a_new_generation_gives_way_at_its_first_death_and_a_pr
 def test_it_counts_until_the_link_that_said_so_ends(alone: Target) -> None:
     with closing(alone.link("dev")) as dev:
         dev.call("events", {"attached": True})
-        assert death(alone, alone.ship(DIES), 1)["next"] == "hold"
-    while alone.call("status").flag("attached"):
-        pass
+        held = death(alone, alone.ship(DIES), 1)
+        assert held["next"] == "hold"
+    released = alone.event("death", pause_s=LEFT_S)
+    assert (released["n"] > held["n"], released["next"], released["deaths"]) == (True, "restart", 1)
+    assert 0 < alone.status()["restart_in_s"] <= LEFT_S
     assert death(alone, alone.ship(DIES + "# alone\n"), 1)["next"] == "restart"

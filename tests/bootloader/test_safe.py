@@ -20,8 +20,8 @@ def main():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print("found", output.read_text() if output.exists() else "nothing")
     output.write_text("on by {{}}".format(VERSION))
-    print("up", VERSION)
     try:
+        print("up", VERSION)
         threading.Event().wait()
     finally:
         output.write_text("off")

@@ -1,0 +1,223 @@
+"""Changes of what runs: a push, a start, a rollback, a fall, a boot. The store and the supervisor, in their order.
+
+Owns that order, which keeps a refusal from changing anything, and the thread that makes durable, later, what was
+switched. One change at a time. Knows nothing of links.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from .journal import Journal
+from .ladder import RESTART, ROLLBACK, Decision, decide, fall
+from .objects import sync
+from .store import Staged, Store
+from .supervisor import Supervisor
+from .transition import Transition
+from .triage import BOOTLOADER
+from .wire.errors import Fault, Refused
+from .wire.messages import Body
+from .wire.overlay import Overlay
+
+_LOCK_S = 90.0
+_CHORES = 64
+_SETTLE_S = 1.0
+_END_S = 10.0
+
+
+class Changes:
+    """``who``: the host that asks for a change, by name. What is answered goes to that host as it is."""
+
+    def __init__(self, store: Store, supervisor: Supervisor, journal: Journal) -> None:
+        self._store = store
+        self._supervisor = supervisor
+        self._journal = journal
+        self._chores: queue.Queue[Callable[[], None] | None] = queue.Queue(_CHORES)
+        self._settling = False
+        self._fallen: set[str] = set()
+        """Roots that were given up since a host last changed anything."""
+        self._worker = threading.Thread(target=self._work, name="settler", daemon=True)
+        self._worker.start()
+
+    def boot(self, *, start: bool) -> None:
+        """Make the best that the disk has live, and start it; without ``start``, a host will say when."""
+        try:
+            with self.locked():
+                rung = self._store.recover()
+                if rung is not None and start:
+                    self._start_live(BOOTLOADER, at_boot=True)
+                elif rung is None and self._store.ledger.last() is not None:  # else it is new, and that is no news
+                    self._journal.add("notice", {"code": "nothing-to-run", "text": "no generation is left to start"})
+        finally:
+            self._settle_soon(None)
+
+    def fared(self, number: int, fate: str, why: str) -> None:
+        """A generation is healthy, or failed, or was replaced. Called on the supervisor's thread."""
+        self._store.ledger.mark(number, fate, why)
+        if fate == "healthy":
+            self._settle_soon(None)  # the other tree need not stay the last healthy one any more
+
+    def fell(self, number: int, why: str) -> None:
+        """A generation is given up. Called on the supervisor's thread."""
+        self._chore(lambda: self._fall(number, why))
+
+    def close(self) -> None:
+        """Finish the chores and end."""
+        with suppress(queue.Full):
+            self._chores.put(None, timeout=_END_S)
+        self._worker.join(_END_S)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nothing changes on the disk meanwhile."""
+        if not self._store.lock.acquire(timeout=_LOCK_S):
+            raise Refused("busy", "another change is under way", do="try again")
+        try:
+            yield
+        finally:
+            self._store.lock.release()
+
+    def apply(self, overlay: Overlay, who: str, began: float) -> Body:
+        """An overlay that came ``began`` this time becomes what runs."""
+        with self.locked():
+            staged = self._store.stage(overlay)
+            self._fallen.clear()
+            return self._take(staged, who, began)
+
+    def start(self, who: str) -> Body:
+        """Start what is live and does not run."""
+        with self.locked():
+            self._fallen.clear()
+            return self._start_live(who)
+
+    def roll_back(self, number: int, who: str) -> Body:
+        """Back to the generation of that number; 0 is the last healthy one of another tree."""
+        with self.locked():
+            ledger = self._store.ledger
+            current = ledger.last()
+            if number:
+                wanted = ledger.get(number)
+                if wanted is None:
+                    raise Refused("unknown-generation", "this target has no such generation", to=str(number))
+            else:
+                live = self._store.manifest.root
+                healthy = (one for one in ledger.newest_first() if one.was_healthy and one.root != live)
+                wanted = next(healthy, None)
+                if wanted is None:
+                    raise Refused("no-generation", "no other generation was healthy", do="name one: `reactor history`")
+            self._fallen.clear()
+            why = f"asked to, from generation {current.number}" if current is not None else "asked to"
+            return self._go_back(wanted.root, f"generation {wanted.number}", who, why)
+
+    def _take(self, staged: Staged, who: str, began: float, rung: str = "", why: str = "") -> Body:
+        """What is staged becomes what runs, if it compiles."""
+        written = (path for path, entry in staged.edits.items() if entry is not None)
+        transition = Transition(
+            staged.launch,
+            lambda running: decide(staged.launch_before, staged.launch, staged.edits, running),
+            lambda decision: self._store.switch(staged, who, rung or decision.rung, why or decision.why).number,
+            began,
+            proven=self._has_been_healthy(staged.manifest.root),
+            tree=staged.tree.folder,
+            check=tuple(path for path in written if path.endswith(".py")),
+            note=lambda: self._store.note(staged),
+        )
+        transition.stage("store")
+        number = self._supervisor.change(transition)
+        self._settle_soon(transition.told)
+        return {
+            "change": transition.number,
+            "generation": number,
+            "root": staged.manifest.root,
+            "rung": rung or transition.decision.rung,
+            "why": why or transition.decision.why,
+            "stages_ms": dict(transition.stages_ms),
+        }
+
+    def _start_live(self, who: str, *, at_boot: bool = False) -> Body:
+        """Start what is live and does not run."""
+        launch, root, last = self._store.launch(), self._store.manifest.root, self._store.ledger.last()
+        if launch is None:
+            raise Refused("nothing-live", "this target has no application yet", do="push one")
+        if last is None or last.root != root:  # the ledger lost its end
+            last = self._store.ledger.add(root, who, RESTART, "found live, and not in the ledger", 0)
+        if at_boot:
+            self._store.ledger.count_boot(last.number)
+        running = self._supervisor.running()
+        start = tuple(app.name for app in launch.applications if app.name not in running)
+        number = last.number
+        change = self._supervisor.changes
+        if start:
+            decision = Decision(RESTART, f"started by {who}", (), start)
+            began, proven = time.monotonic(), self._has_been_healthy(root)
+            transition = Transition(launch, lambda _running: decision, lambda _decision: number, began, proven)
+            self._supervisor.change(transition)
+            change = transition.number
+        return {"change": change, "generation": number, "root": root, "started": list(start)}
+
+    def _go_back(self, root: str, name: str, who: str, why: str) -> Body:
+        began = time.monotonic()
+        staged = self._store.stage_root(root)
+        return self._take(staged, who, began, ROLLBACK, f"to {name}: {why}")
+
+    def _fall(self, number: int, why: str) -> None:
+        """What was there before takes the place of a generation that was given up, unless it has been replaced."""
+        with self.locked():
+            current = self._store.ledger.last()
+            if current is None or current.number != number:
+                return
+            names: dict[str, str] = {}
+            for one in self._store.ledger.newest_first():
+                if one.was_healthy:
+                    names.setdefault(one.root, f"generation {one.number}")
+            for root in fall(current.root, list(names), self._store.base_root, self._fallen):
+                try:
+                    why_back = f"generation {number} failed: {why}"
+                    self._go_back(root, names.get(root, "the base"), BOOTLOADER, why_back)
+                except Refused as refused:
+                    text = f"{names.get(root, 'the base')} can't be gone back to: {refused}"
+                    self._journal.add("notice", {"code": "rollback-failed", "text": text})
+                else:
+                    self._fallen.add(current.root)
+                    return
+            text = f"{why}; there is nothing else to go back to: what failed stays down until the next push or rollback"
+            self._journal.add("notice", {"code": "stays-down", "text": text})
+
+    def _has_been_healthy(self, root: str) -> bool:
+        return any(one.root == root and one.was_healthy for one in self._store.ledger.newest_first())
+
+    def _settle_soon(self, told: threading.Event | None) -> None:
+        if not self._settling:  # else the one that waits settles this one too
+            self._settling = True
+            self._chore(lambda: self._settle(told))
+
+    def _settle(self, told: threading.Event | None) -> None:
+        """Once the application runs, make the switch durable; only then is the other tree touched."""
+        if told is not None:
+            told.wait(_SETTLE_S)
+        self._settling = False
+        with self.locked():
+            paths = self._store.settle()
+        sync(paths)
+        with self.locked():
+            self._store.catch_up()
+            paths = self._store.settle()
+        sync(paths)
+
+    def _chore(self, chore: Callable[[], None]) -> None:
+        try:
+            self._chores.put_nowait(chore)
+        except queue.Full:
+            self._journal.add("notice", {"code": "chores-late", "text": "the disk is slower than the saves"})
+
+    def _work(self) -> None:
+        while (chore := self._chores.get()) is not None:
+            try:
+                chore()
+            except Exception as error:  # noqa: BLE001 - the settler outlives any one chore; the fault becomes an event
+                text = str(error) if isinstance(error, (Fault, OSError)) else f"{type(error).__name__}: {error}"
+                self._journal.add("notice", {"code": "chore-failed", "text": text})
