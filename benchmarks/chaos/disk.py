@@ -190,7 +190,10 @@ class Disk:
         return self._image(self._now, {})
 
     def outcomes(self) -> Iterator[tuple[str, Image]]:
-        """What a power cut now may leave, each with a name that says how it came about."""
+        """What a power cut now may leave, each with a name that says how it came about.
+
+        Those in which a single thing is not as it was done have names that begin with ``content`` or ``lost``.
+        """
         dirty = [number for number in set(self._now.values()) if self._nodes[number].dirty]
         dirty = [number for number in sorted(dirty) if self._nodes[number].kind == "file"]
         yield "all done", self._image(self._now, {})

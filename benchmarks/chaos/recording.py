@@ -10,7 +10,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,24 @@ def record(scratch: Path, seed: str, changes: int) -> Recording:
         device.cut()
     recorder.windows.append((Promise(recorder.before, recorder.kept), end))
     made = Recording(start, inodes, _split(told, recorder.windows), recorder.known, state, home)
+    _check(made)
+    return made
+
+
+def boot(recording: Recording, image: Image, promise: Promise, scratch: Path) -> Recording:
+    """Boot a bootloader on ``image`` in place of the recording's end, and record what it does, mending included."""
+    told = scratch / "record"
+    folders.lay(image, recording.state)
+    start, inodes = folders.read(recording.state)
+    seen = inside(recording.state, {"CHAOS_RECORD": str(told)})
+    device = Device(recording.state, recording.home, scratch / "log", seen)
+    recorder = _Recorder(device, told)
+    try:
+        device.start()
+        recorder.quiet()
+    finally:
+        device.cut()
+    made = replace(recording, start=start, inodes=inodes, windows=_split(told, [(promise, 0)]))
     _check(made)
     return made
 

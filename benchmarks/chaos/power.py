@@ -1,0 +1,125 @@
+"""Power cuts: after every single operation that a bootloader did to its disk, the power is cut.
+
+Each cut leaves one of several disks (:mod:`.disk`). All of them are booted in this process as far as the disk goes; a
+share, drawn by lot, is booted for real.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from . import folders
+from .boots import real
+from .device import Device
+from .disk import Disk, Image, digest
+from .generations import Promise
+from .quick import quick
+from .recording import Recording, boot
+from .tally import Tally
+
+PART = "power cuts"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One disk after a power cut. ``where`` names it: the same recording has the same cuts."""
+
+    where: str
+    image: Image
+    promise: Promise
+
+
+def cuts(recording: Recording, share: int = 1) -> Iterator[Cut]:
+    """Every disk after every operation, each once a promise.
+
+    Of the outcomes in which a single thing is lost, only each ``share``-th: they are nearly all there are.
+    """
+    single = 0
+    disk = Disk(recording.start, recording.inodes)
+    for number, (promise, steps) in enumerate(recording.windows, 1):
+        seen: set[str] = set()
+        disk.settle()
+        for at, step in enumerate([None, *steps]):
+            if step is not None:
+                disk.do(step)
+            for name, image in disk.outcomes():
+                single += name.startswith(("content ", "lost "))
+                if name.startswith(("content ", "lost ")) and single % share:
+                    continue
+                if (key := digest(image)) not in seen:
+                    seen.add(key)
+                    what = f"{step['op']} {step.get('path', step.get('ino'))}" if step is not None else "begin"
+                    yield Cut(f"change {number}, operation {at} ({what}), {name}", image, promise)
+
+
+class Lot:
+    """Draws so many cuts that each one offered has the same chance."""
+
+    def __init__(self, most: int, chance: random.Random) -> None:
+        self.drawn: list[Cut] = []
+        self._most = most
+        self._chance = chance
+        self._offered = 0
+
+    def offer(self, cut: Cut) -> None:
+        """One more, of which it is not known how many there will be."""
+        self._offered += 1
+        if len(self.drawn) < self._most:
+            self.drawn.append(cut)
+        elif (place := self._chance.randrange(self._offered)) < self._most:
+            self.drawn[place] = cut
+
+
+def attack(
+    recording: Recording,
+    tally: Tally,
+    chance: random.Random,
+    *,
+    booted: int,
+    again: int,
+    until_s: float,
+    share: int = 1,
+) -> None:
+    """Boot all cuts, until the clock says ``until_s``; ``share`` as for :func:`cuts`.
+
+    Some ``booted`` of them are booted for real. In ``again`` boots that have something to mend, the power is cut again
+    after each operation.
+    """
+    for_real, to_mend = Lot(booted, chance), Lot(again, chance)
+    for cut in _all_booted(recording, tally, until_s, share):
+        for_real.offer(cut)
+        if "all contents" in cut.where:
+            to_mend.offer(cut)
+    for number, cut in enumerate(to_mend.drawn):
+        if time.monotonic() < until_s:
+            scratch = recording.state.parent / f"again-{number}"
+            scratch.mkdir()
+            mending = boot(recording, cut.image, cut.promise, scratch)
+            for _ in _all_booted(mending, tally, until_s, share, f"{cut.where}; in the boot after it, "):
+                pass
+    device = Device(recording.state, recording.home, recording.state.parent / "log")
+    for cut in for_real.drawn:
+        if time.monotonic() > until_s:
+            break
+        tally.counts["boots"] += 1
+        folders.lay(cut.image, recording.state)
+        try:
+            for kind, what in real(device, cut.promise, recording.known):
+                tally.found(kind, PART, cut.where, what)
+        finally:
+            device.cut()
+
+
+def _all_booted(recording: Recording, tally: Tally, until_s: float, share: int, where: str = "") -> Iterator[Cut]:
+    """The cuts, each booted as far as the disk goes."""
+    for cut in cuts(recording, share):
+        if time.monotonic() > until_s:
+            return
+        tally.counts["power cuts"] += 1
+        folders.lay(cut.image, recording.state)
+        for kind, what in quick(recording.state, cut.promise, recording.known):
+            tally.found(kind, PART, where + cut.where, what)
+        yield cut

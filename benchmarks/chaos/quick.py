@@ -1,0 +1,75 @@
+"""Whether a state folder boots as it must, as far as the disk goes: hundreds of times a second, without a process.
+
+The folder is opened with the target's own ``Store``, which finds and mends what to run. :mod:`.boots` does the same
+with real bootloaders.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from bootloader.store import Store
+from bootloader.wire.errors import Fault
+
+from .boots import Broken, wrong_root, wrong_tree
+from .generations import NOTHING, Generation, Promise
+from .tally import LOST, MIXTURE, OTHER
+
+
+def quick(state: Path, promise: Promise, known: Mapping[str, Generation]) -> list[Broken]:
+    """Boot the folder ``state`` as far as its disk goes, then go back to each generation that must be kept."""
+    notices: list[str] = []
+    try:
+        store = Store(state, lambda code, text: notices.append(f"{code}: {text}"))
+        with store.lock:
+            store.recover()
+            root = store.manifest.root if store.live is not None else NOTHING
+            broken = wrong_root(root, promise.may_run, known)
+            if store.live is not None and root in known:
+                broken += wrong_tree(state / "live", known[root])
+                broken += _wrong_bytecode(state, known[root])
+            for other in sorted(promise.kept - {root}):
+                broken += _back(store, known[other])
+    except (Fault, OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
+        broken = [(OTHER, f"the boot itself broke: {type(error).__name__}: {error}")]
+    return [(kind, f"{what}; notices: {notices}") for kind, what in broken]
+
+
+def _wrong_bytecode(state: Path, wanted: Generation) -> list[Broken]:
+    """Bytecode that Python would take for a file's and that is not."""
+    wrong = []
+    for path in wanted.files:
+        source = state / "live" / path
+        cache = Path(f"{state}/pycache{source.parent}", f"{source.stem}.{sys.implementation.cache_tag}.pyc")
+        if source.suffix == ".py" and cache.is_file() and _believed(cache, source) and not _is_of(cache, source):
+            wrong.append(path)
+    return [(MIXTURE, f"generation {wanted.number} with damaged bytecode of {', '.join(wrong)}")] if wrong else []
+
+
+def _believed(cache: Path, source: Path) -> bool:
+    """Whether Python takes it: by its magic number, the source's time and size."""
+    head, status = cache.read_bytes()[:16], source.stat()
+    wanted = (int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF)
+    told = (int.from_bytes(head[8:12], "little"), int.from_bytes(head[12:16], "little"))
+    return head[:4] == importlib.util.MAGIC_NUMBER and told == wanted
+
+
+def _is_of(cache: Path, source: Path) -> bool:
+    made = compile(source.read_bytes(), str(source), "exec", dont_inherit=True)
+    try:
+        return bool(marshal.loads(cache.read_bytes()[16:]) == made)
+    except (ValueError, EOFError, TypeError):
+        return False
+
+
+def _back(store: Store, wanted: Generation) -> list[Broken]:
+    """Whether the target can still go back to ``wanted``."""
+    try:
+        staged = store.stage_root(wanted.manifest.root)
+    except Fault as fault:
+        return [(LOST, f"there is no way back to generation {wanted.number}: {fault}")]
+    return [(kind, f"on the way back: {what}") for kind, what in wrong_tree(staged.tree.folder, wanted)]
