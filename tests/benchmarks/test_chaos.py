@@ -1,4 +1,4 @@
-"""A slice of the chaos benchmark, bounded by counts.
+"""A slice of the chaos benchmark, bounded by counts: docs/chaos.md says what is tried.
 
 How long the link was silent is not asserted here, where the machine may be anybody's; the benchmark's own exit code
 depends on it.
