@@ -94,7 +94,7 @@ class Supervisor:
         self._turns.soon(lambda: self._receive(transition))
         try:
             transition.note()
-        except (Fault, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - raised below, once what was stopped for it starts again
             self._turns.soon(partial(self._break_off, transition, error))
         else:
             transition.noted = True

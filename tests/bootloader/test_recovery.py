@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from contextlib import closing
+from pathlib import Path
 
 from bootloader.recovery import LEFT_S
 from tests.bootloader.target import Change, Event, Target, alive, app
@@ -100,6 +102,25 @@ def test_one_that_crashes_there_too_falls_no_further_without_a_base(alone: Targe
     assert newest["root"] == healthy[-1].answer.text("root")
     assert alone.status()["state"] == "failed"
     assert alone.call("hello").text("root") == newest["root"]
+
+
+def test_one_that_crashes_there_too_falls_to_the_base(alone: Target, tmp_path: Path) -> None:
+    alone.ship("print('the base')\n" + WAIT, STEADY).healthy()
+    alone.end()
+    base = tmp_path / "base"
+    alone.state.rename(base)
+    shutil.copytree(base / "trust", alone.state / "trust")
+    alone.start("--base", str(base))
+    alone.log("the base")
+    good = alone.ship(SPOILT.format(number=2), STEADY, **LOOP).healthy()
+    bad = alone.ship(SPOILS, **LOOP)
+    alone.event("generation", generation=bad.generation + 2, state="healthy")
+    on_base, back, *_, first = alone.history()
+    assert (on_base["root"], back["root"]) == (first["root"], good.answer.text("root"))
+    assert on_base["why"].startswith(
+        f"to generation {first['generation']}: generation {back['generation']} failed: app"
+    )
+    assert len([each for each in alone.events if each.get("text") == "the base"]) == 2
 
 
 def test_after_a_push_it_may_fall_again(alone: Target) -> None:
