@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from bootloader.wire.errors import Refused
+from reactor import trust
+from reactor.link import Link
 from tests.bootloader.target import SOON_S, Target, alive, app, descendants, gone, kept_by, let_go
 
 WAIT = "import threading\ndef main():\n    print('up')\n    threading.Event().wait()\n"
@@ -158,6 +161,17 @@ def test_what_a_script_had_started_before_it_became_the_keeper_is_left_alone(tar
     target.again()
     assert alive(before[0])
     os.kill(before[0], signal.SIGKILL)
+
+
+def test_the_key_of_the_device_itself_asks_for_hello_and_nothing_more(target: Target) -> None:
+    keys = target.state / "trust"
+    own = trust.KeyPair(keys / "device.crt", keys / "device.key")
+    with Link.connect("127.0.0.1", target.listening["port"], own, own.certificate, SOON_S) as link:
+        assert link.call("hello", {})[0].integer("pid") == target.pid
+        for method in ("status", "apply", "start", "rollback", "events", "upgrade", "confirm", "upload", "manifest"):
+            with pytest.raises(Refused) as caught:
+                link.call(method, {})
+            assert caught.value.code == "unknown-method"
 
 
 def test_the_keeper_is_small(target: Target) -> None:
