@@ -127,7 +127,7 @@ class Confinement:
     @classmethod
     def of(cls, folder: Path) -> Confinement:
         """The groups of whoever runs on the state folder ``folder``. Nothing is made, changed or ended yet."""
-        where = _own_group()
+        where = own_group()
         if where is None:
             return cls()
         seat = folder.stat()
@@ -160,6 +160,10 @@ class Confinement:
         self.controllers = frozenset(_read(top / "cgroup.subtree_control").split()) & frozenset(_CONTROLLERS)
         _write(base / _HOME / "cpu.weight", str(_HOME_WEIGHT))
         _write(top / "memory.max", str(_for_applications()))
+
+    def told(self) -> dict[str, object]:
+        """What there is, for ``status``."""
+        return {"groups": self._top is not None, "limits": sorted(self.controllers)}
 
     def group(self) -> Group | None:
         """A new group; None where there is none to be had."""
@@ -196,7 +200,7 @@ def _spare() -> int:
     return before - os.getpriority(os.PRIO_PROCESS, 0)
 
 
-def _own_group() -> Path | None:
+def own_group() -> Path | None:
     """Where this process's group, or the one that has it as its home, lies on the disk."""
     own = next((line[3:] for line in _read(Path("/proc/self/cgroup")).splitlines() if line.startswith("0::/")), "")
     for line in _read(Path("/proc/self/mountinfo")).splitlines():

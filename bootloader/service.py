@@ -142,6 +142,7 @@ class Service:
                 "applications": self._supervisor.states(),
                 "attached": self.attached,
                 "warm": self._supervisor.warmth(),
+                "confined": self._supervisor.confinement.told(),
                 "keeper": self._upgrade.told(),
                 "disk_free_bytes": disk.free,
                 "disk_bytes": disk.total,

@@ -57,6 +57,8 @@ class Supervisor:
         self._folder = folder
         self._journal = journal
         self._lock = lock
+        self.confinement = confinement
+        """What holds the applications."""
         self._on_fate = on_fate
         self._on_fall = on_fall
         self._turns = Turns("supervisor", self._fault)

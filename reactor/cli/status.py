@@ -29,7 +29,7 @@ def _ask(asked: Asked) -> bool:
 
 
 def _told(answer: Fields) -> Told:
-    newest, warm = answer.child("generation"), answer.child("warm")
+    newest, warm, confined = answer.child("generation"), answer.child("warm"), answer.child("confined")
     return {
         "name": clean(answer.text("name")),
         "version": clean(answer.text("version")),
@@ -41,6 +41,10 @@ def _told(answer: Fields) -> Told:
         "generation": generation_of(newest) if "generation" in newest else None,
         "applications": [_application(one) for one in answer.objects("applications")],
         "attached": answer.flag("attached", False),
+        "confined": {
+            "groups": confined.flag("groups", False),
+            "limits": [clean(one) for one in confined.texts("limits")],
+        },
         "warm": {"ready": warm.flag("ready", False), "modules_count": whole(warm.integer("modules", 0))},
         "keeper": _keeper(answer.child("keeper")),
         "disk_free_bytes": whole(answer.integer("disk_free_bytes")),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bootloader.confine import own_group
 from tests.bootloader.disk import Disk
 from tests.bootloader.target import Target
 
@@ -61,3 +62,16 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     yield again
     if place.is_mount():
         subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.fixture
+def groups() -> Path:
+    """Where this process's cgroup lies, if groups can be made there."""
+    own = own_group()
+    try:
+        assert own is not None
+        (own / "reactor-test").mkdir()
+        (own / "reactor-test").rmdir()
+    except (OSError, AssertionError) as error:
+        pytest.skip(f"no cgroups (v2) can be made here: {error}")
+    return own

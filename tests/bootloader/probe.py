@@ -26,6 +26,7 @@ class Probe:
     def __init__(self, target: Target) -> None:
         self._link = target.link("probe")
         self._over = threading.Event()
+        self._answered = threading.Event()
         self._raised: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
         self.calls = 0
@@ -51,6 +52,15 @@ class Probe:
             assert self.calls > 0
             assert self.longest_s < DEADLINE_S, f"a call of {self.calls} took {self.longest_s:.2f} s"
 
+    def watch(self, calls: int = 30) -> None:
+        """Wait until so many more calls have been answered."""
+        most = self.calls + calls
+        deadline = monotonic() + SOON_S
+        while self.calls < most and self._raised is None:
+            assert monotonic() < deadline, f"{self.calls} of {most} calls were answered"
+            self._answered.wait(DEADLINE_S)
+            self._answered.clear()
+
     def _run(self) -> None:
         try:
             while not self._over.wait(_EVERY_S):
@@ -61,8 +71,10 @@ class Probe:
                 machine_s = max(before_s, self._machine_s() if took_s > DEADLINE_S else 0.0)
                 self.longest_s = max(self.longest_s, took_s - machine_s)
                 self.calls += 1
+                self._answered.set()
         except BaseException as error:  # noqa: BLE001 - raised at the end, on the test's own thread
             self._raised = error
+            self._answered.set()
 
     def _machine_s(self) -> float:
         """How long another process takes to give a line back."""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.bootloader.probe import Probe
 from tests.bootloader.target import Change, Target, alive, app, gone
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
 NEXT = "import threading\ndef main():\n    print('the next one')\n    threading.Event().wait()\n"
 
@@ -24,12 +31,12 @@ def family(target: Target) -> set[int]:
     return found
 
 
-def unleash(target: Target, source: str, *, processes: int = 1, memory_mb: int = 0) -> Change:
-    """An application that has printed `up`, and has at least that many processes."""
-    change = target.ship(source, app(settle_s=0.0, grace_s=0.2, memory_mb=memory_mb))
+def unleash(target: Target, source: str, *, count: int = 1, **limits: Any) -> Change:
+    """An application that has printed `up`, and has at least ``count`` processes."""
+    change = target.ship(source, app(settle_s=0.0, grace_s=0.2, **limits))
     began = change.state("starting")["n"]
     target.wait(lambda: next((e for e in target._events if e.get("text") == "up" and e["n"] > began), None), "its word")
-    while len(family(target)) < processes:
+    while len(family(target)) < count:
         target.call("status")
     return change
 
@@ -61,9 +68,8 @@ import os, signal, time
 def main():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print("up", flush=True)
-    for _ in range(7):  # 128 processes, each in a session of its own
-        os.fork()
-        os.setsid() if os.getpid() != os.getsid(0) else None
+    for _ in range(7):  # to 128 processes, each in a session of its own
+        if os.fork() == 0: os.setsid()
     while True:  # each is somebody else all the time
         time.sleep(0.01)
         try:
@@ -104,6 +110,45 @@ def main():
 """
 
 
+FLOOD = """
+import os, subprocess
+def main():
+    print("up")
+    subprocess.Popen(["yes"])
+    subprocess.Popen("while true; do echo to standard error >&2; done", shell=True)
+    if os.fork():
+        while True: os.write(1, b"no line ends here, ever")
+    while True: print("x" * 60)
+"""
+
+KILLER = """
+import os, signal, threading
+def main():
+    print("up")
+    os.kill(os.getppid(), signal.SIGKILL)
+    threading.Event().wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A bootloader that has no cgroups, as in most containers."""
+    hide = 'for place in $(grep " cgroup2 " /proc/mounts | cut -d " " -f 2); do umount -l $place; done; exec "$@"'
+    if os.geteuid() or subprocess.run(["unshare", "-m", "true"]).returncode:
+        pytest.skip("only root can hide the cgroups")
+    made = Target.__new__(Target)
+    made.program = ("unshare", "-m", "sh", "-c", hide, "sh", *Target.program)
+    made.__init__(tmp_path_factory.mktemp("alone"))  # type: ignore[misc]
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["shared", "alone"])
+def grouped_or_not(request: pytest.FixtureRequest) -> Target:
+    made: Target = request.getfixturevalue(request.param)
+    return made
+
+
 @pytest.mark.parametrize(
     ("source", "processes"),
     [
@@ -112,10 +157,73 @@ def main():
         (DAEMON.format(ending="os._exit(3)"), 1),
         (CLOSED, 1),
         (DEAF, 1),
+        (FLOOD, 4),
+        (KILLER, 0),
     ],
-    ids=["busy in all threads", "a daemon", "a daemon of one that died", "all descriptors closed", "deaf"],
+    ids=["busy", "a daemon", "a daemon of one that died", "all closed", "deaf", "flood", "kills its parent"],
 )
-def test_the_link_answers_and_the_next_one_finds_nothing_left(shared: Target, source: str, processes: int) -> None:
-    with Probe(shared):
-        unleash(shared, source, processes=processes)
+def test_the_link_answers_and_the_next_one_finds_nothing_left(
+    grouped_or_not: Target, source: str, processes: int
+) -> None:
+    with Probe(grouped_or_not) as probe:
+        unleash(grouped_or_not, source, count=processes)
+        probe.watch()
+        tamed(grouped_or_not)
+
+
+def test_a_fork_bomb_whose_processes_are_others_all_the_time_is_ended_whole(shared: Target, groups: Path) -> None:
+    with Probe(shared) as probe:
+        unleash(shared, FORKS)
+        probe.watch()
+        tamed(shared)
+
+
+def test_a_bootloader_says_what_holds_its_applications(shared: Target, groups: Path, alone: Target) -> None:
+    assert shared.call("status").child("confined").flag("groups")
+    assert alone.call("status").child("confined").plain() == {"groups": False, "limits": []}
+
+
+HOG = """
+import threading
+def main():
+    print("up")
+    held = []
+    while True: held.append(bytearray(2**22))
+"""
+
+
+def test_one_that_takes_more_memory_than_it_may_ends_with_the_reason(grouped_or_not: Target) -> None:
+    with Probe(grouped_or_not):
+        change = unleash(grouped_or_not, HOG, memory_mb=128)
+        end = change.state("failed")
+        if "memory" in grouped_or_not.call("status").child("confined").texts("limits"):
+            assert end["why"] == "killed by SIGKILL: out of memory"
+        else:
+            assert grouped_or_not.problem(change)["what"] == "MemoryError"
+        tamed(grouped_or_not)
+
+
+COUNTER = """
+import os, threading
+def main():
+    made = 0
+    try:
+        for made in range(500):
+            if os.fork() == 0:
+                threading.Event().wait()
+    except OSError: pass
+    print(f"made {made}")
+    print("up")
+    threading.Event().wait()
+"""
+
+
+def test_one_that_forks_more_than_it_may_can_not(shared: Target) -> None:
+    if "pids" not in shared.call("status").child("confined").texts("limits") and os.geteuid() == 0:
+        pytest.skip("no cgroup limits processes here, and the system does not count root's")
+    with Probe(shared) as probe:
+        unleash(shared, COUNTER, count=20, processes=30)
+        probe.watch()
+        (made,) = [int(event["text"].split()[1]) for event in shared.events if event.get("text", "").startswith("made")]
+        assert made < 30
         tamed(shared)
