@@ -24,6 +24,7 @@ from .targets import Target
 from .watch import Batch, Watcher
 
 _TURN_S = 0.5
+_ONE_SAVE_S = 1.0
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -39,7 +40,7 @@ class Loop:
         self._unshown: Exception | None = None
         self._scanning = threading.Lock()  # scanning, and handing over what was found, in that order
         self._scanner = Scanner(project, targets[0].name)
-        self._is_broken = False  # the settings, or what can't be shipped
+        self._broken: tuple[dict[str, Any], float] | None = None  # why nothing can be shipped, and when that was told
         self._watcher: Watcher | None = None
         self._sessions: list[Session] = []
         for target in targets:
@@ -96,8 +97,7 @@ class Loop:
             try:
                 change = self._scanner.rescan() if batch.rescan else self._scanner.update(batch.paths)
             except Fault as fault:
-                self._is_broken = True
-                self._tell({"target": "", **problem(fault)})
+                self._refused(problem(fault), found)
                 return
             if change.settings_changed:
                 self._note()
@@ -105,9 +105,15 @@ class Loop:
                     self._watcher.follow(self._scanner.project)
             stages_ms = {"watch": _ms(batch.at, found), "hash": _ms(found, time.monotonic())}
             is_submitted = self._submit(change, batch.at, stages_ms)
-            if self._is_broken and not is_submitted:
+            if self._broken is not None and not is_submitted:
                 self._notice("well-again", "the project can be shipped again, and is what it was before")
-            self._is_broken = False
+            self._broken = None
+
+    def _refused(self, told: dict[str, Any], now: float) -> None:
+        """Tell why nothing can be shipped: once a save, though an editor may make several changes of one."""
+        if self._broken is None or self._broken[0] != told or now - self._broken[1] > _ONE_SAVE_S:
+            self._tell({"target": "", **told})
+            self._broken = (told, now)
 
     def _submit(self, change: Change, at: float, stages_ms: dict[str, float]) -> bool:
         """Hand each session what changed in its own tree: a target's profile makes a launch file of its own.

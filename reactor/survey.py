@@ -156,7 +156,7 @@ class Survey:
             self.refuse(unreadable(root.prefix + within, error))
             return
         except Malformed as error:
-            self.refuse(Fault("bad-file-name", error.what, to=error.to, do=error.do, file=root.prefix + within))
+            self.refuse(Fault("bad-file-name", error.what, to=error.to, do=error.do))
             return
         self.files[root.prefix + within] = (os.fspath(path), status)
         if len(self.files) > MANIFEST_FILES:

@@ -99,7 +99,8 @@ def _show(asked: Asked, told: Told) -> None:
     release = f" (release {keeper['release'][:12]}{', on trial' * keeper['trial']})" if keeper["release"] else ""
     terminal.line(f"  bootloader {told['version']}{release} on {system}, {state}")
     if keeper["restarts"]:
-        terminal.line(f"  it was started again {keeper['restarts']} times; the last one {keeper['why']}")
+        times = "once" if keeper["restarts"] == 1 else f"{keeper['restarts']} times"
+        terminal.line(f"  it was started again {times}; the last one {keeper['why']}")
     if keeper["undone"]:
         terminal.line(f"  an upgrade was undone: {keeper['undone']}")
     if told["attached"]:

@@ -162,6 +162,27 @@ def test_what_can_not_be_shipped_is_told_and_what_can_is_shipped_afterwards(benc
     assert bench.told.wait("result", since=mark)["files"] == ["main.py"]
 
 
+def test_what_is_wrong_is_told_once_a_save_and_again_with_the_next(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reactor.loop._ONE_SAVE_S", 600.0)
+    loop = bench.loop(bench.simulated("local"))
+    loop.first()
+    bench.write("pyproject.toml", "[tool.reactor]\nentri = 1\n")
+    loop._look_again()
+    loop._look_again()
+    assert len(bench.told.all("problem")) == 1
+    bench.write("pyproject.toml", "[tool.reactor]\nentry = 1\n")
+    loop._look_again()
+    assert len(bench.told.all("problem")) == 2
+    monkeypatch.setattr("reactor.loop._ONE_SAVE_S", -1.0)
+    loop._look_again()
+    assert len(bench.told.all("problem")) == 3
+    bench.write("pyproject.toml", SETTINGS)
+    loop._look_again()
+    assert bench.told.all("notice", code="well-again")
+
+
 def test_a_fault_of_the_project_is_told_without_what_a_terminal_acts_upon(bench: Bench) -> None:
     target = bench.simulated("local")
     bench.dev(target)

@@ -119,7 +119,7 @@ def test_what_cannot_be_a_path_in_a_tree_is_named(folder: Path) -> None:
     write(folder / "a\nb")
     with pytest.raises(Fault, match="control character") as caught:
         scanner(folder)
-    assert (caught.value.code, caught.value.fields["file"]) == ("bad-file-name", "a\nb")
+    assert (caught.value.code, caught.value.to) == ("bad-file-name", repr("a\nb"))
 
 
 def test_a_name_that_is_not_unicode_is_named(folder: Path) -> None:
