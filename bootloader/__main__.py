@@ -110,12 +110,14 @@ def _run(arguments: argparse.Namespace, line: int) -> int:
     signal.set_wakeup_fd(ring)  # a signal that another thread is given, after a freeze, would not wake this one
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
-    tether = Tether(line)
-    tether.watch(lambda: os.write(ring, b"end"))
+    tether: Tether | None = None
     try:
+        tether = Tether(line)
+        tether.watch(lambda: os.write(ring, b"end"))
         _boot(arguments, tether, bell)
     except Fault as fault:
-        tether.tell({"refused": fault.code})
+        if tether is not None:
+            tether.tell({"refused": fault.code})
         if arguments.json:
             _line(event="problem", **fault.as_fields())
         else:

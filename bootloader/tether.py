@@ -25,32 +25,33 @@ class Tether:
     """The line, with what the keeper said first in ``told``; ``listening`` is the socket that the last one held."""
 
     def __init__(self, descriptor: int) -> None:
-        """Takes ``descriptor`` over, and waits for the first word."""
-        os.set_inheritable(descriptor, False)
-        self._line = socket.socket(fileno=descriptor)
+        """Takes ``descriptor`` over, and waits for the first word; a :class:`Fault` where nobody says it."""
         self._lock = threading.Lock()
         self._answers: queue.Queue[bytes] = queue.Queue(1)
+        try:
+            os.set_inheritable(descriptor, False)
+            self._line = socket.socket(fileno=descriptor)
+            first, descriptors = self._first()
+            self.told = Fields(json.loads(first))
+        except (OSError, ValueError) as error:
+            do = "start it as `bootloader run`, and leave its variables alone"
+            raise Fault("no-keeper", f"its keeper says nothing that makes sense ({error})", do=do) from error
+        self.listening = socket.socket(fileno=descriptors[0]) if descriptors else None
+
+    def _first(self) -> tuple[bytes, list[int]]:
+        """The first line, and what came along."""
         self._line.settimeout(_FIRST_S)
-        descriptors: list[int] = []
-        first = b""
-        while not first.endswith(b"\n") and len(first) < _BYTES:
-            data, descriptors_too, _, _ = socket.recv_fds(self._line, _BYTES, 4)
-            descriptors += descriptors_too
+        text, descriptors = b"", list[int]()
+        while not text.endswith(b"\n") and len(text) < _BYTES:
+            data, more, _, _ = socket.recv_fds(self._line, _BYTES, 1)
+            descriptors += more
             if not data:
                 break
-            first += data
+            text += data
         self._line.settimeout(None)
         for held in descriptors:
             os.set_inheritable(held, False)
-        self.listening = socket.socket(fileno=descriptors.pop(0)) if descriptors else None
-        for unknown in descriptors:
-            os.close(unknown)
-        try:
-            self.told = Fields(json.loads(first))
-        except ValueError as error:
-            raise Fault(
-                "no-keeper", "its keeper says nothing that makes sense", do="start it as `bootloader run`"
-            ) from error
+        return text, descriptors
 
     def watch(self, on_end: Callable[[], object]) -> None:
         """Begin to listen; ``on_end`` is called, on a thread of this line's own, once the keeper is gone."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from bootloader.keeper import LINE
 from bootloader.wire.errors import Refused
 from reactor import trust
 from reactor.link import Link
-from tests.bootloader.target import SOON_S, Target, alive, app, descendants, gone, kept_by, let_go
+from tests.bootloader.target import SOON_S, Target, alive, app, descendants, gone, kept_by, let_go, plain_environment
 
 WAIT = "import threading\ndef main():\n    print('up')\n    threading.Event().wait()\n"
 STEADY = app(settle_s=0.0)
@@ -172,6 +175,28 @@ def test_the_key_of_the_device_itself_asks_for_hello_and_nothing_more(target: Ta
             with pytest.raises(Refused) as caught:
                 link.call(method, {})
             assert caught.value.code == "unknown-method"
+
+
+@pytest.mark.parametrize("first", [None, b"", b"{", b"x\n"], ids=["no-line", "ended", "cut", "nonsense"])
+def test_without_a_keeper_it_says_so(tmp_path: Path, first: bytes | None) -> None:
+    ours, theirs = socket.socketpair()
+    descriptor = theirs.fileno()
+    if first is None:
+        theirs.close()
+    else:
+        ours.sendall(first)
+        ours.shutdown(socket.SHUT_WR)
+    told = subprocess.run(
+        [sys.executable, "-m", "bootloader", "run", "--state", str(tmp_path), "--json"],
+        env={**plain_environment(), LINE: str(descriptor)},
+        pass_fds=[] if first is None else [descriptor],
+        stdout=subprocess.PIPE,
+        timeout=SOON_S,
+        check=False,
+    )
+    ours.close()
+    theirs.close()
+    assert (told.returncode, json.loads(told.stdout)["code"]) == (1, "no-keeper")
 
 
 def test_the_keeper_is_small(target: Target) -> None:
