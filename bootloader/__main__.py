@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import socket
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 PORT = 7717
 SHUTDOWN_GRACE_S = 3.0
+ALONE_S = 10
+"""How much longer than that a bootloader whose keeper is gone may take to end."""
+
 SWITCH_S = 0.0005
 """How long one thread may keep the others waiting: a flood of logs must not be felt at a save."""
 
@@ -113,7 +117,12 @@ def _run(arguments: argparse.Namespace, line: int) -> int:
     tether: Tether | None = None
     try:
         tether = Tether(line)
-        tether.watch(lambda: os.write(ring, b"end"))
+
+        def end() -> None:
+            signal.alarm(math.ceil(arguments.grace) + ALONE_S)  # it ends this process, whatever that is at
+            os.write(ring, b"end")
+
+        tether.watch(end)
         _boot(arguments, tether, bell)
     except Fault as fault:
         if tether is not None:

@@ -17,6 +17,7 @@ from typing import Any
 from .release import Release
 
 _LINE_BYTES = 64 * 1024
+_READS = 64
 
 
 class Ward:
@@ -40,7 +41,9 @@ class Ward:
     def read(self) -> list[tuple[dict[str, Any], list[int]]]:
         """What it has said by now: notes, each with the descriptors that came along. Its nonsense is left out."""
         notes: list[tuple[dict[str, Any], list[int]]] = []
-        while self.line is not None:
+        for _ in range(_READS):  # one that never ends talking is silent, as it does not beat
+            if self.line is None:
+                break
             try:
                 data, descriptors, _, _ = socket.recv_fds(self.line, 4096, 4)
             except BlockingIOError:

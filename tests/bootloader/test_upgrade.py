@@ -16,7 +16,7 @@ import pytest
 from bootloader.wire.errors import Fault, Refused
 from bootloader.wire.overlay import Overlay
 from reactor.cli.upgrade import package, release
-from tests.bootloader.target import SOON_S, Target, app, gone
+from tests.bootloader.target import SOON_S, Target, app, gone, let_go
 
 WAIT = "import threading\ndef main():\n    print('up')\n    threading.Event().wait()\n"
 STEADY = app(settle_s=0.0)
@@ -61,7 +61,9 @@ def target(tmp_path: Path) -> Iterator[Patient]:
     made = Patient(tmp_path)
     made.ship(WAIT, STEADY).healthy()
     yield made
-    made.close()
+    if made.process.poll() is None:
+        made.close()
+    made.control.close()
 
 
 def variant(**changed: str) -> Overlay:
@@ -188,6 +190,20 @@ def test_a_kept_one_that_comes_to_nothing_later_gives_way_to_the_installed_one(t
     target.back()
     runs(target, "")
     assert "3 times" in target.notice("release-left")["text"]
+
+
+def test_one_that_can_not_end_ends_all_the_same_once_its_keeper_is_gone(target: Patient) -> None:
+    contents = package()
+    contents["bootloader/boot.py"] += b"import time\nBootloader.close = lambda self: time.sleep(1000)\n"
+    main = contents["bootloader/__main__.py"]
+    contents["bootloader/__main__.py"] = main.replace(b"ALONE_S = 10\n", b"ALONE_S = 1\n")
+    assert contents["bootloader/__main__.py"] != main
+    target.upgrade(release(contents))
+    pids = {target.pid, *target.processes()}
+    target.process.kill()
+    target.process.wait(SOON_S)
+    let_go(target.process)
+    gone(pids)
 
 
 def test_what_is_no_bootloader_is_refused_and_nothing_stops(target: Patient) -> None:
