@@ -35,7 +35,8 @@ class Orders:
             "env": {
                 **os.environ,
                 "PYTHONPYCACHEPREFIX": pycache,  # its own Python processes keep no bytecode in the tree either,
-                "PYTHONUNBUFFERED": "1",  # and what they print comes as it is printed
+                "PYTHONDONTWRITEBYTECODE": "",  # but they keep it: no start compiles what has not changed
+                "PYTHONUNBUFFERED": "1",  # what they print comes as it is printed
                 **self.spec.env,
                 NAME: self.spec.name,
                 "REACTOR_GENERATION": str(self.generation),

@@ -74,6 +74,7 @@ class Guest:
         os.chdir(orders["data"])
         limits.restrict(**orders["limits"])
         sys.pycache_prefix = orders["pycache"]
+        sys.dont_write_bytecode = bool(orders["env"].get("PYTHONDONTWRITEBYTECODE"))
         sys.path[:0] = orders["path"]
         sys.argv[:] = [orders["entry"]]
         sys.modules["__main__"] = ModuleType("__main__")

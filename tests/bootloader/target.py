@@ -79,6 +79,7 @@ class Target:
     def __init__(self, folder: Path, *options: str, attached: bool = True) -> None:
         self.state = folder / "state"
         self._home = folder / "home"
+        self.environment: dict[str, str] = {}
         self._options = options
         self._attached = attached
         self._changed = threading.Condition()
@@ -115,7 +116,7 @@ class Target:
         where = ["--state", str(self.state), "--listen", "127.0.0.1:0", "--json", "--grace", "0.5"]
         return subprocess.Popen(
             [*self.program, "run", *where, *options],
-            env=plain_environment(),
+            env={**plain_environment(), **self.environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

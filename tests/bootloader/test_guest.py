@@ -164,6 +164,26 @@ def main():
     assert not [path for path in shared.live() if path.endswith(".pyc")], "bytecode lies in the tree"
 
 
+def test_bytecode_is_kept_whatever_the_shell_says_so_that_no_start_compiles_what_has_not_changed(
+    target: Target,
+) -> None:
+    target.end()
+    target.environment = {"PYTHONDONTWRITEBYTECODE": "1"}
+    target.start()
+    source = """
+import os, subprocess, sys
+import part
+def main():
+    print(os.path.isfile(part.__spec__.cached))
+    told = "import sys; print(sys.dont_write_bytecode)"
+    print(subprocess.run([sys.executable, "-c", told], capture_output=True, text=True).stdout.strip())
+"""
+    many = {f"parts/part_{number}.py": "" for number in range(100)}  # so many that the check keeps none of them
+    target.ship({"app.py": source, "part.py": "", **many}).healthy()
+    assert target.log("True")
+    assert target.log("False")
+
+
 def test_closing_every_descriptor_costs_the_output_at_most(shared: Target) -> None:
     change = shared.ship(
         """
