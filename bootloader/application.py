@@ -239,7 +239,7 @@ class Application:
             self._over(End(f"exited with status {status}", code=status))
         else:
             name = signal_name(-status)
-            short = ": out of memory" if self._child is not None and self._child.ran_out == "memory" else ""
+            short = ": out of memory" if self._child is not None and self._child.ran_out_of_memory else ""
             self._over(End(f"killed by {name}{short}", signal=name))
 
     def _over(self, end: End) -> None:

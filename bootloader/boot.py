@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from .changes import Changes
-from .confine import Confinement
+from .confine import Confinement, spare
 from .journal import Journal
 from .listener import Listener
 from .pulse import Pulse
@@ -54,7 +54,7 @@ class Bootloader:
         """
         with ExitStack() as parts:
             _folders(state)
-            confinement = Confinement.of(state)
+            confinement = Confinement.of(state, spare())
             self._lock, self._was = _lock(state / "run" / "lock", confinement.end_all)
             parts.callback(self._leave)
             confinement.begin()

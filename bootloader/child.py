@@ -177,9 +177,9 @@ class Child:
         }
 
     @property
-    def ran_out(self) -> str:
-        """Of what it had too little, where the system says so: ``memory``, ``processes``, or nothing."""
-        return self._group.ran_out if self._group is not None else ""
+    def ran_out_of_memory(self) -> bool:
+        """Whether it was ended as it took more than there was for it, where the system says so."""
+        return self._group is not None and self._group.ran_out_of_memory
 
     def claim_strays(self, name: str, value: str, *, alone: bool) -> None:
         """It is gone. Of the orphans, those are its own that were started with ``name=value`` in their environment.

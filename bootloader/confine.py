@@ -55,11 +55,10 @@ class Group:
         return "populated 1" in _read(self.path / "cgroup.events")
 
     @property
-    def ran_out(self) -> str:
-        """What it had too little of: ``memory`` where the system killed for that, ``processes``, or nothing."""
-        if _count(self.path / "memory.events", "oom_kill"):
-            return "memory"
-        return "processes" if _count(self.path / "pids.events", "max") else ""
+    def ran_out_of_memory(self) -> bool:
+        """Whether the system has killed in there, as there was no more."""
+        counts = dict(line.split() for line in _read(self.path / "memory.events").splitlines())
+        return counts.get("oom_kill", "0") != "0"
 
     def pids(self) -> Iterator[int]:
         """The processes in there and below."""
@@ -115,23 +114,23 @@ class Group:
 class Confinement:
     """The groups of one bootloader, below ``top``; without, there are none, and the processes are on their own."""
 
-    def __init__(self, top: Path | None = None) -> None:
+    def __init__(self, top: Path | None = None, nicer: int = 0) -> None:
         self._top = Group(top, frozenset()) if top is not None else None
         self._names = (f"{os.getpid()}.{number}" for number in itertools.count(1))
         self._made: list[Group] = []
         self.controllers: frozenset[str] = frozenset()
         """What the groups can limit: of ``memory``, ``pids`` and ``cpu``."""
-        self.nicer = 0
-        """How much nicer than the bootloader its processes have to be, to be as nice as others."""
+        self.nicer = nicer
+        """How much nicer than the bootloader its processes have to be, to be as nice as others are."""
 
     @classmethod
-    def of(cls, folder: Path) -> Confinement:
+    def of(cls, folder: Path, nicer: int = 0) -> Confinement:
         """The groups of whoever runs on the state folder ``folder``. Nothing is made, changed or ended yet."""
         where = own_group()
         if where is None:
-            return cls()
+            return cls(None, nicer)
         seat = folder.stat()
-        return cls(where / f"reactor-{seat.st_dev:x}-{seat.st_ino:x}")
+        return cls(where / f"reactor-{seat.st_dev:x}-{seat.st_ino:x}", nicer)
 
     def end_all(self) -> None:
         """Kill whatever the bootloader before this one has started; that one must be gone."""
@@ -140,7 +139,6 @@ class Confinement:
 
     def begin(self) -> None:
         """Make what the groups need, and end what is left in them. The state folder's lock must be held."""
-        self.nicer = _spare()
         if self._top is None:
             return
         self._top.kill()
@@ -189,8 +187,8 @@ class Confinement:
             self._top.remove()
 
 
-def _spare() -> int:
-    """Have this process rather than others keep its memory and get the processor; by how much it became nicer to."""
+def spare() -> int:
+    """Have this process, rather than others, keep its memory and get the processor: by how much it is less nice now."""
     _write(Path("/proc/self/oom_score_adj"), str(_SPARED))
     with suppress(OSError, AttributeError):  # no such system
         ctypes.CDLL(None).mlockall(_LOCK_WHAT_IS_USED)
@@ -232,11 +230,6 @@ def _for_applications() -> int:
 def _below(folder: Path) -> list[Path]:
     """The groups below ``folder``, each before its own ones."""
     return [Path(path) for path, _, _ in os.walk(folder)][1:]
-
-
-def _count(file: Path, key: str) -> int:
-    counts = dict(line.split() for line in _read(file).splitlines())
-    return int(counts.get(key, 0))
 
 
 def _read(file: Path) -> str:
