@@ -30,6 +30,7 @@ _READ_BYTES = 16 * 1024
 _REST = 3
 """How many times as long as it took to pass on a full read the next one waits: a flood gets a quarter of the thread."""
 
+_SILENCE_S = 2.0
 _DRAIN_BYTES = 1024 * 1024
 
 
@@ -40,11 +41,17 @@ class Child:
     """
 
     def __init__(
-        self, turns: Turns, pipes: Sequence[int], group: Group | None, orphans: Callable[[], list[int]]
+        self,
+        turns: Turns,
+        pipes: Sequence[int],
+        group: Group | None,
+        orphans: Callable[[], list[int]],
+        on_silence: Callable[[], None],
     ) -> None:
         """Takes ``pipes`` over: its orders, which are written, its output and its errors, which are read.
 
         Without a ``group``, what it left behind is looked for among ``orphans``: processes that lost their parents.
+        ``on_silence``: it was killed, and its parent does not tell of its end.
         """
         orders, out, err = pipes
         self.pid: int | None = None
@@ -52,6 +59,7 @@ class Child:
         """Whether it is gone, or is going to be as its parent is; it takes no orders any more."""
         self._group = group
         self._orphans = orphans
+        self._on_silence = on_silence
         self._is_mine: Callable[[int], bool] = lambda _pid: False
         self._told_end = False
         self.on_line: Callable[[str, str], None] = lambda _kind, _text: None
@@ -104,6 +112,10 @@ class Child:
     def _send_on(self) -> None:
         if self._orders >= 0 and self._send():
             self._selector.unregister(self._orders)
+
+    def _hear_nothing(self) -> None:
+        if not self.ended:
+            self._on_silence()
 
     def _listen(self, pipe: int) -> None:
         if pipe in self._lines:
@@ -197,6 +209,8 @@ class Child:
         """Signal the whole process group, and once it has ended, whatever else is left; False where nobody is."""
         if self.pid is None:
             return False
+        if number == signal.SIGKILL and not self.ended:
+            self._turns.later(_SILENCE_S, self._hear_nothing)
         found = _signal(self.pid, number, group=True)
         if not found and not self.ended:  # so new that it has no group of its own yet
             found = _signal(self.pid, number)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from .child import Child
@@ -22,6 +23,7 @@ from .confine import Confinement, Group
 from .turns import Turns
 from .wire.records import STDERR
 
+_FORK_S = 5.0
 _END_S = 2.5
 """A little longer than a parent takes at most to see its children gone."""
 
@@ -89,8 +91,22 @@ class WarmParent:
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        child = self._children[number] = Child(self._turns, mine, group, lambda: self._orphans)
+        child = self._children[number] = Child(self._turns, mine, group, lambda: self._orphans, self._replace)
+        self._turns.later(_FORK_S, partial(self._expect, child))
         return child
+
+    def _expect(self, child: Child) -> None:
+        """It should be there by now, unless it waits for imports."""
+        if child.pid is None and not child.ended and not self.dead:
+            if self.ready:
+                self._replace()
+            else:
+                self._turns.later(_FORK_S, partial(self._expect, child))
+
+    def _replace(self) -> None:
+        """It is frozen, or can't be scheduled: its end is told by its socket, and takes its children along."""
+        if not self.dead:
+            self._process.kill()
 
     def _send(self, order: dict[str, Any], descriptors: list[int] | None = None) -> None:
         data = json.dumps(order).encode() + b"\n"

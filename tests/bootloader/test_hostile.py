@@ -121,6 +121,14 @@ def main():
     while True: print("x" * 60)
 """
 
+FREEZER = """
+import os, signal, threading
+def main():
+    print("up", flush=True)
+    os.kill(os.getppid(), signal.SIGSTOP)
+    threading.Event().wait()
+"""
+
 KILLER = """
 import os, signal, threading
 def main():
@@ -158,9 +166,19 @@ def grouped_or_not(request: pytest.FixtureRequest) -> Target:
         (CLOSED, 1),
         (DEAF, 1),
         (FLOOD, 4),
+        (FREEZER, 1),
         (KILLER, 0),
     ],
-    ids=["busy", "a daemon", "a daemon of one that died", "all closed", "deaf", "flood", "kills its parent"],
+    ids=[
+        "busy",
+        "a daemon",
+        "a daemon of one that died",
+        "all closed",
+        "deaf",
+        "flood",
+        "freezes its parent",
+        "kills its parent",
+    ],
 )
 def test_the_link_answers_and_the_next_one_finds_nothing_left(
     grouped_or_not: Target, source: str, processes: int
