@@ -213,6 +213,6 @@ class Patient(Target):
     program = (
         sys.executable,
         "-c",
-        "from bootloader import keeper\nkeeper.SILENT_S, keeper.END_S = 5.0, 0.5\n"
+        "from bootloader import keeper\nkeeper.SILENT_S, keeper.END_S = 8.0, 0.5\n"
         "from bootloader.__main__ import main\nmain()",
     )

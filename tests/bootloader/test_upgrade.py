@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -18,18 +18,14 @@ from bootloader.wire.overlay import Overlay
 from reactor.cli.upgrade import package, release
 from tests.bootloader.target import SOON_S, Target, app, gone, let_go
 
+Made = TypeVar("Made", bound="Upgraded")
+
 WAIT = "import threading\ndef main():\n    print('up')\n    threading.Event().wait()\n"
 STEADY = app(settle_s=0.0)
 
 
-class Patient(Target):
-    """A target whose keeper gives a new bootloader a few seconds."""
-
-    program = (
-        sys.executable,
-        "-c",
-        "from bootloader import trial\ntrial.TRIAL_S = 6.0\nfrom bootloader.__main__ import main\nmain()",
-    )
+class Upgraded(Target):
+    """A target that gets new bootloaders."""
 
     def upgrade(self, overlay: Overlay) -> None:
         """Have it try ``overlay``, and follow what comes up then."""
@@ -56,14 +52,32 @@ class Patient(Target):
         return self.call("status").child("keeper").plain()
 
 
-@pytest.fixture
-def target(tmp_path: Path) -> Iterator[Patient]:
-    made = Patient(tmp_path)
+class Hasty(Upgraded):
+    """One whose keeper gives a new bootloader a few seconds."""
+
+    program = (
+        sys.executable,
+        "-c",
+        "from bootloader import trial\ntrial.TRIAL_S = 5.0\nfrom bootloader.__main__ import main\nmain()",
+    )
+
+
+def running(made: Made) -> Iterator[Made]:
     made.ship(WAIT, STEADY).healthy()
     yield made
     if made.process.poll() is None:
         made.close()
     made.control.close()
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[Upgraded]:
+    yield from running(Upgraded(tmp_path))
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Iterator[Hasty]:
+    yield from running(Hasty(tmp_path))
 
 
 def variant(**changed: str) -> Overlay:
@@ -74,12 +88,12 @@ def variant(**changed: str) -> Overlay:
     return release(contents)
 
 
-def runs(target: Patient, root: str) -> None:
+def runs(target: Upgraded, root: str) -> None:
     assert target.release() == root
     target.log("up")
 
 
-def test_a_new_bootloader_that_is_confirmed_is_kept(target: Patient) -> None:
+def test_a_new_bootloader_that_is_confirmed_is_kept(target: Upgraded) -> None:
     new = variant(boot="# new\n")
     target.upgrade(new)
     runs(target, new.root)
@@ -98,14 +112,13 @@ def test_a_new_bootloader_that_is_confirmed_is_kept(target: Patient) -> None:
     assert not (target.state / "bootloaders" / new.root).exists(), "they do not pile up"
 
 
-def test_one_that_nobody_confirms_gives_way(target: Patient) -> None:
+def test_one_that_nobody_confirms_gives_way(hasty: Hasty) -> None:
     new = variant(boot="# new\n")
-    target.upgrade(new)
-    runs(target, new.root)
-    target.back()
-    runs(target, "")
-    assert target.keeper()["undone"] == f"release {new.root[:12]} was not confirmed by a host in time"
-    assert target.notice("upgrade-undone")
+    hasty.upgrade(new)
+    hasty.back()
+    runs(hasty, "")
+    assert hasty.keeper()["undone"] == f"release {new.root[:12]} was not confirmed by a host in time"
+    assert hasty.notice("upgrade-undone")
 
 
 @pytest.mark.parametrize(
@@ -125,30 +138,29 @@ def test_one_that_nobody_confirms_gives_way(target: Patient) -> None:
     ],
     ids=["import", "exit", "crash", "hang", "exit-early", "another-line", "nonsense"],
 )
-def test_one_that_is_broken_gives_way(target: Patient, name: str, text: str, why: str) -> None:
+def test_one_that_is_broken_gives_way(hasty: Hasty, name: str, text: str, why: str) -> None:
     new = variant(**{name: text})
-    pid = target.pid
+    pid = hasty.pid
     body, blobs = new.message()
-    target.control.call("upgrade", body, blobs, timeout_s=SOON_S)
+    hasty.control.call("upgrade", body, blobs, timeout_s=SOON_S)
     gone({pid})
-    target.back()
-    runs(target, "")
-    assert target.keeper()["undone"] == f"release {new.root[:12]} {why}"
-    target.ship(WAIT + "# next\n", STEADY).healthy()
+    hasty.back()
+    runs(hasty, "")
+    assert hasty.keeper()["undone"] == f"release {new.root[:12]} {why}"
+    hasty.ship(WAIT + "# next\n", STEADY).healthy()
 
 
-def test_one_whose_heart_does_not_beat_is_not_kept_though_it_was_reached(target: Patient) -> None:
+def test_one_whose_heart_does_not_beat_is_not_kept_though_it_was_reached(hasty: Hasty) -> None:
     new = variant(pulse="Pulse._run = lambda self: None\n")
-    target.upgrade(new)
-    runs(target, new.root)
+    hasty.upgrade(new)
     with pytest.raises(Fault) as caught:
-        target.call("confirm", release=new.root)
-    assert caught.value.code in ("link-down", "ending")
-    target.back()
-    runs(target, "")
+        hasty.call("confirm", release=new.root)
+    assert caught.value.code in ("link-down", "ending", "not-this-release")
+    hasty.back()
+    runs(hasty, "")
 
 
-def test_the_end_of_the_power_during_a_trial_brings_the_one_of_before(target: Patient) -> None:
+def test_the_end_of_the_power_during_a_trial_brings_the_one_of_before(target: Upgraded) -> None:
     new = variant(boot="# new\n")
     target.upgrade(new)
     runs(target, new.root)
@@ -157,7 +169,7 @@ def test_the_end_of_the_power_during_a_trial_brings_the_one_of_before(target: Pa
     runs(target, "")
 
 
-def test_one_that_dies_during_the_trial_gives_way_although_it_was_reached(target: Patient) -> None:
+def test_one_that_dies_during_the_trial_gives_way_although_it_was_reached(target: Upgraded) -> None:
     new = variant(boot="# new\n")
     target.upgrade(new)
     os.kill(target.pid, signal.SIGKILL)
@@ -165,7 +177,7 @@ def test_one_that_dies_during_the_trial_gives_way_although_it_was_reached(target
     assert target.keeper()["undone"] == f"release {new.root[:12]} was killed by SIGKILL"
 
 
-def test_a_kept_one_that_is_damaged_does_not_run(target: Patient) -> None:
+def test_a_kept_one_that_is_damaged_does_not_run(target: Upgraded) -> None:
     new = variant(boot="# new\n")
     target.upgrade(new)
     target.call("confirm", release=new.root)
@@ -180,7 +192,7 @@ def test_a_kept_one_that_is_damaged_does_not_run(target: Patient) -> None:
     target.call("confirm", release=new.root)
 
 
-def test_a_kept_one_that_comes_to_nothing_later_gives_way_to_the_installed_one(target: Patient) -> None:
+def test_a_kept_one_that_comes_to_nothing_later_gives_way_to_the_installed_one(target: Upgraded) -> None:
     mark = target.state.parent / "mark"
     new = variant(boot=f"if Path({str(mark)!r}).exists():\n    raise ImportError\n")
     target.upgrade(new)
@@ -192,7 +204,7 @@ def test_a_kept_one_that_comes_to_nothing_later_gives_way_to_the_installed_one(t
     assert "3 times" in target.notice("release-left")["text"]
 
 
-def test_one_that_can_not_end_ends_all_the_same_once_its_keeper_is_gone(target: Patient) -> None:
+def test_one_that_can_not_end_ends_all_the_same_once_its_keeper_is_gone(target: Upgraded) -> None:
     contents = package()
     contents["bootloader/boot.py"] += b"import time\nBootloader.close = lambda self: time.sleep(1000)\n"
     main = contents["bootloader/__main__.py"]
@@ -206,7 +218,7 @@ def test_one_that_can_not_end_ends_all_the_same_once_its_keeper_is_gone(target: 
     gone(pids)
 
 
-def test_what_is_no_bootloader_is_refused_and_nothing_stops(target: Patient) -> None:
+def test_what_is_no_bootloader_is_refused_and_nothing_stops(target: Upgraded) -> None:
     pid, contents = target.pid, package()
     broken = {**contents, "bootloader/boot.py": b"def"}
     refused = {
@@ -225,7 +237,7 @@ def test_what_is_no_bootloader_is_refused_and_nothing_stops(target: Patient) -> 
     assert not list((target.state / "bootloaders").glob("*/")), "what was refused leaves nothing"
 
 
-def test_during_a_trial_no_other_is_taken_and_only_that_one_is_confirmed(target: Patient) -> None:
+def test_during_a_trial_no_other_is_taken_and_only_that_one_is_confirmed(target: Upgraded) -> None:
     new = variant(boot="# new\n")
     target.upgrade(new)
     body, blobs = variant(boot="# newer\n").message()
