@@ -314,7 +314,7 @@ def test_a_host_that_the_device_does_not_obey_is_told_so_and_a_second_one_that_i
     assert "from the second host" in first.wait("log", since=mark)["text"]
     assert first.wait("notice", since=mark, code="changed-elsewhere")
     assert first.end() == 0
-    until(lambda: not [one for one in bench.processes() if "reactor" in one])
+    until(lambda: not [one for one in bench.processes() if "-m reactor" in one])
 
 
 def test_a_name_that_is_no_targets_says_which_there_are(bench: Bench, board: Make) -> None:
