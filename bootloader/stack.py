@@ -159,7 +159,6 @@ class Stack:
     def _go(self, app: Application) -> Child:
         orders = Orders(self._folder, self._folder / "live", app.spec, self.launch, app.generation)
         fields = orders.fields(app.spec.entry)
-        fields["env"].pop(NOTIFY, None)  # the bootloader's own
         if app.spec.ready == "notify":
             fields["env"] |= self._ear()
         child = self._warmth.take()

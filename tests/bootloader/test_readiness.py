@@ -111,7 +111,7 @@ def test_what_is_said_by_somebody_else_does_not_count(target: Target) -> None:
         for _ in range(100):
             socket.send_fds(stranger, [b"READY=1"], [reader, writer])
     assert target.status("net")["state"] == "running"
-    open_ones = list(Path(f"/proc/{target.process.pid}/fd").iterdir())
+    open_ones = list(Path(f"/proc/{target.pid}/fd").iterdir())
     assert len(open_ones) < 100, "what was sent along is kept"
 
 
