@@ -184,6 +184,34 @@ def test_status_tells_what_runs_and_what_does_not(lived: Lived) -> None:
     assert "exited with status 1" in people
 
 
+def test_status_tells_how_the_start_went_and_who_waits_for_whom(bench: Bench) -> None:
+    applications = """
+        [tool.reactor.applications.net]
+        entry = "main:main"
+        init = true
+        ready = "notify"
+        ready_s = 600
+        [tool.reactor.applications.dns]
+        entry = "main:fails"
+        init = true
+    """
+    source = LOOP + "def fails(): raise SystemExit('no such device')\n"
+    project = bench.project({"main.py": source}, SETTINGS + applications)
+    dev = bench.start("dev", str(project))
+    dev.wait("death", application="dns", next="hold")
+    _, (status,) = bench.run("status", cwd=project)
+    assert status["attached"]
+    rows = {one["application"]: one for one in status["applications"]}
+    assert list(rows) == ["net", "dns", "app"]
+    assert (rows["app"]["after"], rows["app"]["waits_for"]) == (["net", "dns"], ["net"])
+    assert (rows["dns"]["deaths"], rows["dns"]["restart_in_s"]) == (1, None)
+    lines = bench.plain("status", cwd=project).stdout.splitlines()
+    (head,) = (line.split() for line in lines if "application" in line)
+    assert head == ["application", "state", "pid", "start", "why"]
+    assert lines[-1].split() == ["app", "stopped", "-", "waits", "for", "net"]
+    assert dev.end() == 0
+
+
 def test_history_tells_the_generations_newest_first(lived: Lived) -> None:
     code, told = lived.bench.run("history", cwd=lived.project)
     assert code == 0
