@@ -237,7 +237,10 @@ class Keeper:
             try:
                 self._ward = self._start()
             except OSError as error:  # no memory, no process, no interpreter: that may pass
-                self._say(f"the bootloader can't be started ({error.strerror})")
+                why = f"could not be started ({error.strerror})"
+                if why != self._why:
+                    self._say(f"the bootloader {why}; this is tried again")
+                self._why = why
                 self._quick_deaths += 1
                 self._pause()
 

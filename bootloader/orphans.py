@@ -16,9 +16,13 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 class Orphans:
-    """The children of this process, but those that it had before: those of a script that became this one."""
+    """The children of this process, but those that it had before: those of a script that became this one.
+
+    None where it is process 1, of a container mostly: everybody's orphans come there.
+    """
 
     def __init__(self) -> None:
+        self._mine = os.getpid() != 1
         prctl = getattr(ctypes.CDLL(None), "prctl", None)
         if prctl is not None:
             prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -26,7 +30,7 @@ class Orphans:
 
     def kill(self, but: int | None = None) -> bool:
         """Kill those that are there now, except ``but``; whether there were any. Their own children come here next."""
-        found = set(_children()) - self._spared - {but}
+        found = set(_children()) - self._spared - {but} if self._mine else set[int]()
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):  # gone; or of another user, and root's to end
                 os.kill(pid, signal.SIGKILL)

@@ -177,6 +177,24 @@ def test_the_key_of_the_device_itself_asks_for_hello_and_nothing_more(target: Ta
             assert caught.value.code == "unknown-method"
 
 
+def test_where_no_process_can_be_made_it_says_so_once_and_tries_on(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    main = f"import sys\nsys.executable = {str(python)!r}\nfrom bootloader.__main__ import main\nmain()"
+    command = [sys.executable, "-c", main, "run", "--state", str(tmp_path), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        said = "bootloader: the bootloader could not be started (No such file or directory); this is tried again\n"
+        assert process.stderr.readline() == said.encode()
+        python.write_text("#!/bin/sh\necho it runs\nexec sleep 1000\n")
+        python.chmod(0o755)
+        while process.stdout.readline() != b"it runs\n":  # it may be tried before it can be run
+            assert process.poll() is None
+        process.terminate()
+        assert process.wait(SOON_S) == 0
+        assert said.encode() not in process.stderr.read()
+
+
 @pytest.mark.parametrize("first", [None, b"", b"{", b"x\n"], ids=["no-line", "ended", "cut", "nonsense"])
 def test_without_a_keeper_it_says_so(tmp_path: Path, first: bytes | None) -> None:
     ours, theirs = socket.socketpair()
