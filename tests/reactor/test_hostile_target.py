@@ -437,6 +437,24 @@ def test_an_answer_that_never_comes_is_waited_for_in_bounds_and_told(
     assert siege.session.fatal is None
 
 
+def test_a_target_that_falls_silent_in_the_middle_of_a_call_is_told_before_that_is_over(
+    siege: Siege, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EVENTS_WAIT_S", 0.1)
+    monkeypatch.setattr(module, "SILENCE_S", 0.1)
+
+    def silence(_fields: Fields, _blobs: list[bytes]) -> bytes:
+        siege.target.lies["events"] = silence
+        siege.target.ending.wait(60)
+        return b""
+
+    siege.target.lies["apply"] = silence
+    siege.begin()
+    assert "no answer in 0.2 s" in siege.told.wait("link")["why"]
+    assert siege.target.calls.count("apply") == 1
+    assert siege.told.all("link") == siege.told.all("link", state="retrying")
+
+
 def test_a_target_that_drops_each_link_is_tried_at_a_slower_and_slower_pace(
     siege: Siege, monkeypatch: pytest.MonkeyPatch
 ) -> None:
