@@ -255,7 +255,7 @@ def test_a_symlink_that_leaves_the_project_is_refused_and_what_runs_goes_on(benc
     dev.wait("log", since=mark, text="version 2")
 
 
-def test_broken_settings_are_told_with_their_line_and_when_they_are_taken_back_and_the_loop_goes_on(
+def test_broken_settings_are_told_with_their_line_and_when_they_are_well_again(
     bench: Bench,
 ) -> None:
     project = bench.project({"main.py": COUNTER})
