@@ -31,6 +31,9 @@ SHUTDOWN_GRACE_S = 3.0
 ALONE_S = 10
 """How much longer than that a bootloader whose keeper is gone may take to end."""
 
+_FOLLOW_S = 0.2
+"""How long the last lines of what happens may take to be read."""
+
 SWITCH_S = 0.0005
 """How long one thread may keep the others waiting: a flood of logs must not be felt at a save."""
 
@@ -144,16 +147,19 @@ def _boot(arguments: argparse.Namespace, tether: Tether, bell: int) -> None:
     bootloader = Bootloader(
         state, arguments.listen, arguments.name, tether, base=base, hold=arguments.hold, grace_s=arguments.grace
     )
+    follow = threading.Thread(target=_follow, args=(bootloader,), name="follow", daemon=True)
     try:
         host, port = bootloader.address
         if not arguments.json:
             print(f"bootloader {__version__} on {host} port {port}, state in {state}", flush=True)
-            threading.Thread(target=_follow, args=(bootloader,), name="follow", daemon=True).start()
+            follow.start()
         elif tether.listening is None:  # told once: one that is started again is where the last one was
             _line(event="listening", host=host, port=port, state=str(state), boot=bootloader.journal.boot)
         os.read(bell, 1)
     finally:
         bootloader.close()
+        if follow.is_alive():
+            follow.join(_FOLLOW_S)
 
 
 def _follow(bootloader: Bootloader) -> None:
