@@ -70,7 +70,7 @@ def _why(old: dict[str, Application], paths: list[str], stopped: tuple[str, ...]
         return "first start" if not old else "it was not running"
     if LAUNCH_PATH in paths:
         return "its settings changed"
-    code = [path for path in paths if path.endswith(".py")]
+    code = [path for path in paths if path.endswith((".py", ".so"))]
     if not code:
         return "only assets changed" if paths else "asked to"
     return "code changed"

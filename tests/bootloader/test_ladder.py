@@ -23,6 +23,7 @@ ALL = ("net", "app")
         pytest.param(None, BOTH, ["blinky/main.py", PATH], (), (), ALL, "first start", id="first"),
         pytest.param(BOTH, BOTH, ["blinky/main.py"], ALL, ("app",), ("app",), "code changed", id="code"),
         pytest.param(BOTH, BOTH, ["blinky/logo.png"], ALL, ("app",), ("app",), "only assets changed", id="asset"),
+        pytest.param(BOTH, BOTH, ["blinky/fast.so"], ALL, ("app",), ("app",), "code changed", id="compiled code"),
         pytest.param(BOTH, BOTH, ["netkeeper.py"], ALL, ALL, ALL, "code changed", id="init's module"),
         pytest.param(BOTH, BOTH, ["src/netkeeper/dhcp.py"], ALL, ALL, ALL, "code changed", id="init's package"),
         pytest.param(BOTH, BOTH, [".reactor/depends/x/y.py"], ALL, ALL, ALL, "code changed", id="a sibling"),

@@ -239,6 +239,7 @@ def main():
     dev.wait("log", since=mark, text="loaded 2.0" if shutil.which("cc") else "loaded 1.0")
     result = dev.wait("result", since=mark)
     assert (result["files"], result["rung"], result["healthy"]) == (["answer.so"], "restart", True)
+    assert result["reason"] == "code changed"
     assert dev.wait("state", since=mark, state="stopped"), "it was not torn away below what ran"
 
 
