@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +135,22 @@ class Board:
             told, _ = link.call("history", {"limit": 256})
             return [one.integer("generation") for one in told.objects("generations")]
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The bootloader stands still, and with it what lies on its disk."""
+        pid = self._pid()
+        os.kill(pid, signal.SIGSTOP)
+        until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        yield
+        os.kill(pid, signal.SIGCONT)
+
+    def _pid(self) -> int:
+        with self.direct() as link:
+            return link.call("hello", {})[0].integer("pid")
+
     def kill(self) -> None:
         """As a power cut does."""
-        with self.direct() as link:
-            pid = link.call("hello", {})[0].integer("pid")
+        pid = self._pid()
         keeper = self._embedded._process
         assert keeper is not None
         keeper.kill()

@@ -315,9 +315,8 @@ def test_a_target_that_ends_before_the_program_is_healthy_is_not_called_healthy(
 
 def test_a_save_that_the_target_lost_with_its_power_is_sent_again(bench: Bench, tmp_path: Path) -> None:
     session = bench.healthy()
-    bench.board.away = True
-    shutil.copytree(bench.board.state, tmp_path / "copy", symlinks=True)
-    bench.board.away = False
+    with bench.board.frozen():
+        shutil.copytree(bench.board.state, tmp_path / "copy", symlinks=True)
     save = bench.desk.save("main.py", VERSION_2)
     session.submit(save)
     bench.told.wait("result", root=save.manifest.root)
