@@ -24,9 +24,10 @@ from .confine import PROCESSES, Group
 from .turns import Turns
 from .wire.records import NOTE, STDERR, Lines
 
-_READ_BYTES = 16 * 1024
-"""As much as is passed on in one turn: whoever else waits for the thread has theirs before the next."""
+_TURN_S = 0.01
+"""About as long as it may take to pass on what is read in one turn: whoever else waits for the thread has the next."""
 
+_LEAST_BYTES, _MOST_BYTES = 1024, 64 * 1024
 _REST = 3
 """How many times as long as it took to pass on a full read the next one waits: a flood gets a quarter of the thread."""
 
@@ -70,6 +71,7 @@ class Child:
         self._unsent = b""
         self._lines = {out: Lines(), err: Lines()}
         self._err = err
+        self._most_bytes = _LEAST_BYTES
         os.set_blocking(orders, False)
         for pipe in (out, err):
             os.set_blocking(pipe, False)
@@ -124,35 +126,47 @@ class Child:
     def _read_on(self, pipe: int) -> None:
         if pipe not in self._lines:  # closed in this very turn, and its number in use again
             return
-        began = time.monotonic()
+        began, most = time.monotonic(), self._most_bytes
         size = self._read(pipe)
-        if size in (0, _READ_BYTES):
+        if size in (0, most):
             self._selector.unregister(pipe)
-        if size == _READ_BYTES:
+        if size == most:
             self._turns.later((time.monotonic() - began) * _REST, lambda: self._listen(pipe))
 
     def _read(self, pipe: int) -> int:
-        """Pass on what the pipe holds, up to a bound: how many bytes, 0 at its end."""
+        """Pass on what the pipe holds, up to what a turn can: how many bytes, 0 at its end, -1 where there are none."""
+        began = time.monotonic()
         try:
-            data = os.read(pipe, _READ_BYTES)
+            data = os.read(pipe, self._most_bytes)
         except BlockingIOError:
             return -1
         self._pass_on(pipe, self._lines[pipe].feed(data) if data else self._lines[pipe].close())
+        if time.monotonic() - began > _TURN_S:
+            self._most_bytes = max(_LEAST_BYTES, self._most_bytes // 2)
+        elif len(data) == self._most_bytes:
+            self._most_bytes = min(_MOST_BYTES, self._most_bytes * 2)
         return len(data)
 
     def end(self, status: int) -> None:
-        """The process is gone: pass on everything that it wrote, then its end."""
+        """The process is gone: pass on everything that it wrote, then its end. What others write then comes later."""
         if not self._told_end:
             self.ended = self._told_end = True
-            for pipe in list(self._lines):
-                self._drain(pipe)
-            self.on_end(status)
+            self._drain([(pipe, min(_DRAIN_BYTES, _waiting(pipe))) for pipe in self._lines], status)
 
-    def _drain(self, pipe: int) -> None:
-        left = min(_DRAIN_BYTES, _waiting(pipe))  # what others that have the pipe write meanwhile comes later
-        while left > 0 and (size := self._read(pipe)) > 0:
-            left -= size
-        self._pass_on(pipe, self._lines[pipe].close())
+    def _drain(self, left: list[tuple[int, int]], status: int) -> None:
+        """As much as a turn can, and the rest at the next ones."""
+        began = time.monotonic()
+        while left and not self.closed:
+            pipe, waiting = left.pop()
+            size = self._read(pipe) if waiting > 0 else 0
+            if size <= 0:
+                self._pass_on(pipe, self._lines[pipe].close())
+                continue
+            left.append((pipe, waiting - size))
+            if time.monotonic() - began > _TURN_S:
+                self._turns.soon(lambda: self._drain(left, status))
+                return
+        self.on_end(status)
 
     def _pass_on(self, pipe: int, lines: Iterable[tuple[str, str]]) -> None:
         for kind, text in list(lines):

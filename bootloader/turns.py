@@ -126,7 +126,7 @@ class Turns:
         wait_s = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
         for key, _ in self.selector.select(wait_s):
             self._turn(key.data)
-        while self._calls:
+        for _ in range(len(self._calls)):  # those that they make come after what is ready and due
             self._turn(self._calls.popleft())
         while self._timers and self._timers[0][0] <= time.monotonic():
             timer = heapq.heappop(self._timers)[2]

@@ -1,87 +1,94 @@
 """Calls a target all the time while something happens to it, and says how long the longest call took.
 
-Beside each call another process is asked for its line back: what that takes is the machine's doing, not the target's.
+It is a process of its own, so that it measures the target and not the test. Beside each call another process is asked
+for its line back: what that takes is the machine's doing, not the target's.
 """
 
 from __future__ import annotations
 
+import json
+import select
 import subprocess
 import sys
-import threading
+from pathlib import Path
 from time import monotonic
 from types import TracebackType
 
+from reactor import trust
+from reactor.link import Link
 from tests.bootloader.target import SOON_S, Target, let_go
 
 DEADLINE_S = 1.0
 """In which a target answers, whatever its applications do."""
 
 _EVERY_S = 0.01
+_TOP = Path(__file__).parents[2]
 _ECHO = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
 
 
 class Probe:
-    """As a context manager: from its start to its end. Whatever it met is raised at its end."""
+    """As a context manager: from its start to its end, at which it tells of a call that took too long, or failed."""
 
     def __init__(self, target: Target) -> None:
-        self._link = target.link("probe")
-        self._over = threading.Event()
-        self._answered = threading.Event()
-        self._raised: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
-        self.calls = 0
-        self.longest_s = 0.0
-        """The longest call, less what the machine took for the line beside it."""
+        where = [str(target.home), str(target.state / "trust" / "device.crt"), str(target.listening["port"])]
+        self._command = [sys.executable, "-m", __name__, *where]
 
     def __enter__(self) -> Probe:
-        self._echo = subprocess.Popen([sys.executable, "-c", _ECHO], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._machine_s()
-        self._thread.start()
+        self._process = subprocess.Popen(self._command, cwd=_TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.watch(1)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._over.set()
-        self._thread.join()
-        self._echo.kill()
-        self._echo.wait()
-        let_go(self._echo)
-        self._link.close()
-        if error is None:
-            if self._raised is not None:
-                raise self._raised
-            assert self.calls > 0
-            assert self.longest_s < DEADLINE_S, f"a call of {self.calls} took {self.longest_s:.2f} s"
+        try:
+            if error is None:
+                self.watch(1)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            let_go(self._process)
 
     def watch(self, calls: int = 30) -> None:
-        """Wait until so many more calls have been answered."""
-        most = self.calls + calls
-        deadline = monotonic() + SOON_S
-        while self.calls < most and self._raised is None:
-            assert monotonic() < deadline, f"{self.calls} of {most} calls were answered"
-            self._answered.wait(DEADLINE_S)
-            self._answered.clear()
+        """Wait until so many more calls have been answered, all of them as fast as a target has to."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(b"%d\n" % calls)
+        self._process.stdin.flush()
+        told = json.loads(self._process.stdout.readline() or "{}")
+        assert told, "a call failed"
+        assert told["longest_s"] < DEADLINE_S, told
 
-    def _run(self) -> None:
-        try:
-            while not self._over.wait(_EVERY_S):
-                before_s = self._machine_s()
-                began = monotonic()
-                self._link.call("status", {}, timeout_s=SOON_S)
-                took_s = monotonic() - began
-                machine_s = max(before_s, self._machine_s() if took_s > DEADLINE_S else 0.0)
-                self.longest_s = max(self.longest_s, took_s - machine_s)
-                self.calls += 1
-                self._answered.set()
-        except BaseException as error:  # noqa: BLE001 - raised at the end, on the test's own thread
-            self._raised = error
-            self._answered.set()
 
-    def _machine_s(self) -> float:
-        """How long another process takes to give a line back."""
-        assert self._echo.stdin is not None
-        assert self._echo.stdout is not None
-        began = monotonic()
-        self._echo.stdin.write(b"line\n")
-        self._echo.stdin.flush()
-        assert self._echo.stdout.readline() == b"line\n"
-        return monotonic() - began
+def _probe(home: str, certificate: str, port: str) -> None:
+    link = Link.connect("127.0.0.1", int(port), trust.host_identity(Path(home)), Path(certificate), SOON_S, "probe")
+    with link, subprocess.Popen([sys.executable, "-c", _ECHO], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as echo:
+        count = due = 0
+        longest_s = 0.0
+        _echoed_s(echo)
+        while True:
+            if select.select([sys.stdin], [], [], _EVERY_S)[0]:
+                line = sys.stdin.readline()
+                if not line:
+                    break
+                due = count + int(line)
+            before_s, began = _echoed_s(echo), monotonic()
+            link.call("status", {}, timeout_s=SOON_S)
+            took_s = monotonic() - began
+            longest_s = max(longest_s, took_s - max(before_s, _echoed_s(echo)))
+            count += 1
+            if count == due:
+                print(json.dumps({"calls": count, "longest_s": round(longest_s, 3)}), flush=True)
+
+
+def _echoed_s(echo: subprocess.Popen[bytes]) -> float:
+    """How long another process takes to give a line back."""
+    assert echo.stdin is not None
+    assert echo.stdout is not None
+    began = monotonic()
+    echo.stdin.write(b"line\n")
+    echo.stdin.flush()
+    assert echo.stdout.readline() == b"line\n"
+    return monotonic() - began
+
+
+if __name__ == "__main__":
+    _probe(*sys.argv[1:])

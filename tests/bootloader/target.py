@@ -78,7 +78,7 @@ class Target:
 
     def __init__(self, folder: Path, *options: str, attached: bool = True) -> None:
         self.state = folder / "state"
-        self._home = folder / "home"
+        self.home = folder / "home"
         self.environment: dict[str, str] = {}
         self._options = options
         self._attached = attached
@@ -86,7 +86,7 @@ class Target:
         self._events: list[Event] = []
         self.lost = 0
         self.tree = EMPTY
-        trust.issue(self.state, self._home, "target")
+        trust.issue(self.state, self.home, "target")
         self.start()
 
     def start(self, *options: str) -> None:
@@ -124,7 +124,7 @@ class Target:
 
     def link(self, name: str) -> Link:
         certificate = self.state / "trust" / "device.crt"
-        identity = trust.host_identity(self._home)
+        identity = trust.host_identity(self.home)
         return Link.connect("127.0.0.1", self.listening["port"], identity, certificate, SOON_S, name)
 
     def _follow(self, link: Link) -> None:

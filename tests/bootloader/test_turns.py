@@ -108,6 +108,34 @@ def test_a_descriptor_that_becomes_readable_has_its_turn(turns: Turns) -> None:
         os.close(descriptor)
 
 
+def test_calls_that_make_calls_keep_no_descriptor_and_no_timer_waiting(turns: Turns) -> None:
+    reader, writer = os.pipe()
+    seen: list[str] = []
+    over = threading.Event()
+
+    def again() -> None:
+        if len(seen) < 2:
+            turns.soon(again)
+        else:
+            over.set()
+
+    def read() -> None:
+        seen.append(os.read(reader, 1).decode())
+
+    def begin() -> None:
+        turns.selector.register(reader, selectors.EVENT_READ, read)
+        turns.later(0, lambda: seen.append("timer"))
+        again()
+
+    turns.soon(begin)
+    os.write(writer, b"x")
+    assert over.wait(SOON_S)
+    assert sorted(seen) == ["timer", "x"]
+    turns.call(lambda: turns.selector.unregister(reader), SOON_S)
+    os.close(reader)
+    os.close(writer)
+
+
 def test_more_calls_than_its_bell_holds_are_all_taken(turns: Turns) -> None:
     release, taken = threading.Event(), []
     turns.soon(partial(hold, release))
