@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
 
+from bootloader.wire.errors import Fault
 from tests.bootloader.probe import Probe
-from tests.bootloader.target import Change, Target, alive, app, gone
+from tests.bootloader.target import SOON_S, Change, Target, alive, app, gone
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
@@ -138,15 +140,24 @@ def main():
 """
 
 
+class Alone(Target):
+    """A bootloader that has no cgroups, as in most containers."""
+
+    program = (
+        *("unshare", "-m", "sh", "-c"),
+        'for place in $(grep " cgroup2 " /proc/mounts | cut -d " " -f 2); do umount -l $place; done; exec "$@"',
+        *("sh", *Target.program),
+    )
+
+    def __init__(self, folder: Path) -> None:
+        if os.geteuid() or subprocess.run(["unshare", "-m", "true"]).returncode:
+            pytest.skip("only root can hide the cgroups")
+        super().__init__(folder)
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """A bootloader that has no cgroups, as in most containers."""
-    hide = 'for place in $(grep " cgroup2 " /proc/mounts | cut -d " " -f 2); do umount -l $place; done; exec "$@"'
-    if os.geteuid() or subprocess.run(["unshare", "-m", "true"]).returncode:
-        pytest.skip("only root can hide the cgroups")
-    made = Target.__new__(Target)
-    made.program = ("unshare", "-m", "sh", "-c", hide, "sh", *Target.program)
-    made.__init__(tmp_path_factory.mktemp("alone"))  # type: ignore[misc]
+    made = Alone(tmp_path_factory.mktemp("alone"))
     yield made
     made.close()
 
@@ -245,3 +256,42 @@ def test_one_that_forks_more_than_it_may_can_not(shared: Target) -> None:
         (made,) = [int(event["text"].split()[1]) for event in shared.events if event.get("text", "").startswith("made")]
         assert made < 30
         tamed(shared)
+
+
+KILLS_ALL = """
+import os, signal, threading
+def parent(pid): return int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+def main():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            while True: threading.Event().wait(1000)
+        os._exit(0)
+    os.wait()
+    warm = os.getppid()
+    for pid in (parent(warm), warm): os.kill(pid, signal.SIGKILL)
+    while True: pass
+"""
+
+
+@pytest.mark.parametrize("kind", [Target, Alone], ids=["shared", "alone"])
+def test_one_that_kills_all_above_it_at_each_start_is_started_no_more_and_gone(
+    tmp_path: Path, kind: type[Target]
+) -> None:
+    target = kind(tmp_path)
+    try:
+        with suppress(Fault):  # it may be killed before it answers
+            target.ship(KILLS_ALL)
+        given_up = False
+        deadline = monotonic() + 2 * SOON_S
+        while not given_up:
+            assert monotonic() < deadline
+            with suppress(Fault), target.link("probe") as link:
+                told, _ = link.call("status", {}, timeout_s=SOON_S)
+                given_up = not told.objects("applications") and told.child("keeper").integer("restarts") > 0
+        deadline = monotonic() + SOON_S
+        while left := family(target):
+            assert monotonic() < deadline, left
+    finally:
+        target.close()
