@@ -8,26 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from .application import PROBLEM_KEYS, End
 from .breaker import ANSWERS
 from .call import ANSWERED, RAISED, Outcome, Task
 from .journal import Journal
+from .loans import Loan
 from .orders import Orders
 from .warmth import Warmth
 from .wire.launch import Application, Launch
-
-
-@dataclass(frozen=True, slots=True)
-class Loan:
-    """A tree that holds the last healthy generation, and stays as it is until ``give_back`` is called."""
-
-    tree: Path
-    launch: Launch
-    generation: int
-    give_back: Callable[[], None]
 
 
 class Aftermath:

@@ -73,7 +73,7 @@ class Bootloader:
                 on_fate=lambda *fate: changes.fared(*fate),
                 on_fall=lambda *fall: changes.fell(*fall),
                 attached=lambda: service.attached,
-                lend=lambda: None,
+                lend=store.lend_last_healthy,
                 cut_off=self._was not in (b"", _IN_ORDER),
             )
             changes = Changes(store, supervisor, self.journal)

@@ -58,8 +58,8 @@ class Changes:
     def fared(self, number: int, fate: str, why: str) -> None:
         """A generation is healthy, or failed, or was replaced. Called on the supervisor's thread."""
         self._store.ledger.mark(number, fate, why)
-        if fate == "healthy":
-            self._settle_soon(None)  # the other tree need not stay the last healthy one any more
+        if fate in ("healthy", "failed"):
+            self._settle_soon(None)  # the tree of the last healthy generation is free for the next, or has to stay
 
     def fell(self, number: int, why: str) -> None:
         """A generation is given up. Called on the supervisor's thread."""

@@ -28,7 +28,9 @@ ROOTS_KEPT = 64
 
 
 class Space:
-    """``held``: the roots that the trees hold now; ``newest_first``: the generations."""
+    """``held``: the roots that the trees hold now; ``newest_first``: the generations. ``let_go`` empties a tree that is
+    not needed, if there is one.
+    """
 
     def __init__(
         self,
@@ -37,12 +39,14 @@ class Space:
         aside: Aside,
         held: Callable[[], Collection[str]],
         newest_first: Callable[[], Sequence[Generation]],
+        let_go: Callable[[], None],
     ) -> None:
         self._objects = objects
         self._manifests = manifests
         self._aside = aside
         self._held = held
         self._newest_first = newest_first
+        self._let_go = let_go
         self._awaited: set[str] = set()
 
     def need(self, what: str, needed_bytes: int, blobs: Collection[str]) -> None:
@@ -55,10 +59,16 @@ class Space:
             told = f"{missing} KB are missing: {free} KB are free, it needs {needed} KB"
             raise Refused("disk-full", told, to=what, do="free space on the target")
 
+    def has_room(self, needed_bytes: int) -> bool:
+        """Whether there is room for something that is not needed."""
+        return self._objects.free_bytes() > needed_bytes + 4 * SPARE_BYTES
+
     def make(self, needed_bytes: int, blobs: Collection[str]) -> int:
         """Free bytes, after as much went as had to, or as may; ``blobs`` stay."""
         if self._objects.free_bytes() < needed_bytes:
             self._aside.keep(0, 0)
+        if self._objects.free_bytes() < needed_bytes:
+            self._let_go()
         if self._objects.free_bytes() < needed_bytes:
             self._forget_all_but(self._dear(), blobs)
         return self._objects.free_bytes()
@@ -78,6 +88,7 @@ class Space:
         dear = self._dear()
         self._manifests.keep_copies(dear)
         if self._objects.free_bytes() < SPARE_BYTES:
+            self._let_go()
             self._forget_all_but(dear, ())
         elif len(self._manifests.roots()) > 2 * ROOTS_KEPT:
             self._forget_all_but(dear | {one.root for one in self._newest_first()[:ROOTS_KEPT]}, ())

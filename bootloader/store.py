@@ -19,6 +19,7 @@ from pathlib import Path
 from .aside import Aside, is_other
 from .ladder import ROLLBACK
 from .ledger import Generation, Ledger
+from .loans import Loan, Loans
 from .manifests import Manifests
 from .objects import Objects, sync
 from .source import Source
@@ -72,9 +73,13 @@ class Store:
         self._own: list[Tree] = []
         for name in NAMES:
             self._own.append(Tree(folder / "trees" / name, self.manifest_of, self._aside, on_notice))
+        self._third = self._own[-1]
         self.objects = Objects(folder / "objects", self._files_of)
         self.ledger = self._open_ledger(folder / "ledger.jsonl")
-        self._space = Space(self.objects, self._manifests, self._aside, self._held, self.ledger.newest_first)
+        self._space = Space(
+            self.objects, self._manifests, self._aside, self._held, self.ledger.newest_first, self._let_go
+        )
+        self._loans = Loans()
         self.live_path = folder / "live"
         self._next_link = folder / "live.new"
         self._unsynced: dict[Path, None] = {}
@@ -86,9 +91,7 @@ class Store:
             self._clear(file)
         ledger = Ledger(path, lambda why: self._notice("ledger-failed", why))
         if ledger.mended:
-            text = (
-                f"{ledger.damaged} lines of the ledger could not be read; what its other file has was taken from there"
-            )
+            text = f"{ledger.damaged} lines of the ledger can't be read; what its other file has is taken from there"
             self._notice("ledger-damaged", text)
         return ledger
 
@@ -126,6 +129,11 @@ class Store:
                 yield from (tree.folder / path for path in tree.noted.paths_of.get(blob, ()))
         for source in self._sources:
             yield from source.files_of(blob)
+
+    def _let_go(self) -> None:
+        """Empty the third tree, where that can be done without, to make room."""
+        if self._third is not self.live and self._third.is_made and not self._is_dear(self._third):
+            self._build([self._third], EMPTY)
 
     # what a start finds
 
@@ -168,8 +176,7 @@ class Store:
             lacking = [name for name in manifest.blobs() if not self.objects.make_sure(name)]
             if lacking:
                 raise Refused("missing-blob", f"{len(lacking)} blobs are lost", to=lacking[0][:12])
-            tree = self._idle()
-            self._catch_up(tree, manifest)
+            tree = self._build(self._idle(), manifest)
             self._note(manifest)
             sync(self._written())
             self._notice("tree-mended", f"root {root[:12]} was made anew from its blobs")
@@ -203,15 +210,11 @@ class Store:
         if manifest is not None:
             self._whole(manifest)
 
-    def tree_of_last_healthy(self) -> tuple[Path, Launch] | None:
-        """The folder of a whole tree that holds the root of the newest healthy generation, and what it says to run."""
+    def lend_last_healthy(self) -> Loan | None:
+        """A tree that is whole and holds the newest healthy generation. The lock need not be held for this."""
         healthy = self.ledger.last_healthy()
-        root = healthy.root if healthy is not None else ""
-        for tree in self._trees():
-            manifest = tree.manifest
-            if manifest is not None and manifest.root == root and (launch := self._launch_of(manifest)):
-                return tree.folder, launch
-        return None
+        trees = sorted(self._trees(), key=lambda tree: tree is not self.live)
+        return self._loans.lend(trees, healthy.root, healthy.number, self._launch_of) if healthy is not None else None
 
     def launch(self) -> Launch | None:
         """What the live tree says to run, or None where it says nothing that can be read."""
@@ -305,10 +308,9 @@ class Store:
         launch = self._launch_of(after, fresh)
         if launch is None:
             raise Refused("no-launch", "the tree does not say what to run", to=LAUNCH_PATH, do="push with `reactor`")
-        idle = self._idle()
-        self._catch_up(idle, after, fresh)
-        self._lead_to(idle)
-        return Staged(idle, after, before, edits, launch, self._launch_of(before))
+        tree = self._build(self._idle(), after, fresh)
+        self._lead_to(tree)
+        return Staged(tree, after, before, edits, launch, self._launch_of(before))
 
     def _lead_to(self, tree: Tree) -> None:
         """Prepare the switch to ``tree``, so that it is one rename, and can't fail."""
@@ -325,20 +327,26 @@ class Store:
     def _note(self, manifest: Manifest, *, twice: bool = False) -> None:
         self._unsynced |= dict.fromkeys(self._manifests.keep(manifest, twice=twice))
 
-    def _idle(self) -> Tree:
-        """The tree to build in: not the live one, nor that of the last healthy generation where there is another."""
-        healthy = self.ledger.last_healthy()
-        root = healthy.root if healthy is not None else ""
-        free = [tree for tree in self._own if tree is not self.live]
-        return min(free, key=lambda tree: tree.noted is not None and tree.noted.root == root)
+    def _idle(self) -> list[Tree]:
+        """The trees to build in: not the live one; one that is dear comes last; the third only once it is made."""
+        free = [tree for tree in self._own if tree is not self.live and (tree is not self._third or tree.is_made)]
+        return sorted(free, key=self._is_dear)
 
-    def _catch_up(self, idle: Tree, wanted: Manifest, fresh: Mapping[str, bytes] | None = None) -> None:
-        if idle.manifest is None and idle.noted is not None:
-            idle.compare(idle.noted, self._is_named)  # once a start; what is built upon must be what it is noted to be
-        if idle.manifest is None:
-            idle.rebuild(wanted, self.objects)
-        elif idle.manifest.root != wanted.root:
-            idle.edit(idle.manifest.edits_to(wanted), wanted, self.objects, fresh or {})
+    def _is_dear(self, tree: Tree) -> bool:
+        """Whether the last healthy generation is in it, and another one is live."""
+        healthy = self.ledger.last_healthy()
+        root = healthy.root if healthy is not None and healthy.root != self.manifest.root else None
+        return tree.noted is not None and tree.noted.root == root
+
+    def _has_failed(self) -> bool:
+        last = self.ledger.last()
+        return last is not None and last.fate == "failed"
+
+    def _build(self, trees: list[Tree], wanted: Manifest, fresh: Mapping[str, bytes] | None = None) -> Tree:
+        """Make one of ``trees`` the tree of ``wanted``."""
+        with self._loans.building(trees) as tree:
+            tree.become(wanted, self.objects, fresh or {}, self._is_named)
+            return tree
 
     def upload(self, name: str, offset: int, size_bytes: int, content: bytes) -> None:
         """Keep one blob, or a part of a large one, ahead of the overlay that needs it."""
@@ -373,15 +381,18 @@ class Store:
         return tuple(paths | dict.fromkeys(parent for path in paths for parent in list(path.parents)[:2]))
 
     def catch_up(self) -> None:
-        """Once the live tree is durable: bring the other one up to date, and forget what nobody will want.
+        """Once the live tree is durable: bring another one up to date, and forget what nobody will want.
 
-        As long as the live generation is not healthy, the other tree stays the last healthy one, if it is that.
+        The tree of the last healthy generation stays, until the live one is healthy. If that has failed, and there is
+        no tree to build its successor in, a third is made.
         """
         try:
             with self._disk():
-                healthy = self.ledger.last_healthy()
-                if self.live is not None and (healthy is None or healthy.root == self.manifest.root):
-                    self._catch_up(self._idle(), self.manifest)
+                trees = [tree for tree in self._idle() if not self._is_dear(tree)]
+                if not trees and self._has_failed() and self._space.has_room(sum(self.manifest.blobs().values())):
+                    trees = [self._third]
+                if trees and self.live is not None:
+                    self._build(trees, self.manifest)
                 self._space.tidy()
                 self.ledger.compact()
         except Refused as refused:

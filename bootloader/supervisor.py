@@ -14,12 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .aftermath import Aftermath, Loan
+from .aftermath import Aftermath
 from .application import Application
 from .breaker import Next
 from .confine import Confinement
 from .journal import Journal
 from .lifecycle import ALIVE, WELL, State
+from .loans import Loan
 from .recovery import Recovery
 from .stack import Stack
 from .transition import Transition

@@ -24,7 +24,7 @@ from .objects import Objects, file_name
 from .wire.errors import Fault, Refused
 from .wire.manifest import EMPTY, PLAIN, RUNNABLE, Edits, Entry, Manifest, check_hash
 
-NAMES = ("a", "b")
+NAMES = ("a", "b", "c")
 
 _MEMORY_BYTES = 4 * 1024 * 1024
 
@@ -63,6 +63,11 @@ class Tree:
         except (OSError, ValueError, Fault):
             return None
 
+    @property
+    def is_made(self) -> bool:
+        """Whether there is anything in it, or may be."""
+        return self.manifest is None or len(self.manifest) > 0
+
     def compare(self, manifest: Manifest, is_named: Callable[[str], bool]) -> str:
         """Read every file: empty where the tree is ``manifest``, which it then is for certain; else what is wrong.
 
@@ -94,6 +99,17 @@ class Tree:
             for name in (*files, *(name for name in names if Path(top, name).is_symlink())):
                 place = Path(top, name)
                 yield place.relative_to(self.folder).as_posix(), place
+
+    def become(
+        self, wanted: Manifest, objects: Objects, fresh: Mapping[str, bytes], is_named: Callable[[str], bool]
+    ) -> None:
+        """Make this tree ``wanted``, in time that grows with the change where it is known what lies here."""
+        if self.manifest is None and self.noted is not None:
+            self.compare(self.noted, is_named)  # once a start; what is built upon must be what it is noted to be
+        if self.manifest is None:
+            self.rebuild(wanted, objects)
+        elif self.manifest.root != wanted.root:
+            self.edit(self.manifest.edits_to(wanted), wanted, objects, fresh)
 
     def edit(self, edits: Edits, new: Manifest, objects: Objects, fresh: Mapping[str, bytes]) -> None:
         """Make this tree ``new`` by ``edits``; ``fresh`` has blobs that are in memory already.

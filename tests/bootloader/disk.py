@@ -56,8 +56,12 @@ class Disk:
     def become(self, files: Files) -> int:
         return self.switch(self.store.stage(self.overlay(files)))
 
-    def settle(self) -> None:
+    def sync(self) -> None:
+        """What is live is on the disk for certain; the other trees are as they were."""
         sync(self.store.settle())
+
+    def settle(self) -> None:
+        self.sync()
         self.store.catch_up()
         sync(self.store.settle())
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from bootloader.aftermath import Aftermath, Loan
+from bootloader.aftermath import Aftermath
 from bootloader.application import End
+from bootloader.loans import Loan
 from bootloader.wire.launch import Application, Launch
 from tests.bootloader.caller import Caller
 from tests.bootloader.target import SOON_S

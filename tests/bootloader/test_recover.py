@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from bootloader.triage import MOST_BOOTS
 from bootloader.wire.launch import PATH
 from bootloader.wire.manifest import EMPTY, blob_name
 from tests.bootloader.disk import LAUNCH, Disk, on_disk, text
+from tests.bootloader.target import SOON_S
 from tests.bootloader.wire.trees import Tree as Files
 from tests.bootloader.wire.trees import manifest_of
 
@@ -36,8 +38,16 @@ def young(disk: Disk) -> Files:
     """The live generation is not known to be healthy; the other tree is the last healthy one."""
     disk.healthy(GOOD)
     disk.become(NEW)
-    disk.settle()
+    disk.sync()
     return NEW
+
+
+def older(disk: Disk) -> Files:
+    """It has failed, nobody has gone back, and what comes next will be built in a third tree."""
+    young(disk)
+    disk.store.ledger.mark(2, "failed", "why")
+    disk.settle()
+    return GOOD
 
 
 def unsettled(disk: Disk) -> Files:
@@ -58,16 +68,16 @@ def failed(disk: Disk) -> Files:
 
 
 def far(disk: Disk) -> Files:
-    """Both trees hold failed generations: the last healthy one is in no tree any more."""
+    """Failed generations came too fast, or there was no room: the last healthy one is in no tree any more."""
     disk.healthy(GOOD)
     for files in (NEW, text("main.py")):
         disk.store.ledger.mark(disk.become(files), "failed", "why")
-        disk.settle()
+        disk.sync()
     return GOOD
 
 
 HISTORIES: dict[str, Callable[[Disk], Files]] = {
-    made.__name__: made for made in (settled, young, unsettled, failed, far)
+    made.__name__: made for made in (settled, young, older, unsettled, failed, far)
 }
 
 
@@ -233,18 +243,52 @@ def test_a_generation_that_takes_the_device_down_loses(disk: Disk) -> None:
     assert newest.why == f"to generation 1: generation 2 was started {MOST_BOOTS} times and never was healthy"
 
 
-def test_the_live_generation_stays_apart_from_the_last_healthy_one_until_it_is_healthy(disk: Disk) -> None:
-    young(disk)
-    lent = disk.store.tree_of_last_healthy()
-    assert lent is not None
-    assert on_disk(lent[0]) == {**GOOD, PATH: LAUNCH}
-    disk.reopen()
-    assert disk.store.tree_of_last_healthy() == lent
-    disk.store.ledger.mark(2, "healthy")
+def test_the_last_healthy_generation_stays_in_a_tree_while_others_fail(disk: Disk) -> None:
+    disk.healthy(GOOD)
+    for number in range(4):
+        disk.store.ledger.mark(disk.become(text(f"broken{number}.py")), "failed", "why")
+        disk.settle()
+        assert lent(disk) == {**GOOD, PATH: LAUNCH}
+    assert disk.live() == {**text("broken3.py"), PATH: LAUNCH}
+    disk.healthy(NEW)
+    assert lent(disk) == disk.live() == {**NEW, PATH: LAUNCH}
+
+
+def lent(disk: Disk) -> Files:
+    """The files that are lent as the last healthy generation's."""
+    loan = disk.store.lend_last_healthy()
+    assert loan is not None
+    loan.give_back()
+    return on_disk(loan.tree)
+
+
+def test_a_tree_on_loan_is_not_built_in(disk: Disk) -> None:
+    young(disk)  # the only other tree is the one that is lent
+    loan = disk.store.lend_last_healthy()
+    assert loan is not None
+    builds = threading.Thread(target=lambda: disk.become(text("next.py")))
+    builds.start()
+    builds.join(0.2)
+    assert builds.is_alive()
+    assert on_disk(loan.tree) == {**GOOD, PATH: LAUNCH}
+    loan.give_back()
+    builds.join(SOON_S)
+    assert disk.live() == {**text("next.py"), PATH: LAUNCH}
+    assert disk.store.lend_last_healthy() is None
+
+
+def test_a_third_tree_is_made_where_there_is_room_and_goes_where_there_is_none(mount: Callable[[str], Path]) -> None:
+    disk = Disk(mount("size=40m") / "state")
+    older(disk)
+    third = disk.folder / "trees" / "c"
+    assert not third.exists()
+    mount("size=100m")
     disk.settle()
-    lent = disk.store.tree_of_last_healthy()
-    assert lent is not None
-    assert on_disk(lent[0]) == on_disk(disk.idle()) == {**NEW, PATH: LAUNCH}
+    assert on_disk(third) == {**NEW, PATH: LAUNCH}
+    mount("size=10m")
+    disk.settle()
+    assert on_disk(third) == {}
+    assert lent(disk) == {**GOOD, PATH: LAUNCH}
 
 
 # a base, and a state that can't be written

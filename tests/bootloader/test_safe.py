@@ -49,6 +49,15 @@ def safe(alone: Target, **fields: Any) -> Event:
     return alone.event("safe", **fields)
 
 
+def test_after_a_kill_the_last_healthy_generation_makes_safe_before_the_next_start(alone: Target) -> None:
+    blinky(alone, 1)
+    second = blinky(alone, 2, healthy=False)
+    kill(alone)
+    told = safe(alone)
+    assert (told["application"], told["generation"], told["entry"], told["outcome"]) == ("app", 1, "app:off", "done")
+    assert alone.log("found made safe by 1")["n"] > told["n"] > second.state("failed")["n"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
 def test_any_signal_that_kills_is_followed_by_the_safe_state(alone: Target, number: int) -> None:
     blinky(alone, 1)
@@ -92,6 +101,15 @@ def test_a_deaf_one_is_made_safe_at_the_end_of_the_bootloader(alone: Target) -> 
     assert (alone.state / "data" / "app" / "output").read_text() == "made safe by 1"
 
 
+def test_the_last_healthy_one_makes_safe_however_many_broken_ones_came_after(target: Target) -> None:
+    blinky(target, 1)
+    for version in (2, 3, 4):
+        broken = target.ship(f"raise SystemExit('broken {version}')\n", app(safe="app:off"))
+        assert broken.fate()["state"] == "failed"
+        told = target.event("safe", after=broken.state("failed"))
+        assert (told["generation"], told["outcome"]) == (1, "done")
+
+
 # The handler
 
 HANDLER = """
@@ -115,7 +133,7 @@ def test_the_handler_rolls_back(alone: Target) -> None:
     blinky(alone, 1)
     files = {"app.py": "raise SystemExit(3)\n", "fails.py": HANDLER.format(answer="rollback")}
     alone.ship(files, handler="fails:ask")
-    alone.log("found off")
+    alone.log("found made safe by 1")
     assert alone.history()[0]["rung"] == "rollback"
 
 
