@@ -24,6 +24,8 @@ _LATER_S = 0.1
 """So that warming another parent does not take the processor from the application that is just starting."""
 _STANDBY_S = 0.05
 _AGAIN_S = 1.0
+_STUCK_S = 100.0
+"""A process that compiles for so long does not come to an end."""
 _MODULES = 2000
 _TRIES = 8
 
@@ -89,7 +91,7 @@ class Warmth:
     def take(self) -> Child:
         """A process to become an application; another one stands by soon."""
         if self._checks:
-            self._drop()  # it is busy for longer than anybody waited
+            return self._fork()  # an application that died starts again while the next save is compiled
         child, self._standby = self._stand_by(), None
         self._turns.later(_STANDBY_S, self._ensure_standby)
         return child
@@ -103,6 +105,7 @@ class Warmth:
         self._checks[number] = check
         live, pycache = self._folder / "live", self._folder / "pycache"
         child.order(check=check.paths, tree=str(check.tree), live=str(live), pycache=str(pycache), id=number)
+        self._turns.later(_STUCK_S, lambda: self._drop() if number in self._checks else None)
 
     def _stand_by(self) -> Child:
         if self._standby is None or self._standby.ended:

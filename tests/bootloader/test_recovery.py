@@ -152,6 +152,15 @@ def test_the_others_go_on_while_one_crashes_in_a_loop(alone: Target) -> None:
     assert not [each for each in since(alone, steady, "state") if each["application"] == "one"]
 
 
+def test_one_that_starts_again_takes_nothing_from_the_save_that_is_to_mend_it(alone: Target) -> None:
+    broken = alone.ship(DIES, deaths=1000)
+    death(alone, broken, 1)
+    slow = "".join(f"x = {number}\n" for number in range(100_000))  # to compile
+    mended = alone.ship({"slow.py": slow, "app.py": WAIT}, STEADY).healthy()
+    started = [each["n"] for each in alone.events if each.get("state") == "starting"]
+    assert len([number for number in started if number < mended.state("starting")["n"]]) > 1, "it did not start again"
+
+
 # what the handler says
 
 TWO = (app("one", "one:main", settle_s=0.0), app("two", "two:main"))
