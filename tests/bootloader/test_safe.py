@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +46,10 @@ def kill(alone: Target, number: int = signal.SIGKILL) -> None:
     os.kill(alone.status()["pid"], number)
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def safe(alone: Target, **fields: Any) -> Event:
     return alone.event("safe", **fields)
 
@@ -62,6 +67,22 @@ def test_after_a_kill_the_last_healthy_generation_makes_safe_before_the_next_sta
 def test_any_signal_that_kills_is_followed_by_the_safe_state(alone: Target, number: int) -> None:
     blinky(alone, 1)
     kill(alone, number)
+    assert safe(alone)["outcome"] == "done"
+    alone.log("found made safe by 1")
+
+
+def test_one_that_takes_the_warm_parent_down_is_made_safe_all_the_same(alone: Target) -> None:
+    blinky(alone, 1)
+    os.kill(parent_of(alone.status()["pid"]), signal.SIGKILL)
+    assert safe(alone)["outcome"] == "done"
+    alone.log("found made safe by 1")
+
+
+def test_one_that_freezes_the_warm_parent_is_made_safe_all_the_same(alone: Target) -> None:
+    blinky(alone, 1)
+    pid = alone.status()["pid"]
+    os.kill(parent_of(pid), signal.SIGSTOP)
+    os.kill(pid, signal.SIGKILL)
     assert safe(alone)["outcome"] == "done"
     alone.log("found made safe by 1")
 
