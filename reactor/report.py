@@ -95,6 +95,8 @@ def progress(event: Event) -> tuple[int, int | None, str]:
         done, total = event["done_bytes"], event["total_bytes"]
         return done, total, f"shipping to {event['target']}: {size(done)} of {size(total)}"
     done, total = event["done_files"], event["total_files"]
+    if event["what"] == "apply":
+        return done, total if done else None, f"{event['target']} checks and lays out {total} files"
     return done, total, "looking for files" if total is None else f"looking at {done} of {total} files"
 
 

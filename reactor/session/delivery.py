@@ -187,7 +187,9 @@ class Delivery:
 
     def _send(self, control: Link, parcel: shipment.Shipment, save: Save, began: float) -> None:
         sent = time.monotonic()
-        answer = shipment.send(control, parcel, self._source, self._progress(sent))
+        progress = _Progress(self._tell, sent, len(parcel.edits))
+        answer = shipment.send(control, parcel, self._source, progress)
+        progress.over()
         back = time.monotonic()
         there_ms = stages_of(answer)
         stages = dict(save.stages_ms)
@@ -198,15 +200,6 @@ class Delivery:
         rung, why = clean(answer.text("rung")), clean(answer.text("why"))
         change, files = whole(answer.integer("change")), self._files(parcel.edits)
         self._expect(Outcome(change, self.generation, self.has.root, files, rung, why, save.saved_at, stages))
-
-    def _progress(self, began: float) -> shipment.Progress:
-        pace = Pace(began)
-
-        def progress(done: int, total: int) -> None:
-            if pace.due(time.monotonic(), ended=done >= total):
-                self._tell({"event": "progress", "what": "ship", "done_bytes": done, "total_bytes": total})
-
-        return progress
 
     def _start(self, control: Link, save: Save) -> None:
         """The target should have this tree already: start what does not run, or say that it does."""
@@ -252,6 +245,31 @@ class Delivery:
     def _tell_each(self, events: Iterable[dict[str, Any]]) -> None:
         for event in events:
             self._tell(event)
+
+
+class _Progress:
+    """How far a shipment is, told where it takes long: the upload, and then what the target does with it."""
+
+    def __init__(self, tell: Tell, began: float, files: int) -> None:
+        self._tell = tell
+        self._pace = Pace(began)
+        self._files = files
+        self._is_there = False
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._pace.due(time.monotonic(), ended=done >= total):
+            self._tell({"event": "progress", "what": "ship", "done_bytes": done, "total_bytes": total})
+            self._is_there = done >= total
+            if self._is_there:
+                self._apply(0)
+
+    def over(self) -> None:
+        """The target has it."""
+        if self._is_there:
+            self._apply(self._files)
+
+    def _apply(self, done: int) -> None:
+        self._tell({"event": "progress", "what": "apply", "done_files": done, "total_files": self._files})
 
 
 def _ms(took_ms: float) -> float:

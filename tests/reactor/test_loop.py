@@ -231,6 +231,8 @@ def test_progress_of_a_long_scan_and_of_a_long_upload_is_told(bench: Bench, monk
     ship = [(one["done_bytes"], one["total_bytes"]) for one in bench.told.all("progress", what="ship", target="local")]
     assert ship[-1][0] == ship[-1][1] > 10_000_000
     assert len(ship) > 1
+    apply = [(one["done_files"], one["total_files"]) for one in bench.told.all("progress", what="apply")]
+    assert apply == [(0, 53), (53, 53)]
 
 
 def test_a_sibling_that_joins_while_it_runs_is_shown_by_its_own_path(bench: Bench) -> None:

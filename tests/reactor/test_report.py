@@ -188,6 +188,10 @@ def test_progress_is_told_of_what_takes_long_ten_times_a_second_and_at_its_end(
             {"what": "ship", "target": "porch", "done_bytes": 1_500_000, "total_bytes": 30_000_000},
             "shipping to porch: 1.5 MB of 30 MB",
         ),
+        (
+            {"what": "apply", "target": "porch", "done_files": 0, "total_files": 9},
+            "porch checks and lays out 9 files",
+        ),
         ({"what": "scan", "done_files": 0, "total_files": None}, "looking for files"),
         ({"what": "scan", "done_files": 5, "total_files": 10}, "looking at 5 of 10 files"),
     ],

@@ -172,6 +172,16 @@ def test_a_scan_has_a_bar_also_while_it_is_not_known_how_many_files_there_are() 
     assert not bars(terminal)
 
 
+def test_what_the_target_does_with_a_shipment_has_a_bar_until_it_is_done() -> None:
+    terminal = Terminal(as_json=False, output=Screen())
+    apply = {"event": "progress", "target": "porch", "what": "apply", "total_files": 9}
+    terminal.tell({**ship(10, 10), "target": "porch"})
+    terminal.tell({**apply, "done_files": 0})
+    assert bars(terminal) == [(0, None)]
+    terminal.tell({**apply, "done_files": 9})
+    assert not bars(terminal)
+
+
 def test_leaving_takes_the_bars_along() -> None:
     with Terminal(as_json=False, output=Screen()) as terminal:
         terminal.tell(ship(1, 10))
