@@ -148,13 +148,20 @@ def _boot(arguments: argparse.Namespace, tether: Tether, bell: int) -> None:
         state, arguments.listen, arguments.name, tether, base=base, hold=arguments.hold, grace_s=arguments.grace
     )
     follow = threading.Thread(target=_follow, args=(bootloader,), name="follow", daemon=True)
-    try:
-        host, port = bootloader.address
+
+    def listening(address: tuple[str, int]) -> None:
+        host, port = address
         if not arguments.json:
             print(f"bootloader {__version__} on {host} port {port}, state in {state}", flush=True)
-            follow.start()
         elif tether.listening is None:  # told once: one that is started again is where the last one was
             _line(event="listening", host=host, port=port, state=str(state), boot=bootloader.journal.boot)
+
+    try:
+        fault = bootloader.reach.tell(listening)
+        if fault is not None and arguments.json:
+            _line(event="problem", **fault.as_fields())
+        elif not arguments.json:
+            follow.start()
         os.read(bell, 1)
     finally:
         bootloader.close()

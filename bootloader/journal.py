@@ -23,6 +23,9 @@ from .wire.messages import Body
 LOG_BYTES = 16 * 1024 * 1024
 OTHER_BYTES = 2 * 1024 * 1024
 
+MOST_LOST = 64
+"""So many losses of a start are told by ``status``, the first ones: what they lead to comes later."""
+
 
 class Journal:
     """The events of one start of the bootloader."""
@@ -32,6 +35,8 @@ class Journal:
         self._changed = threading.Condition()
         self._next = 1
         self._closed = False
+        self.lost: list[Body] = []
+        """What of the state was lost, damaged or mended since the start, for ``status``."""
         self._readers: set[object] = set()
         self._logs = _Ring(LOG_BYTES)
         self._others = _Ring(OTHER_BYTES)
@@ -45,6 +50,13 @@ class Journal:
             (self._logs if event == "log" else self._others).append(number, line)
             self._changed.notify_all()
             return number
+
+    def lose(self, code: str, text: str) -> None:
+        """A notice about the state, which ``status`` tells of from now on, too."""
+        told = {"code": code, "text": text}
+        self.add("notice", told)
+        if len(self.lost) < MOST_LOST and told not in self.lost:
+            self.lost.append(told)
 
     def pull(self, cursor: int, max_events: int, max_bytes: int, wait_s: float) -> tuple[int, int, bytes]:
         """Events past ``cursor``: (the new cursor, how many were lost before or between them, JSON lines).

@@ -140,6 +140,7 @@ class Service:
                 "files": len(self._store.manifest),
                 "generation": last.as_fields() if last is not None else {},
                 "applications": self._supervisor.states(),
+                "lost": self._journal.lost,
                 "attached": self.attached,
                 "warm": self._supervisor.warmth(),
                 "confined": self._supervisor.confinement.told(),

@@ -149,6 +149,9 @@ class Store:
         The live tree is compared, file by file; where it is damaged, it is made anew beside, from blobs and from what
         is left of all trees. Where that can't be, the next rung of the ladder is tried.
         """
+        for tree in self._own:
+            if tree.noted is None and (found := tree.identify([one.root for one in self.ledger.newest_first()])):
+                self._note(found)
         noted = self.live.noted if self.live is not None else None
         was = noted.root if noted is not None and len(noted) else ""
         for rung in ladder(was, self.ledger.newest_first(), self.base_root):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -67,6 +67,19 @@ class Tree:
     def is_made(self) -> bool:
         """Whether there is anything in it, or may be."""
         return self.manifest is None or len(self.manifest) > 0
+
+    def identify(self, roots: Collection[str]) -> Manifest | None:
+        """Where no manifest tells what should be here: what is, if that is one of ``roots`` or as noted."""
+        entries = {path: entry for path, place in self._files() if (entry := _entry(place)) is not None}
+        try:
+            noted = self._note.read_text().strip() if self._note.is_file() else ""
+            manifest = Manifest(entries)
+        except (OSError, ValueError, Fault):
+            return None
+        if not entries or manifest.root not in {noted, *roots}:
+            return None
+        self.manifest = self.noted = manifest
+        return manifest
 
     def compare(self, manifest: Manifest, is_named: Callable[[str], bool]) -> str:
         """Read every file: empty where the tree is ``manifest``, which it then is for certain; else what is wrong.

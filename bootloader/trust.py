@@ -1,17 +1,20 @@
 """This device's key and certificate, and the hosts that it obeys.
 
-Reads ``<state>/trust/``: ``device.crt``, ``device.key``, ``hosts/<name>.crt``. Owns who is obeyed under which name.
-Makes no keys (a host does that, so that no cryptography package is needed here) and knows nothing of connections.
+Reads ``<state>/trust/``: ``device.crt``, ``device.key``, ``hosts/<name>.crt``. Owns who is obeyed under which name, and
+``copy``, from which what is damaged is made anew. Makes no keys (a host does that, so that no cryptography package is
+needed here) and knows nothing of connections.
 """
 
 from __future__ import annotations
 
+import os
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from .aside import Aside
 from .wire.errors import Fault
-from .wire.private import CERTIFICATE, KEY, check_private
+from .wire.private import CERTIFICATE, KEY, check_private, is_whole
 from .wire.stream import client_context, fingerprint, server_context
 
 MOST_HOSTS = 64
@@ -37,11 +40,17 @@ class Trust:
         self._hosts = hosts
 
     @classmethod
-    def load(cls, folder: Path) -> Trust:
-        """The trust in ``folder``. A :class:`Fault` where this device itself has no usable, private key."""
+    def load(cls, folder: Path, on_notice: Callable[[str, str], None] = lambda _code, _text: None) -> Trust:
+        """The trust in ``folder``. A :class:`Fault` where this device itself has no usable, private key.
+
+        ``on_notice`` is told of what was damaged and could be mended.
+        """
         certificate, key = folder / "device.crt", folder / "device.key"
-        for path, forbidden in ((folder, CERTIFICATE), (certificate, CERTIFICATE), (key, KEY)):
-            check_private(path, forbidden, "have a host make its certificate and key: `reactor trust`")
+        do = "have a host make its certificate and key: `reactor trust`"
+        check_private(folder, CERTIFICATE, do)
+        _mend(folder, on_notice)
+        for path, forbidden in ((certificate, CERTIFICATE), (key, KEY)):
+            check_private(path, forbidden, do)
         own = client_context(certificate, key, "")
         own_pem = certificate.read_text("ascii")
         own.load_verify_locations(cadata=own_pem)
@@ -60,6 +69,53 @@ class Trust:
     def host_of(self, fingerprint: str) -> str | None:
         """The name of the obeyed host whose certificate has ``fingerprint``, ``SELF``, or None where there is none."""
         return self._hosts.get(fingerprint)
+
+
+def _mend(folder: Path, on_notice: Callable[[str, str], None]) -> None:
+    """Make what is damaged anew from its copy, and have a copy of what is whole.
+
+    A host whose file was removed is not to be obeyed any more, so that one loses its copy, too.
+    """
+    hosts, copies = folder / "hosts", folder / "copy"
+    names = {f"hosts/{path.name}" for place in (hosts, copies / "hosts") for path in place.glob("*.crt")}
+    for name in ("device.crt", "device.key", *sorted(names)):
+        file, copy = folder / name, copies / name
+        try:
+            if name in names and not os.path.lexists(file):
+                copy.unlink(missing_ok=True)
+                continue
+            content, kept = _content(file), _content(copy)
+            if is_whole(content) or (b"-----BEGIN " in content and is_whole(content) is None):
+                if kept != content and (is_whole(content) or not kept):
+                    copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    _replace(copy, content)
+            elif is_whole(kept):
+                if file.is_dir() and not file.is_symlink():
+                    Aside(folder.parent / "aside").take(file)
+                _replace(file, kept)
+                on_notice("trust-mended", f"'{file}' was damaged, and was made anew from its copy")
+        except OSError as error:
+            on_notice("trust-unmended", f"'{file}' or its copy can't be written ({error.strerror})")
+
+
+def _content(path: Path) -> bytes:
+    """What is in a file, as far as it can be one of ours; nothing where it is not there or can't be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_CERTIFICATE_BYTES)
+    except OSError:
+        return b""
+
+
+def _replace(path: Path, content: bytes) -> None:
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    new.replace(path)
 
 
 def _host_files(folder: Path, problems: list[Fault]) -> Iterator[Path]:

@@ -201,7 +201,7 @@ class Warmth:
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            self._journal.add("notice", {"code": "warmth-lost", "text": f"{self._file.name}: {error}"})
+            self._journal.lose("warmth-lost", f"{self._file.name}: {error}")
             return
         self._env, self._modules, self._cold = env, modules[:_MODULES], cold
 

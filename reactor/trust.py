@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bootloader.wire.errors import Fault
-from bootloader.wire.private import CERTIFICATE, KEY, check_private
+from bootloader.wire.private import CERTIFICATE, KEY, check_private, sealed, unsealed
 from bootloader.wire.stream import client_context, fingerprint
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -169,18 +169,18 @@ def _fingerprint(pem: str, whose: str) -> str:
 
 def _write_device(trust: Path, name: str) -> None:
     device = make_identity(name)
-    _write(trust / "device.key", device.key_pem)
-    _write(trust / "device.crt", device.cert_pem)
+    _write(trust / "device.key", sealed(device.key_pem))
+    _write(trust / "device.crt", sealed(device.cert_pem))
 
 
 def _write_host(trust: Path, host_pem: str) -> None:
     hosts = trust / "hosts"
     _make_folder(hosts)
-    if all(_read(path) != host_pem for path in hosts.glob("*.crt")):
+    if all(unsealed(path.read_bytes()) != host_pem.encode() for path in hosts.glob("*.crt")):
         path = hosts / f"{_host_name()}.crt"
         if path.exists():  # another machine may be called the same
             path = path.with_stem(f"{path.stem}-{fingerprint(host_pem)[:8]}")
-        _write(path, host_pem)
+        _write(path, sealed(host_pem))
 
 
 def _host_name() -> str:

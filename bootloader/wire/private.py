@@ -1,10 +1,17 @@
-"""That a key or a certificate is there, and this user's own: asked by both ends before they use theirs."""
+"""That a key or a certificate is there, this user's own, and whole: asked by both ends before they use theirs.
+
+A sealed one begins with a line `# blake3` and the BLAKE3 of the rest, which OpenSSL reads past.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from blake3 import blake3
+
 from .errors import Fault
+
+_SEAL = b"# blake3 "
 
 KEY, CERTIFICATE = 0o077, 0o022
 """What others must not be permitted: to read a key; to change a certificate, or a folder that holds some."""
@@ -19,3 +26,21 @@ def check_private(path: Path, forbidden: int, do: str) -> None:
     if mode & forbidden:
         verb = "read" if mode & forbidden & 0o044 else "change"
         raise Fault("exposed-key", f"other users may {verb} it", to=str(path), do=f"chmod go-rwx '{path}'")
+
+
+def sealed(pem: str) -> str:
+    """``pem`` with a first line that tells whether it is whole."""
+    return f"{_SEAL.decode()}{blake3(pem.encode()).hexdigest()}\n{pem}"
+
+
+def unsealed(content: bytes) -> bytes:
+    """``content`` without that line, if it has one."""
+    return content.partition(b"\n")[2] if content.startswith(_SEAL) else content
+
+
+def is_whole(content: bytes) -> bool | None:
+    """Whether ``content`` is what was sealed; None where no seal says so."""
+    if not content.startswith(_SEAL):
+        return None
+    seal, _, pem = content.partition(b"\n")
+    return seal.removeprefix(_SEAL) == blake3(pem).hexdigest().encode()

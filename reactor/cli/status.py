@@ -45,11 +45,16 @@ def _told(answer: Fields) -> Told:
             "groups": confined.flag("groups", False),
             "limits": [clean(one) for one in confined.texts("limits")],
         },
+        "lost": [_loss(one) for one in (answer.objects("lost") if "lost" in answer else [])],
         "warm": {"ready": warm.flag("ready", False), "modules_count": whole(warm.integer("modules", 0))},
         "keeper": _keeper(answer.child("keeper")),
         "disk_free_bytes": whole(answer.integer("disk_free_bytes")),
         "disk_bytes": whole(answer.integer("disk_bytes")),
     }
+
+
+def _loss(one: Fields) -> Told:
+    return {"code": clean(one.text("code")), "text": clean(one.text("text"))}
 
 
 def _keeper(keeper: Fields) -> Told:
@@ -103,6 +108,8 @@ def _show(asked: Asked, told: Told) -> None:
         terminal.line(f"  it was started again {times}; the last one {keeper['why']}")
     if keeper["undone"]:
         terminal.line(f"  an upgrade was undone: {keeper['undone']}")
+    for loss in told["lost"]:
+        terminal.line(f"  {loss['code']}: {loss['text']}")
     if told["attached"]:
         terminal.line("  a session of `reactor dev` is attached: what fails is left as its settings say")
     rows = [

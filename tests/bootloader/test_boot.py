@@ -9,11 +9,14 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
+from bootloader.state import volatile_places
 from bootloader.triage import MOST_BOOTS
 from bootloader.wire.errors import Fault
 from bootloader.wire.manifest import EMPTY, Manifest, blob_name
@@ -244,44 +247,177 @@ def test_a_full_disk_does_not_keep_it_from_starting(mount: Callable[[str], Path]
         target.close()
 
 
-# refusals to start
-
-
-def refused_start(target: Target, *options: str) -> dict[str, object]:
-    status, out, _ = ended(target.spawn(*options))
-    assert status == 1
-    told: dict[str, object] = json.loads(out)
-    assert told["event"] == "problem"
-    assert told["do"]
-    return told
+# what it can not do without, and what it can
 
 
 def test_a_second_bootloader_on_the_same_state_is_refused_and_harms_nothing(target: Target) -> None:
     up(target)
-    assert refused_start(target)["code"] == "already-running"
+    status, out, _ = ended(target.spawn())
+    told = json.loads(out)
+    assert (status, told["event"], told["code"]) == (1, "problem", "already-running")
+    assert told["do"]
     assert target.status()["state"] in ("running", "healthy")
 
 
-def test_a_port_that_is_taken_is_told(target: Target) -> None:
+@contextmanager
+def unreachable(target: Target, code: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A bootloader that runs, and says why nobody can reach it."""
+    process = target.spawn(*options)
+    try:
+        told = first_line(process)
+        assert (told["event"], told["code"]) == ("problem", code)
+        assert told["do"]
+        yield process
+    finally:
+        process.terminate()
+        assert process.wait(SOON_S) == 0
+        let_go(process)
+
+
+def test_with_its_port_taken_applications_run_and_it_is_reachable_once_the_port_is_free(
+    target: Target, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    up(target, f"open({str(mark)!r}, 'a').write('ran ')\n" + WAIT)
     target.end()
+    mark.unlink()
     with socket.create_server(("127.0.0.1", 0)) as server:
-        told = refused_start(target, "--listen", f"127.0.0.1:{server.getsockname()[1]}")
-    assert told["code"] == "listen-failed"
+        port = server.getsockname()[1]
+        with unreachable(target, "listen-failed", "--listen", f"127.0.0.1:{port}") as process:
+            until(mark.exists)
+            server.close()
+            assert first_line(process)["port"] == port
+            target.listening["port"] = port
+            with target.link("late") as link:
+                status, _ = link.call("status", {})
+                assert [one.text("code") for one in status.objects("lost")] == ["listen-failed"]
+    assert mark.read_text() == "ran ", "the keeper does not take a device that can't be reached for one that hangs"
 
 
-def test_a_state_folder_that_can_not_be_one_is_told(target: Target, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", ["trust", "device.key"])
+def test_without_a_key_applications_run_and_it_is_reachable_once_there_is_one(
+    target: Target, tmp_path: Path, lost: str
+) -> None:
+    mark = tmp_path / "mark"
+    up(target, f"open({str(mark)!r}, 'a').write('ran ')\n" + WAIT)
+    target.end()
+    mark.unlink()
+    trust = target.state / "trust"
+    shutil.rmtree(trust / "copy")
+    place = trust if lost == "trust" else trust / lost
+    place.rename(tmp_path / "away")
+    with unreachable(target, "no-identity") as process:
+        until(mark.exists)
+        (tmp_path / "away").rename(place)
+        assert isinstance(first_line(process)["port"], int)
+
+
+def until(found: Callable[[], bool]) -> None:
+    """Wait until something is there that nobody tells of."""
+    deadline = monotonic() + SOON_S
+    while not found():
+        assert monotonic() < deadline
+        select.select([], [], [], 0.01)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "a folder"])
+@pytest.mark.parametrize("name", ["device.key", "device.crt", "hosts"])
+def test_a_key_or_certificate_that_is_damaged_is_made_anew(target: Target, name: str, damage: str) -> None:
+    target.end()
+    trust = target.state / "trust"
+    file = next((trust / name).glob("*.crt")) if name == "hosts" else trust / name
+    content = file.read_bytes()
+    file.unlink()
+    match damage:
+        case "cut":
+            file.write_bytes(content[: len(content) // 2])
+        case "flipped":
+            file.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
+        case "a folder":
+            file.mkdir()
+    if name == "hosts" and damage == "gone":
+        with pytest.raises(Fault):
+            target.start()  # whoever removed it does not want that host
+        target.process.terminate()
+        target.process.wait(SOON_S)
+        let_go(target.process)
+        assert not (trust / "copy" / "hosts" / file.name).exists()
+        return
+    if file.name == "device.crt":
+        file = trust / "copy" / file.name  # the host of this test reads it, too
+    target.start()
+    assert target.notice("trust-mended")
+    assert file.read_bytes() == content
+
+
+def lost(target: Target) -> set[str]:
+    return {one.text("code") for one in target.call("status").objects("lost")}
+
+
+def test_a_state_folder_that_is_a_file_costs_the_state_and_not_the_boot(target: Target, tmp_path: Path) -> None:
     target.end()
     (tmp_path / "file").write_bytes(b"")
-    assert refused_start(target, "--state", str(tmp_path / "file" / "state"))["code"] == "no-state"
-    assert refused_start(target, "--state", str(tmp_path / "new"))["code"] == "no-identity"
+    state = tmp_path / "file" / "state"
+    try:
+        with unreachable(target, "no-identity", "--state", str(state)):
+            pass
+    finally:
+        for folder in volatile_places(state):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_a_read_only_disk_is_told(mount: Callable[[str], Path]) -> None:
+def test_on_a_read_only_disk_what_is_live_runs_and_what_is_new_is_volatile(mount: Callable[[str], Path]) -> None:
     place = mount("size=64m")
     target = Target(place)
+    up(target, "print('the live one')\n" + WAIT)
     target.end()
+    before = {path: path.read_bytes() for path in target.state.rglob("*") if path.is_file()}
     mount("ro")
-    assert refused_start(target)["code"] == "no-state"
+    try:
+        target.start()
+        target.log("the live one")
+        assert lost(target) == {"state-volatile"}
+        assert target.history()[0]["generation"] == 1
+        up(target, "print('the new one')\n" + WAIT)
+        again(target)
+        target.log("the new one")
+        assert {path: path.read_bytes() for path in target.state.rglob("*") if path.is_file()} == before
+        mount("rw")
+        status, out, _ = ended(target.spawn())
+        assert (status, json.loads(out)["code"]) == (1, "already-running"), "the one that has no lock there"
+        again(target)
+        target.log("the live one")
+        assert not lost(target)
+    finally:
+        mount("rw")
+        target.close()
+
+
+@pytest.mark.parametrize("part", ["run", "run/lock", "data", "pycache", "warm.json", "ledger.jsonl", "run/address"])
+def test_what_is_of_another_kind_is_set_aside(target: Target, part: str) -> None:
+    up(target)
+    target.end()
+    place = target.state / part
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    (place.write_bytes if part in ("run", "data", "pycache") else lambda _: place.mkdir())(b"junk")
+    target.start()
+    target.log("up")
+    assert "state-lost" in lost(target)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_damaged_bytecode_is_not_run(target: Target, number: int, damage: str) -> None:
+    target.ship({"app.py": "import part\n" + WAIT, "part.py": "print('whole')\n"}, STEADY).healthy()
+    target.end(number)
+    files = list((target.state / "pycache").rglob("part.*.pyc"))
+    assert files
+    for file in files:
+        content = file.read_bytes()
+        at = content.index(b"whole")
+        file.write_bytes(content[:at] + (b"wrong" + content[at + 5 :] if damage == "flipped" else b""))
+    target.start()
+    target.log("whole")
 
 
 @pytest.mark.parametrize("options", [["--listen", "nowhere:port"], ["--grace", "x"], ["--nonsense"]])

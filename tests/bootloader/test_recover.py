@@ -19,6 +19,7 @@ from tests.bootloader.target import SOON_S
 from tests.bootloader.wire.trees import Tree as Files
 from tests.bootloader.wire.trees import manifest_of
 
+FILES = ("ledger.jsonl", "ledger.copy")
 GOOD = text("main.py", "package/stays.py", "old.py")
 NEW = text("main.py", "package/stays.py", "package/new.py")
 
@@ -87,8 +88,6 @@ def block_of(files: Files) -> str:
 
 
 ONLY = {
-    # The last save may be lost, and what was before is run.
-    "unsettled": (f"manifests/{root_of(NEW)}", f"manifests/blocks/{block_of(NEW)}"),
     "far": (f"objects/{blob_name(b'old.py')[:2]}/{blob_name(b'old.py')[2:]}",),  # what failed is all that is left
 }
 """What has no second copy."""
@@ -165,6 +164,20 @@ def test_a_whole_state_is_found_without_a_word_and_without_a_change(disk: Disk) 
         assert rung.root == root_of(NEW)
     assert {name: (disk.folder / name).lstat().st_mtime_ns for name in everything(disk.folder)} == before
     assert disk.notices == []
+
+
+@pytest.mark.parametrize("history", ["settled", "young", "unsettled", "failed"])
+@pytest.mark.parametrize("lost", ["manifests", "manifests and notes", "manifests and ledger"])
+def test_trees_whose_manifests_are_all_lost_are_known_by_what_is_in_them(disk: Disk, history: str, lost: str) -> None:
+    wanted = HISTORIES[history](disk)
+    shutil.rmtree(disk.folder / "manifests")
+    for name in {"notes": ("trees/a.root", "trees/b.root"), "ledger": FILES}.get(lost.rpartition(" ")[2], ()):
+        (disk.folder / name).unlink()
+    disk.reopen()
+    assert disk.live() == {**(NEW if lost.endswith("ledger") else wanted), PATH: LAUNCH}
+    disk.settle()
+    disk.reopen()
+    assert disk.store.manifest_of(disk.store.manifest.root) is not None
 
 
 def test_a_new_folder_has_nothing_to_start(disk: Disk) -> None:
