@@ -82,11 +82,6 @@ HISTORIES: dict[str, Callable[[Disk], Files]] = {
 }
 
 
-def block_of(files: Files) -> str:
-    [(name, _)] = manifest_of({**files, PATH: LAUNCH}).blocks()
-    return name
-
-
 ONLY = {
     "far": (f"objects/{blob_name(b'old.py')[:2]}/{blob_name(b'old.py')[2:]}",),  # what failed is all that is left
 }
