@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from reactor.trust import issue
+
 from .conftest import NO_ENV, WAIT_S, Bench, save, until
 
 SETTINGS = 'entry = "main:main"\nsettle_s = 0.1\ngrace_s = 0.5'
@@ -245,21 +247,24 @@ def test_a_bootloader_that_starts_again_runs_the_application_once_and_gets_the_s
     assert len([one for one in bench.processes() if "bootloader run" in one]) == 2, "one, and its keeper"
 
 
-def test_a_bootloader_without_keys_says_what_to_do(bench: Bench) -> None:
+def test_a_bootloader_without_keys_says_what_to_do_and_can_be_reached_once_that_is_done(bench: Bench) -> None:
     state = bench.folder / "new"
-    run = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-m", "bootloader", "run", "--state", str(state), "--listen", "127.0.0.1:0"],
         env=bench.env,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=WAIT_S,
-        check=False,
-    )
-    assert run.returncode == 1
-    assert run.stdout == ""
-    assert str(state / "trust") in run.stderr
-    assert "reactor trust" in run.stderr
-    assert "Traceback" not in run.stderr
+    ) as run:
+        try:
+            assert run.stdout is not None
+            first = run.stdout.readline()
+            assert str(state / "trust") in first
+            assert "reactor trust" in first
+            issue(state, Path(bench.env["REACTOR_HOME"]), "new")
+            assert " on 127.0.0.1 port " in run.stdout.readline()
+        finally:
+            run.terminate()
 
 
 def test_a_device_whose_key_changed_is_not_believed(bench: Bench, board: Make) -> None:
