@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bootloader.wire.errors import LinkDown, Malformed
+from bootloader.wire.errors import CallTimeout, LinkDown, Malformed
 from bootloader.wire.launch import DEPENDS
 from bootloader.wire.launch import PATH as LAUNCH_PATH
 from bootloader.wire.limits import PATH_BYTES
@@ -97,7 +97,11 @@ class Follower:
     def pull(self, link: Link, wait_s: float, slack_s: float = SLACK_S) -> bool:
         """Hear the events that there are, or the first within ``wait_s``; whether there were any."""
         body = {**self._asks, "boot": self._boot, "cursor": self._cursor, "wait_s": wait_s}
-        answer, blobs = link.call("events", body, timeout_s=wait_s + slack_s)
+        try:
+            answer, blobs = link.call("events", body, timeout_s=wait_s + slack_s)
+        except CallTimeout:
+            what = f"no answer in {wait_s + slack_s:g} s: the target may be frozen, or out of reach"
+            raise CallTimeout(what) from None
         at = time.monotonic()
         if answer.text("boot") != self._boot:
             raise LinkDown("the target started again")

@@ -302,9 +302,7 @@ class Session:
                 began = time.monotonic()
                 if not self._follower.pull(link, EVENTS_WAIT_S, SILENCE_S) and time.monotonic() - began < IDLE_S:
                     self._pause(IDLE_S)
-        except CallTimeout:
-            what = f"no answer in {EVENTS_WAIT_S + SILENCE_S:g} s: the target may be frozen, or out of reach"
-            silent = CallTimeout(what)
+        except CallTimeout as silent:
             self._tell_down(silent)  # here, as a call under way may last
             self._break(silent)
         except Fault as fault:
