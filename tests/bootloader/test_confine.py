@@ -23,10 +23,10 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 os.setsid()
 if os.fork() == 0:
     os.setsid()
-    if os.fork() == 0:
-        print("up", flush=True)
-    else: os._exit(0)
-else: os.wait()
+    if os.fork() != 0: os._exit(0)
+else:
+    os.wait()
+    print("up", flush=True)
 time.sleep(1000)
 """
 
