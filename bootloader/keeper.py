@@ -36,9 +36,9 @@ LINE = "BOOTLOADER_LINE"
 SILENT_S = 15.0
 """Longest silence of a bootloader that was well."""
 
-START_S = 60.0
-"""How long a start may take until the first heartbeat; twice as long after each that took too long, as a slow board
-with much to verify must come up one day."""
+START_S = 300.0
+"""How long a start may take until the first heartbeat, as every file is compared before; and twice as long after each
+start that took too long: a slow board with much to compare must come up one day."""
 
 LONGEST_START_S = 3600.0
 STEADY_S = 10.0
@@ -51,7 +51,7 @@ PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 """No longer, as somebody who would mend what kills it must find it up."""
 
-RESET_S = 600.0
+RESET_S = 3600.0
 """How long no bootloader has to be well before the hardware's watchdog is let go: a reset is the last resort."""
 
 END_S = 4.0
