@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import shutil
@@ -70,6 +71,26 @@ def test_systemd_is_told_of_the_start_of_each_beat_and_of_the_end(managed: Targe
     while (words := manager.heard()) != ["STOPPING=1"]:
         assert "WATCHDOG=1" in words
     assert manager.silent(0.1)
+
+
+def test_a_start_that_took_too_long_has_twice_as_long_the_next_time(
+    tmp_path: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a slow board with much to compare would never come up."""
+    target = Target(tmp_path)
+    target.end()
+    monkeypatch.setenv("NOTIFY_SOCKET", str(manager.where))
+    hurry = "from bootloader import keeper\nkeeper.START_S = 0.05\nfrom bootloader.__main__ import main\nmain()"
+    target.program = (sys.executable, "-c", hurry)
+    target.process = target.spawn()
+    assert manager.heard()[0] == "READY=1"
+    assert target.process.stdout is not None
+    target.listening = json.loads(target.process.stdout.readline())
+    target.again()
+    keeper = target.call("status").child("keeper")
+    assert keeper.text("why") == "did not come up in time"
+    assert keeper.integer("restarts") > 1
+    assert target.end() == 0
 
 
 def test_systemd_hears_nothing_while_the_bootloader_hangs(managed: Target, manager: Manager) -> None:
