@@ -13,8 +13,8 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
 from bootloader.wire.errors import Fault
@@ -22,9 +22,11 @@ from bootloader.wire.errors import Fault
 from .. import machine
 from ..guard import guarded
 from . import damage, folders, hostile, power, recording, walk
-from .tally import KINDS, Tally
+from .disk import Image
+from .tally import KINDS, OTHER, Tally
 
-PARTS = ("power", "damage", "hostile", "walk")
+_WEIGHTS = {"power": 2, "damage": 1, "hostile": 1, "walk": 1}
+PARTS = tuple(_WEIGHTS)
 _MEMORY = Path("/dev/shm")
 _BOOTED = 40
 _AGAIN = 3
@@ -52,35 +54,51 @@ def run(options: argparse.Namespace, scratch: Path) -> int:
 
 
 def _round(options: argparse.Namespace, seed: str, scratch: Path, tally: Tally, until_s: float) -> None:
-    chance = random.Random(seed)
-    tasks: dict[str, Callable[[], None]] = {}
-    if {"power", "damage"} & set(options.only):
-        tasks["power"] = lambda: _recorded(options, seed, scratch, tally, chance, until_s)
-    if "hostile" in options.only:
-        names = sorted(hostile.ATTACKS)
-        chance.shuffle(names)
-        tasks["hostile"] = lambda: hostile.attack(_made(scratch / "hostile"), tally, chance, names, until_s)
-    if "walk" in options.only:
-        tasks["walk"] = lambda: walk.walk(_made(scratch / "walk"), tally, seed, _STEPS, until_s)
-    for name, task in tasks.items():
-        began = time.monotonic()
+    """Every part once. Each has its share of the time that is left; the power cuts, which are most, have two."""
+    attack = _Round(seed, scratch, tally)
+    weights = {name: _WEIGHTS[name] for name in PARTS if name in options.only}
+    while weights and time.monotonic() < until_s:
+        began_s = time.monotonic()
+        name = next(iter(weights))
+        end_s = began_s + (until_s - began_s) * weights[name] / sum(weights.values())
         try:
-            task()
+            getattr(attack, name)(end_s)
         except Fault as fault:
-            tally.found("other", name, f"seed {seed}", str(fault))
-        print(f"{name}, seed {seed}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+            tally.found(OTHER, name, f"seed {seed}", str(fault))
+        del weights[name]
+        took_s = time.monotonic() - began_s
+        short = ", cut short: more --minutes do all of it" if time.monotonic() > end_s else ""
+        print(f"{name}, seed {seed}: {took_s:.0f} s{short}", file=sys.stderr, flush=True)
 
 
-def _recorded(
-    options: argparse.Namespace, seed: str, scratch: Path, tally: Tally, chance: random.Random, until_s: float
-) -> None:
-    made = recording.record(_made(scratch / "power"), seed, _CHANGES)
-    image = folders.read(made.state)[0]
-    if "power" in options.only:
-        power.attack(made, tally, chance, booted=_BOOTED, again=_AGAIN, until_s=until_s)
-    if "damage" in options.only:
-        damage.attack(made, image, tally, chance, booted=_BOOTED, until_s=until_s)
-        damage.endure(made, image, tally, damage.HARDSHIPS)
+class _Round:
+    """The parts by their names; each begins in a folder of its own and ends at a time."""
+
+    def __init__(self, seed: str, scratch: Path, tally: Tally) -> None:
+        self._seed = seed
+        self._scratch = scratch
+        self._tally = tally
+        self._chance = random.Random(seed)
+
+    @cached_property
+    def _recorded(self) -> tuple[recording.Recording, Image]:
+        made = recording.record(_made(self._scratch / "recording"), self._seed, _CHANGES)
+        return made, folders.read(made.state)[0]
+
+    def power(self, until_s: float) -> None:
+        power.attack(self._recorded[0], self._tally, self._chance, booted=_BOOTED, again=_AGAIN, until_s=until_s)
+
+    def damage(self, until_s: float) -> None:
+        damage.endure(*self._recorded, self._tally, damage.HARDSHIPS)
+        damage.attack(*self._recorded, self._tally, self._chance, booted=_BOOTED, until_s=until_s)
+
+    def hostile(self, until_s: float) -> None:
+        names = sorted(hostile.ATTACKS)
+        self._chance.shuffle(names)
+        hostile.attack(_made(self._scratch / "hostile"), self._tally, self._chance, names, until_s)
+
+    def walk(self, until_s: float) -> None:
+        walk.walk(_made(self._scratch / "walk"), self._tally, self._seed, _STEPS, until_s)
 
 
 def _made(folder: Path) -> Path:

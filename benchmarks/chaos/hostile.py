@@ -185,7 +185,7 @@ def _replace(device: Device, good: Generation) -> None:
             if time.monotonic() > deadline:
                 raise
         except Refused as refused:
-            if refused.code != "disk-full" or time.monotonic() > deadline:
+            if refused.code not in ("disk-full", "stale-root") or time.monotonic() > deadline:
                 raise
             for filler in (device.state / "data").glob("*/filler"):  # as its message says: free space
                 os.truncate(filler, 0)
