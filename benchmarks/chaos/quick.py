@@ -30,8 +30,7 @@ def quick(state: Path, promise: Promise, known: Mapping[str, Generation]) -> lis
             root = store.manifest.root if store.live is not None else NOTHING
             broken = wrong_root(root, promise.may_run, known)
             if store.live is not None and root in known:
-                broken += wrong_tree(state / "live", known[root])
-                broken += _wrong_bytecode(state, known[root])
+                broken += wrong_tree(state / "live", known[root]) or _wrong_bytecode(state, known[root])
             for other in sorted(promise.kept - {root}):
                 broken += _back(store, known[other])
     except (Fault, OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
