@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bootloader.state import volatile_places
 from bootloader.wire.errors import Fault
 
 from . import folders
@@ -201,6 +202,8 @@ def endure(recording: Recording, image: Image, tally: Tally, hardships: Sequence
             tally.found(OTHER, PART, one.name, str(fault))
         finally:
             device.cut()
+            for place in volatile_places(recording.state):
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def _is_unhosted(case: Case) -> bool:

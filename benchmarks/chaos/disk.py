@@ -12,9 +12,9 @@ rename is one step. So each cut has many outcomes; :meth:`Disk.outcomes` lists t
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from blake3 import blake3
@@ -189,36 +189,36 @@ class Disk:
         """Everything that was done."""
         return self._image(self._now, {})
 
-    def outcomes(self) -> Iterator[tuple[str, Image]]:
+    def outcomes(self) -> Iterator[tuple[str, Callable[[], Image]]]:
         """What a power cut now may leave, each with a name that says how it came about.
 
-        Those in which a single thing is not as it was done have names that begin with ``content`` or ``lost``.
+        They are to be made before the next step. Those in which a single thing is not as it was done have names that begin with ``content`` or ``lost``.
         """
         dirty = [number for number in set(self._now.values()) if self._nodes[number].dirty]
         dirty = [number for number in sorted(dirty) if self._nodes[number].kind == "file"]
-        yield "all done", self._image(self._now, {})
+        yield "all done", partial(self._image, self._now, {})
         nothing = {number: self._nodes[number].after("lost") for number in dirty}
-        yield "nothing but what is certain", self._image(self._certain, nothing)
+        yield "nothing but what is certain", partial(self._image, self._certain, nothing)
         for damage in DAMAGES if dirty else ():
             after = {number: self._nodes[number].after(damage) for number in dirty}
-            yield f"all contents {damage}", self._image(self._now, after)
+            yield f"all contents {damage}", partial(self._image, self._now, after)
             for number in dirty if len(dirty) > 1 else ():
-                yield f"content {number} {damage}", self._image(self._now, {number: after[number]})
-        for lost, updates in enumerate(self._pending):
+                yield f"content {number} {damage}", partial(self._image, self._now, {number: after[number]})
+        for at, updates in enumerate(self._pending):
             if any(updates is old for old in self._old):
                 continue
             what = _told(updates)
-            without = [each for each in self._pending if each is not updates]
-            yield f"lost alone: {what}", self._image(self._names(without), {})
+            yield f"lost alone: {what}", partial(self._of, [*self._pending[:at], *self._pending[at + 1 :]], {})
             if self._synced:  # else it is as if the cut had come earlier
-                yield f"lost from: {what}", self._image(self._names(self._pending[:lost]), {})
-                yield f"lost from: {what}, contents too", self._image(self._names(self._pending[:lost]), nothing)
+                yield f"lost from: {what}", partial(self._of, self._pending[:at], {})
+                yield f"lost from: {what}, contents too", partial(self._of, self._pending[:at], nothing)
 
-    def _names(self, done: list[dict[Key, int | None]]) -> dict[Key, int]:
+    def _of(self, done: list[dict[Key, int | None]], contents: Mapping[int, Thing]) -> Image:
+        """The image where of what is not certain only ``done`` was done to folders."""
         names = dict(self._certain)
         for updates in done:
             _apply(names, updates)
-        return names
+        return self._image(names, contents)
 
     def _image(self, names: Mapping[Key, int], contents: Mapping[int, Thing]) -> Image:
         inside: dict[int, list[tuple[str, int]]] = {}

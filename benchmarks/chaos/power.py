@@ -45,11 +45,11 @@ def cuts(recording: Recording, share: int = 1) -> Iterator[Cut]:
         for at, step in enumerate([None, *steps]):
             if step is not None:
                 disk.do(step)
-            for name, image in disk.outcomes():
+            for name, make in disk.outcomes():
                 single += name.startswith(("content ", "lost "))
                 if name.startswith(("content ", "lost ")) and single % share:
                     continue
-                if (key := digest(image)) not in seen:
+                if (key := digest(image := make())) not in seen:
                     seen.add(key)
                     what = f"{step['op']} {step.get('path', step.get('ino'))}" if step is not None else "begin"
                     yield Cut(f"change {number}, operation {at} ({what}), {name}", image, promise)

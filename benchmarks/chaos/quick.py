@@ -1,6 +1,6 @@
 """Whether a state folder boots as it must, as far as the disk goes: hundreds of times a second, without a process.
 
-The folder is opened with the target's own ``Store``, which finds and mends what to run. :mod:`.boots` does the same
+The folder is opened with the target's own ``State``, which finds and mends what to run. :mod:`.boots` does the same
 with real bootloaders.
 """
 
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from bootloader.state import State
 from bootloader.store import Store
 from bootloader.wire.errors import Fault
 
@@ -23,8 +24,10 @@ from .tally import LOST, MIXTURE, OTHER
 def quick(state: Path, promise: Promise, known: Mapping[str, Generation]) -> list[Broken]:
     """Boot the folder ``state`` as far as its disk goes, then go back to each generation that must be kept."""
     notices: list[str] = []
+    opened: State | None = None
     try:
-        store = Store(state, lambda code, text: notices.append(f"{code}: {text}"))
+        opened = State(state, state / "base", lambda code, text: notices.append(f"{code}: {text}"))
+        store = opened.store
         with store.lock:
             store.recover()
             root = store.manifest.root if store.live is not None else NOTHING
@@ -35,6 +38,9 @@ def quick(state: Path, promise: Promise, known: Mapping[str, Generation]) -> lis
                 broken += _back(store, known[other])
     except (Fault, OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
         broken = [(OTHER, f"the boot itself broke: {type(error).__name__}: {error}")]
+    finally:
+        if opened is not None:
+            opened.close()
     return [(kind, f"{what}; notices: {notices}") for kind, what in broken]
 
 

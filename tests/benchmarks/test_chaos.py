@@ -12,12 +12,15 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos import hostile, walk
-from benchmarks.chaos.tally import UNREACHABLE, Tally
+from benchmarks.chaos import damage, folders, hostile, power, recording, walk
+from benchmarks.chaos.disk import Disk, Image
+from benchmarks.chaos.quick import quick
+from benchmarks.chaos.tally import LOST, UNREACHABLE, Tally
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
@@ -27,8 +30,12 @@ MEMORY = Path("/dev/shm")
 @pytest.fixture
 def scratch() -> Iterator[Path]:
     """A folder in memory, where there is some: targets fsync a lot."""
-    with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
+    with tempfile.TemporaryDirectory(dir=memory()) as folder:
         yield Path(folder)
+
+
+def memory() -> Path | None:
+    return MEMORY if os.access(MEMORY, os.W_OK) else None
 
 
 def broken(tally: Tally) -> list[str]:
@@ -59,3 +66,55 @@ def test_a_hostile_application_is_borne_and_leaves_nothing_behind(name: str, scr
     hostile.attack(scratch, tally, random.Random(name), [name], math.inf)
     assert broken(tally) == []
     assert tally.counts["answers"] > 1
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Iterator[recording.Recording]:
+    """What a bootloader did to its disk in two changes, a rollback and its end."""
+    with tempfile.TemporaryDirectory(dir=memory()) as folder:
+        yield recording.record(Path(folder), "ci", 2)
+
+
+@pytest.mark.timeout(300)
+def test_after_a_power_cut_the_old_or_the_new_generation_is_there_whole(recorded: recording.Recording) -> None:
+    tally = Tally()
+    chance = random.Random("ci")
+    power.attack(recorded, tally, chance, booted=3, again=1, until_s=math.inf, share=100)
+    assert broken(tally) == []
+    assert tally.counts["power cuts"] > 1000
+
+
+def test_a_target_that_does_not_fsync_is_found_out(recorded: recording.Recording) -> None:
+    certain = ("fsync", "sync")
+    windows = [(promise, [step for step in steps if step["op"] not in certain]) for promise, steps in recorded.windows]
+    every = power.cuts(replace(recorded, windows=windows))
+    cut = next(cut for cut in every if "change 2" in cut.where and "nothing but what is certain" in cut.where)
+    folders.lay(cut.image, recorded.state)
+    found = quick(recorded.state, cut.promise, recorded.known)
+    assert [kind for kind, _ in found][:1] == [LOST]
+
+
+@pytest.mark.timeout(300)
+def test_a_damaged_state_runs_the_newest_generation_all_the_same(recorded: recording.Recording) -> None:
+    tally = Tally()
+    image = _end_of(recorded)
+    damage.attack(recorded, image, tally, random.Random("ci"), booted=8, until_s=math.inf)
+    assert broken(tally) == []
+    assert tally.counts["damages"] > 300
+
+
+@pytest.mark.parametrize("hardship", damage.HARDSHIPS, ids=lambda hardship: hardship.name)
+def test_a_target_boots_under_hardship(hardship: damage.Hardship, recorded: recording.Recording) -> None:
+    tally = Tally()
+    damage.endure(recorded, _end_of(recorded), tally, [hardship])
+    if not tally.counts["hardships"]:
+        pytest.skip("it can't be had here")
+    assert broken(tally) == []
+
+
+def _end_of(recorded: recording.Recording) -> Image:
+    disk = Disk(recorded.start, recorded.inodes)
+    for _, steps in recorded.windows:
+        for step in steps:
+            disk.do(step)
+    return disk.image()
