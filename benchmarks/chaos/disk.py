@@ -192,7 +192,8 @@ class Disk:
     def outcomes(self) -> Iterator[tuple[str, Callable[[], Image]]]:
         """What a power cut now may leave, each with a name that says how it came about.
 
-        They are to be made before the next step. Those in which a single thing is not as it was done have names that begin with ``content`` or ``lost``.
+        They are to be made before the next step. Those in which a single thing is not as it was done have names that
+        begin with ``content`` or ``lost``.
         """
         dirty = [number for number in set(self._now.values()) if self._nodes[number].dirty]
         dirty = [number for number in sorted(dirty) if self._nodes[number].kind == "file"]

@@ -98,7 +98,7 @@ def test_a_target_that_does_not_fsync_is_found_out(recorded: recording.Recording
 def test_a_damaged_state_runs_the_newest_generation_all_the_same(recorded: recording.Recording) -> None:
     tally = Tally()
     image = _end_of(recorded)
-    damage.attack(recorded, image, tally, random.Random("ci"), booted=8, until_s=math.inf)
+    damage.attack(recorded, image, tally, random.Random("ci"), booted=5, until_s=math.inf)
     assert broken(tally) == []
     assert tally.counts["damages"] > 300
 
