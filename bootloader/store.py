@@ -165,7 +165,8 @@ class Store:
             if rung.root != was and (last is None or last.root != rung.root):
                 to = f"to generation {rung.generation}" if rung.generation else "to the base"
                 self.ledger.add(rung.root, BOOTLOADER, ROLLBACK, f"{to}: {rung.why}", len(self.manifest))
-            self._look_for_last_healthy()
+            if (healthy := self.ledger.last_healthy()) and (manifest := self.manifest_of(healthy.root)):
+                self._whole(manifest)  # what makes the outputs safe runs from there, where something else is live
             return rung
         self.live, self.manifest = None, EMPTY
         return None
@@ -205,13 +206,6 @@ class Store:
     def _is_named(self, path: str) -> bool:
         noted = (tree.noted for tree in self._own)
         return any(path in manifest for manifest in noted if manifest is not None) or self._manifests.names(path)
-
-    def _look_for_last_healthy(self) -> None:
-        """Where something else is live, its tree is compared, too: what makes the outputs safe runs from there."""
-        healthy = self.ledger.last_healthy()
-        manifest = self.manifest_of(healthy.root) if healthy is not None else None
-        if manifest is not None:
-            self._whole(manifest)
 
     def lend_last_healthy(self) -> Loan | None:
         """A tree that is whole and holds the newest healthy generation. The lock need not be held for this."""
