@@ -153,8 +153,9 @@ def _boot(arguments: argparse.Namespace, tether: Tether, bell: int) -> None:
         host, port = address
         if not arguments.json:
             print(f"bootloader {__version__} on {host} port {port}, state in {state}", flush=True)
-        elif tether.listening is None:  # told once: one that is started again is where the last one was
+        elif not tether.told.flag("said", False):  # once: one that is started again is where the last one was
             _line(event="listening", host=host, port=port, state=str(state), boot=bootloader.journal.boot)
+            tether.tell({"said": True})
 
     try:
         fault = bootloader.reach.tell(listening)

@@ -97,6 +97,8 @@ class Keeper:
         self._listening: int | None = None
         self._due = monotonic()
         self._ending = False
+        self._said = False
+        """Whether one of them has told where it listens, for whoever started this."""
         self._was_well = False
         self._well_at = monotonic()
         self._quick_deaths = 0
@@ -202,6 +204,8 @@ class Keeper:
                 ward.refused = True
             elif "listening" in note and descriptors:
                 self._hold(descriptors.pop())
+            elif "said" in note:
+                self._said = True
             elif "upgrade" in note:
                 if self._releases.begin(str(note["upgrade"]), str(note.get("seal"))):
                     self._stop(ward)
@@ -269,6 +273,7 @@ class Keeper:
         first = {
             "why": self._why,
             "restarts": self._restarts,
+            "said": self._said,
             "problem": self._hardware.problem,
             **self._releases.told(release),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -50,6 +51,8 @@ def test_a_bootloader_that_is_killed_is_started_again_where_it_was_with_what_it_
     assert target.link("other").call("hello", {})[0].text("name"), f"it is still at port {port}"
     target.log("up")
     assert target.notice("restarted")["text"] == "the bootloader was killed by SIGKILL, and was started again"
+    assert target.process.stdout is not None
+    assert not select.select([target.process.stdout], [], [], 0)[0], "where it listens was said once"
     assert target.end() == 0
 
 
