@@ -176,6 +176,18 @@ def test_a_child_that_is_killed_is_told_and_the_others_live_on(parents: Parents)
     assert not parents.do(lambda: one.signal_group(0))
 
 
+def test_the_end_of_a_child_is_told_although_its_parent_is_frozen(parents: Parents) -> None:
+    warm = parents.start()
+    parents.next("ready")
+    child = parents.fork(warm)
+    parents.do(lambda: check(child, parents.folder))
+    parents.next("n")
+    os.kill(warm.pid, signal.SIGSTOP)
+    parents.do(child.kill)
+    assert parents.next("end") == -signal.SIGKILL
+    parents.next("dead")
+
+
 def test_a_child_that_nobody_listens_to_ends_and_a_retired_parent_with_it(parents: Parents) -> None:
     warm = parents.start()
     parents.next("ready")
