@@ -234,11 +234,13 @@ class Child:
             return found
         if number == signal.SIGKILL:
             self._group.kill()
-        elif self.ended and number:
+        if not self._group.populated:
+            return found
+        if self.ended and number not in (0, signal.SIGKILL):
             for pid in self._group.pids():
                 if _group_of(pid) != self.pid:
                     _signal(pid, number)
-        return found or self._group.populated
+        return True
 
 
 def signal_name(number: int) -> str:

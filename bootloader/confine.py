@@ -106,7 +106,10 @@ class Group:
     def remove(self) -> bool:
         """Whether it is gone, with its groups; while anything is in there, it stays."""
         with suppress(OSError):
-            for folder in (*reversed(list(_below(self.path))), self.path):
+            self.path.rmdir()
+            return True
+        with suppress(OSError):
+            for folder in (*reversed(_below(self.path)), self.path):
                 folder.rmdir()
         return not self.path.exists()
 
