@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from itertools import islice
+from pathlib import Path
 
 from .aside import Aside
 from .ledger import Generation
 from .manifests import Manifests
 from .objects import Objects
+from .reserve import RESERVE_BYTES, Reserve
 from .wire.errors import Refused
 from .wire.limits import MANIFEST_FILES
 
@@ -28,12 +30,13 @@ ROOTS_KEPT = 64
 
 
 class Space:
-    """``held``: the roots that the trees hold now; ``newest_first``: the generations. ``let_go`` empties a tree that is
-    not needed, if there is one.
+    """``folder``: the reserve's; ``held``: the roots that the trees hold now; ``newest_first``: the generations.
+    ``let_go`` empties a tree that is not needed, if there is one.
     """
 
     def __init__(
         self,
+        folder: Path,
         objects: Objects,
         manifests: Manifests,
         aside: Aside,
@@ -41,6 +44,7 @@ class Space:
         newest_first: Callable[[], Sequence[Generation]],
         let_go: Callable[[], None],
     ) -> None:
+        self._reserve = Reserve(folder / "reserve")
         self._objects = objects
         self._manifests = manifests
         self._aside = aside
@@ -71,6 +75,8 @@ class Space:
             self._let_go()
         if self._objects.free_bytes() < needed_bytes:
             self._forget_all_but(self._dear(), blobs)
+        if self._objects.free_bytes() < needed_bytes <= SMALL_BYTES:
+            self._reserve.give()
         return self._objects.free_bytes()
 
     def await_blob(self, name: str) -> None:
@@ -87,6 +93,8 @@ class Space:
         """Forget what is too old, or where there is little space left, all that may go."""
         dear = self._dear()
         self._manifests.keep_copies(dear)
+        if self._objects.free_bytes() > SPARE_BYTES + RESERVE_BYTES:
+            self._reserve.keep()
         if self._objects.free_bytes() < SPARE_BYTES:
             self._let_go()
             self._forget_all_but(dear, ())

@@ -77,7 +77,7 @@ class Store:
         self.objects = Objects(folder / "objects", self._files_of)
         self.ledger = self._open_ledger(folder / "ledger.jsonl")
         self._space = Space(
-            self.objects, self._manifests, self._aside, self._held, self.ledger.newest_first, self._let_go
+            folder, self.objects, self._manifests, self._aside, self._held, self.ledger.newest_first, self._let_go
         )
         self._loans = Loans()
         self.live_path = folder / "live"

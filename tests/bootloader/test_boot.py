@@ -238,7 +238,7 @@ def test_a_full_disk_does_not_keep_it_from_starting(mount: Callable[[str], Path]
     try:
         target.start()
         target.log("up")
-        refused = target.refused(target.overlay({"app.py": WAIT + "# next\n"}))
+        refused = target.refused(target.overlay({"app.py": WAIT + "# next\n", "asset": bytes(1536 * 1024)}))
         assert refused.code == "disk-full"
         assert target.status()["state"] in ("running", "healthy")
         (place / "filler").unlink()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -293,5 +293,33 @@ def test_one_that_kills_all_above_it_at_each_start_is_started_no_more_and_gone(
         deadline = monotonic() + SOON_S
         while left := family(target):
             assert monotonic() < deadline, left
+    finally:
+        target.close()
+
+
+FILLS = """
+import threading
+def main():
+    with open("filled", "ab", buffering=0) as file:
+        for size in (2**20, 2**12, 1):
+            try:
+                while True: file.write(bytes(size))
+            except OSError: pass
+    print("up")
+    threading.Event().wait()
+"""
+
+
+def test_one_that_fills_the_disk_gives_way_to_the_fix(mount: Callable[[str], Path]) -> None:
+    target = Target(mount("size=40m"))
+    try:
+        target.ship("def main(): pass\n").healthy()
+        with Probe(target) as probe:
+            while not (target.state / "reserve").exists():
+                probe.watch(1)
+            unleash(target, FILLS)
+            probe.watch()
+            assert target.call("status").integer("disk_free_bytes") == 0
+            tamed(target)
     finally:
         target.close()
