@@ -82,7 +82,7 @@ class _Round:
 
     @cached_property
     def _recorded(self) -> tuple[recording.Recording, Image]:
-        made = recording.record(_made(self._scratch / "recording"), self._seed, _CHANGES)
+        made = recording.record(_made(self._scratch / "recording"), self._seed, _CHANGES, crash_loop=True)
         return made, folders.read(made.state)[0]
 
     def power(self, until_s: float) -> None:

@@ -59,21 +59,27 @@ class _Recorder:
     before: frozenset[str] = frozenset({NOTHING})
 
     def step(self, act: Callable[[], None], generation: Generation, *, well: bool = True) -> None:
-        """``act`` has ``generation`` run; then all is on the disk, and nothing but its end state may boot."""
+        """``act`` has ``generation`` run; then all is on the disk, and it, or what ran before an ill one, boots."""
         root = generation.manifest.root
         self.known[root] = generation
-        began = self.size()
+        began, fate = self.size(), "healthy" if well else "failed"
+        self.device.mark()
         act()
-        self.device.event(
-            lambda event: event["event"] == "generation" and event["state"] == ("healthy" if well else "failed"),
-            "its fate",
-        )
-        self.quiet()
-        self.device.reach()  # its events so far are not the next step's
+        self.device.event(lambda event: event["event"] == "generation" and event["state"] == fate, f"that it {fate}")
         self.windows.append((Promise(self.before | {root}, self.kept), began))
         if well:
             self.kept |= {root}
-        self.before = frozenset({root}) if well else self.before | {root}
+            self.before = frozenset({root})
+        self.fallen()
+        self.quiet()
+
+    def fallen(self) -> None:
+        """Wait until what may run does: a crash loop takes a while to end there."""
+        deadline = time.monotonic() + _STEP_S
+        while self.device.root() not in self.before:
+            if time.monotonic() > deadline:
+                raise Fault("chaos-crash-loop", f"the last healthy generation is not live after {_STEP_S:g} s")
+            time.sleep(0.05)
 
     def size(self) -> int:
         return self.record.stat().st_size if self.record.exists() else 0
@@ -89,8 +95,8 @@ class _Recorder:
                 since, size = time.monotonic(), self.size()
 
 
-def record(scratch: Path, seed: str, changes: int) -> Recording:
-    """Drive a bootloader through ``changes`` changes of generation and an orderly end, and record it.
+def record(scratch: Path, seed: str, changes: int, *, crash_loop: bool) -> Recording:
+    """Drive a bootloader through ``changes`` changes of generation, a rollback, at will a crash loop, and its end.
 
     Raises a :class:`Fault` where the record does not lead from the folder as it was to the folder as it is.
     """
@@ -111,6 +117,9 @@ def record(scratch: Path, seed: str, changes: int) -> Recording:
         if last is not None and changes > 1:
             first = next(iter(recorder.known.values()))
             recorder.step(lambda: device.roll_back(1), first)
+        if crash_loop:
+            ill = make(changes + 1, last, chance, well=False)
+            recorder.step(lambda: device.ship(ill), ill, well=False)
         end = recorder.size()
         device.end()
     finally:
