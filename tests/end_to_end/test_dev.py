@@ -363,7 +363,7 @@ def main():
     try:
         time.sleep(60)
     finally:
-        for n in range(200):
+        for n in range(20):
             print("cleaning", n)
         print("clean")
 """
@@ -373,7 +373,7 @@ def test_ctrl_c_shows_the_last_words_of_the_program(bench: Bench) -> None:
     dev = bench.dev(bench.project({"main.py": LAST_WORDS}))
     dev.wait("result", healthy=True)
     assert dev.end() == 0
-    assert dev.texts() == ["up", *(f"cleaning {n}" for n in range(200)), "clean"]
+    assert dev.texts() == ["up", *(f"cleaning {n}" for n in range(20)), "clean"]
     assert dev.wait("state", state="stopped")
     assert not [one for one in dev.events if one["event"] in ("link", "problem")]
 
