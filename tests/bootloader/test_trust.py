@@ -9,6 +9,7 @@ import pytest
 
 from bootloader.trust import MOST_HOSTS, SELF, Trust
 from bootloader.wire.errors import Fault
+from bootloader.wire.private import sealed
 from bootloader.wire.stream import fingerprint
 from reactor.trust import make_identity
 
@@ -99,6 +100,88 @@ def test_a_device_without_a_sound_list_of_hosts_starts_and_obeys_nobody(
     trust = Trust.load(folder)
     assert trust.context.cert_store_stats()["x509"] == 1
     assert len(trust.problems) == 1
+
+
+# copies
+
+
+def seal(folder: Path) -> dict[Path, bytes]:
+    """As a host writes them: what is in each file."""
+    files = [folder / "device.crt", folder / "device.key", *(folder / "hosts").glob("*.crt")]
+    for file in files:
+        file.write_text(sealed(file.read_text()))
+    return {file: file.read_bytes() for file in files}
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda content: content[:300],
+    "empty": lambda _: b"",
+    "zeros": lambda content: bytes(len(content)),
+    "flipped": lambda content: content[:200] + bytes([content[200] ^ 1]) + content[201:],
+    "longer": lambda content: content + b"x",
+    "flipped in the seal": lambda content: content[:20] + bytes([content[20] ^ 1]) + content[21:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_made_anew_from_its_copy(folder: Path, damage: str) -> None:
+    alice = add_host(folder, "alice")
+    files = seal(folder)
+    told: list[str] = []
+    Trust.load(folder, lambda code, _text: told.append(code))
+    assert told == []
+    for file, content in files.items():
+        file.write_bytes(DAMAGES[damage](content))
+        trust = Trust.load(folder, lambda code, _text: told.append(code))
+        assert file.read_bytes() == content
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert (trust.host_of(alice), trust.problems) == ("alice", ())
+    assert told == ["trust-mended"] * len(files)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_copy_is_replaced_and_never_used(folder: Path, damage: str) -> None:
+    add_host(folder, "alice")
+    files = seal(folder)
+    Trust.load(folder)
+    for file, content in files.items():
+        copy = folder / "copy" / file.relative_to(folder)
+        copy.write_bytes(DAMAGES[damage](content))
+        Trust.load(folder)
+        assert (file.read_bytes(), copy.read_bytes()) == (content, content)
+
+
+def test_a_host_that_was_removed_does_not_come_back(folder: Path) -> None:
+    alice = add_host(folder, "alice")
+    seal(folder)
+    Trust.load(folder)
+    kept = (folder / "hosts" / "alice.crt").read_bytes()
+    (folder / "hosts" / "alice.crt").unlink()
+    for _ in range(2):
+        assert Trust.load(folder).host_of(alice) is None
+    assert not list((folder / "copy" / "hosts").iterdir())
+    (folder / "hosts" / "alice.crt").write_bytes(kept)
+    assert Trust.load(folder).host_of(alice) == "alice"
+
+
+def test_what_takes_the_place_of_a_certificate_is_copied_too(folder: Path) -> None:
+    add_host(folder, "alice")
+    seal(folder)
+    Trust.load(folder)
+    bob = make_identity("bob")
+    (folder / "hosts" / "alice.crt").write_text(sealed(bob.cert_pem))
+    Trust.load(folder)
+    (folder / "hosts" / "alice.crt").write_bytes(b"")
+    assert Trust.load(folder).host_of(bob.fingerprint) == "alice"
+
+
+def test_a_lost_key_comes_back_from_its_copy(folder: Path) -> None:
+    seal(folder)
+    Trust.load(folder)
+    for name in ("device.key", "device.crt"):
+        (folder / name).unlink()
+    Trust.load(folder)
+    assert {(folder / name).stat().st_mode & 0o777 for name in ("device.key", "copy/device.key")} == {0o600}
 
 
 def swap_key(folder: Path) -> None:
