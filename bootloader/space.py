@@ -18,12 +18,16 @@ from .objects import Objects
 from .reserve import RESERVE_BYTES, Reserve
 from .wire.errors import Refused
 from .wire.limits import MANIFEST_FILES
+from .wire.manifest import Manifest
 
 SPARE_BYTES = 16 * 1024 * 1024
 """Free space that an overlay leaves, for the ledger, the logs and the next small fix."""
 
 SMALL_BYTES = 1024 * 1024
 """What needs no more than this may use that space: it may well be the fix for what filled the disk."""
+
+QUICK_FILES, QUICK_BYTES = 100, 1024 * 1024
+"""A tree of no more than this is made in milliseconds."""
 
 ROOTS_KEPT = 64
 """So many of the newest roots can be gone back to, and up to twice as many until the others are forgotten."""
@@ -63,9 +67,14 @@ class Space:
             told = f"{missing} KB are missing: {free} KB are free, it needs {needed} KB"
             raise Refused("disk-full", told, to=what, do="free space on the target")
 
-    def has_room(self, needed_bytes: int) -> bool:
-        """Whether there is room for something that is not needed."""
-        return self._objects.free_bytes() > needed_bytes + 4 * SPARE_BYTES
+    def has_room_for(self, manifest: Manifest, *, at_once: bool = False) -> bool:
+        """Whether there is room for one more tree; ``at_once``: and it is made in no time."""
+        if at_once and len(manifest) > QUICK_FILES:
+            return False
+        size_bytes = sum(manifest.blobs().values())
+        if at_once and size_bytes > QUICK_BYTES:
+            return False
+        return self._objects.free_bytes() > size_bytes + 4 * SPARE_BYTES
 
     def make(self, needed_bytes: int, blobs: Collection[str]) -> int:
         """Free bytes, after as much went as had to, or as may; ``blobs`` stay."""

@@ -76,9 +76,8 @@ class Store:
         self._third = self._own[-1]
         self.objects = Objects(folder / "objects", self._files_of)
         self.ledger = self._open_ledger(folder / "ledger.jsonl")
-        self._space = Space(
-            folder, self.objects, self._manifests, self._aside, self._held, self.ledger.newest_first, self._let_go
-        )
+        newest = self.ledger.newest_first
+        self._space = Space(folder, self.objects, self._manifests, self._aside, self._held, newest, self._let_go)
         self._loans = Loans()
         self.live_path = folder / "live"
         self._next_link = folder / "live.new"
@@ -325,8 +324,10 @@ class Store:
         self._unsynced |= dict.fromkeys(self._manifests.keep(manifest, twice=twice))
 
     def _idle(self) -> list[Tree]:
-        """The trees to build in: not the live one; one that is dear comes last; the third only once it is made."""
+        """The trees to build in: not the live one; one that is dear comes last; the third where that costs no time."""
         free = [tree for tree in self._own if tree is not self.live and (tree is not self._third or tree.is_made)]
+        if all(map(self._is_dear, free)) and self._space.has_room_for(self.manifest, at_once=True):
+            return [self._third, *free]
         return sorted(free, key=self._is_dear)
 
     def _is_dear(self, tree: Tree) -> bool:
@@ -334,10 +335,6 @@ class Store:
         healthy = self.ledger.last_healthy()
         root = healthy.root if healthy is not None and healthy.root != self.manifest.root else None
         return tree.noted is not None and tree.noted.root == root
-
-    def _has_failed(self) -> bool:
-        last = self.ledger.last()
-        return last is not None and last.fate == "failed"
 
     def _build(self, trees: list[Tree], wanted: Manifest, fresh: Mapping[str, bytes] | None = None) -> Tree:
         """Make one of ``trees`` the tree of ``wanted``."""
@@ -386,7 +383,8 @@ class Store:
         try:
             with self._disk():
                 trees = [tree for tree in self._idle() if not self._is_dear(tree)]
-                if not trees and self._has_failed() and self._space.has_room(sum(self.manifest.blobs().values())):
+                failed = (last := self.ledger.last()) is not None and last.fate == "failed"
+                if not trees and failed and self._space.has_room_for(self.manifest):
                     trees = [self._third]
                 if trees and self.live is not None:
                     self._build(trees, self.manifest)

@@ -69,11 +69,12 @@ def failed(disk: Disk) -> Files:
 
 
 def far(disk: Disk) -> Files:
-    """Failed generations came too fast, or there was no room: the last healthy one is in no tree any more."""
+    """Only failed generations are in the trees: there was no room to let the last healthy one stay in one."""
     disk.healthy(GOOD)
     for files in (NEW, text("main.py")):
         disk.store.ledger.mark(disk.become(files), "failed", "why")
         disk.sync()
+    shutil.rmtree(lent_tree(disk))
     return GOOD
 
 
@@ -262,16 +263,21 @@ def test_the_last_healthy_generation_stays_in_a_tree_while_others_fail(disk: Dis
     assert lent(disk) == disk.live() == {**NEW, PATH: LAUNCH}
 
 
-def lent(disk: Disk) -> Files:
-    """The files that are lent as the last healthy generation's."""
+def lent_tree(disk: Disk) -> Path:
+    """Where what is lent as the last healthy generation's lies."""
     loan = disk.store.lend_last_healthy()
     assert loan is not None
     loan.give_back()
-    return on_disk(loan.tree)
+    return loan.tree
 
 
-def test_a_tree_on_loan_is_not_built_in(disk: Disk) -> None:
-    young(disk)  # the only other tree is the one that is lent
+def lent(disk: Disk) -> Files:
+    return on_disk(lent_tree(disk))
+
+
+def test_a_tree_on_loan_is_not_built_in(mount: Callable[[str], Path]) -> None:
+    disk = Disk(mount("size=40m") / "state")
+    young(disk)  # there is no room for a third tree, so the only other one is the one that is lent
     loan = disk.store.lend_last_healthy()
     assert loan is not None
     builds = threading.Thread(target=lambda: disk.become(text("next.py")))
