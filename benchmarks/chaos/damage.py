@@ -71,8 +71,7 @@ def _dangle(path: Path, chance: random.Random) -> None:
 
 def _deny(path: Path, _chance: random.Random) -> None:
     path.chmod(0)
-    if os.geteuid() == 0:  # whom no mode keeps out
-        os.chown(path, _OTHER_USER, _OTHER_USER, follow_symlinks=False)
+    os.chown(path, _OTHER_USER, _OTHER_USER, follow_symlinks=False)
 
 
 Damage = Callable[[Path, random.Random], None]
@@ -121,7 +120,8 @@ def cases(image: Image) -> Iterator[Case]:
     for path, thing in image.items():
         if not path.startswith(("data/", "aside")):
             for name, damage in DAMAGES[thing.kind].items():
-                yield Case(path, name, damage)
+                if damage is not _deny or os.geteuid() == 0:  # nobody else can give a file away
+                    yield Case(path, name, damage)
 
 
 def attack(

@@ -19,6 +19,8 @@ from typing import Any
 
 from blake3 import blake3
 
+from bootloader.wire.errors import Fault
+
 Key = tuple[int, str]
 """A name in a folder: the folder's number and the name."""
 
@@ -137,7 +139,7 @@ class Disk:
             case "write" | "truncate" | "chmod" | "utime":
                 self._edit(self._nodes[self._by_inode[step["ino"]]], step)
             case other:
-                raise ValueError(f"not recorded in full: {other} {step}")
+                raise Fault("chaos-unseen", f"not recorded in full: {other} {step}")
 
     def _add(self, step: Mapping[str, Any], thing: Thing) -> None:
         key = self._key(step["path"])
