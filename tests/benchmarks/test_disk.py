@@ -119,7 +119,8 @@ with tempfile.TemporaryDirectory(dir=top) as made:
     pathlib.Path(made, "x").touch()
 shutil.copyfile(top / "second", top / "copy")
 handle = os.open(top / "raw", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
-os.posix_fallocate(handle, 0, 9); os.write(handle, b"raw"); os.pwrite(handle, b"R", 0); os.ftruncate(handle, 2); os.fsync(handle); os.close(handle)
+os.posix_fallocate(handle, 0, 9)
+os.write(handle, b"raw"); os.pwrite(handle, b"R", 0); os.ftruncate(handle, 2); os.fsync(handle); os.close(handle)
 (top / "gone").write_text("x"); (top / "gone").unlink()
 (top / "link").unlink()
 if os.fork() == 0:
