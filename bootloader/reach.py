@@ -82,7 +82,9 @@ class Reach:
         try:
             trust = Trust.load(self._trust, self._journal.lose)
             listener = Listener(self._wanted, trust, self._link, self._link_event, self._faulty, self._tether.listening)
-        except Fault as fault:
+        except (Fault, OSError, ValueError) as error:
+            do = "look at it; it is tried again"
+            fault = error if isinstance(error, Fault) else Fault("unreachable", str(error), to=str(self._trust), do=do)
             if self.fault is None or str(self.fault) != str(fault):
                 self._journal.lose(fault.code, str(fault))
             self.fault = fault

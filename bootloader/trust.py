@@ -52,7 +52,7 @@ class Trust:
         for path, forbidden in ((certificate, CERTIFICATE), (key, KEY)):
             check_private(path, forbidden, do)
         own = client_context(certificate, key, "")
-        own_pem = certificate.read_text("ascii")
+        own_pem = certificate.read_text("ascii", errors="ignore")  # OpenSSL reads past what is damaged outside of it
         own.load_verify_locations(cadata=own_pem)
         names = {fingerprint(own_pem): SELF}
         trusted = [own_pem]
@@ -140,7 +140,7 @@ def _read_certificate(path: Path) -> str:
             text = file.read(_CERTIFICATE_BYTES + 1)
         if len(text) > _CERTIFICATE_BYTES:
             raise ValueError("too long")
-        pem = text.decode("ascii")
+        pem = text.decode("ascii", errors="ignore")
         if pem.count(ssl.PEM_HEADER) != 1:
             raise ValueError("not one certificate")
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=pem)

@@ -151,6 +151,13 @@ def test_a_damaged_copy_is_replaced_and_never_used(folder: Path, damage: str) ->
         assert (file.read_bytes(), copy.read_bytes()) == (content, content)
 
 
+def test_a_seal_that_is_damaged_costs_nothing_where_there_is_no_copy_yet(folder: Path) -> None:
+    alice = add_host(folder, "alice")
+    for file, content in seal(folder).items():
+        file.write_bytes(b"\xff" + content[1:])
+    assert Trust.load(folder).host_of(alice) == "alice"
+
+
 def test_a_host_that_was_removed_does_not_come_back(folder: Path) -> None:
     alice = add_host(folder, "alice")
     seal(folder)
