@@ -234,6 +234,10 @@ class Device:
             self._cursor = told.integer("cursor")
             self._events += map(json.loads, lines.splitlines())
 
+    def attach(self) -> None:
+        """Be a developer's session on this link: what fails is held as it is."""
+        self.call("events", cursor=self._cursor, attached=True)
+
     def mark(self) -> None:
         """From here on, only new events count."""
         while (cursor := self.call("events", cursor=self._cursor).integer("cursor")) != self._cursor:

@@ -58,8 +58,11 @@ class _Recorder:
     kept: frozenset[str] = frozenset()
     before: frozenset[str] = frozenset({NOTHING})
 
-    def step(self, act: Callable[[], None], generation: Generation, *, well: bool = True) -> None:
-        """``act`` has ``generation`` run; then all is on the disk, and it, or what ran before an ill one, boots."""
+    def step(self, act: Callable[[], None], generation: Generation, *, well: bool = True, held: bool = False) -> None:
+        """``act`` has ``generation`` run; then all is on the disk, and it, or what ran before an ill one, boots.
+
+        One that is ``held`` stays live, although it is ill; what a boot makes of that is left to it.
+        """
         root = generation.manifest.root
         self.known[root] = generation
         began, fate = self.size(), "healthy" if well else "failed"
@@ -70,6 +73,8 @@ class _Recorder:
         if well:
             self.kept |= {root}
             self.before = frozenset({root})
+        elif held:
+            self.before |= {root}
         self.fallen()
         self.quiet()
 
@@ -96,7 +101,9 @@ class _Recorder:
 
 
 def record(scratch: Path, seed: str, changes: int, *, crash_loop: bool) -> Recording:
-    """Drive a bootloader through ``changes`` changes of generation, a rollback, at will a crash loop, and its end.
+    """Drive a bootloader through ``changes`` changes of generation, a rollback and its end, and record it.
+
+    At will it has a crash loop and two ill generations that a developer holds, too.
 
     Raises a :class:`Fault` where the record does not lead from the folder as it was to the folder as it is.
     """
@@ -120,6 +127,10 @@ def record(scratch: Path, seed: str, changes: int, *, crash_loop: bool) -> Recor
         if crash_loop:
             ill = make(changes + 1, last, chance, well=False)
             recorder.step(lambda: device.ship(ill), ill, well=False)
+            device.attach()
+            for number in range(changes + 2, changes + 4):
+                ill = make(number, ill, chance, well=False)
+                recorder.step(lambda new=ill: device.ship(new), ill, well=False, held=True)  # type: ignore[misc]
         end = recorder.size()
         device.end()
     finally:
