@@ -19,11 +19,10 @@ from .orders import NAME, Orders
 from .turns import Timer, Turns
 from .wire.records import NOTE, stream_of
 
-_BEGIN_S = 10.0
-"""How long its process may take to exist, which is a moment, and on a small board under load a few seconds."""
+_BEGIN_S = (2.0, 10.0)
+"""How long its process may take to begin: a fork is a moment; the second try may have to start an interpreter first."""
 _KILLED_S = 2.0
 _SWEEP_S = 0.01
-_TRIES = 2
 _AGAIN_S = 0.05
 
 ANSWERED, RAISED, TIMED_OUT, DIED, MISSING = "answered", "raised", "timed-out", "died", "missing"
@@ -90,7 +89,7 @@ class Call:
         spec = self._task.orders.spec
         limits = child.limit(spec.memory_mb, spec.processes)
         child.order(call={**fields, "limits": limits, "arguments": self._task.arguments})
-        self._arm(_BEGIN_S, self._late)
+        self._arm(_BEGIN_S[self._tries - 1], self._late)
 
     def _line(self, kind: str, text: str) -> None:
         if kind == NOTE and self._note(text):
@@ -129,7 +128,7 @@ class Call:
 
     @property
     def _may_try_again(self) -> bool:
-        return self._found is None and not self._begun and self._tries < _TRIES
+        return self._found is None and not self._begun and self._tries < len(_BEGIN_S)
 
     def _again(self) -> None:
         """None of its code has run. The parent of its process died, or hangs, most likely with the application."""
