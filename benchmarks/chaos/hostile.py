@@ -128,8 +128,10 @@ while True:
 """What an application does after it has said ``now``, by a name."""
 
 
-def attack(scratch: Path, tally: Tally, chance: random.Random, names: list[str], until_s: float) -> None:
-    """Have one device bear the attacks ``names``, one after the other."""
+def attack(
+    scratch: Path, tally: Tally, chance: random.Random, names: list[str], until_s: float, hold_s: float = _HOLD_S
+) -> None:
+    """Have one device bear the attacks ``names``, one after the other, each for ``hold_s``."""
     with _disk(scratch / "disk") as (disk, is_small):
         device = Device(disk / "state", scratch / "home", scratch / "log")
         device.meet()
@@ -146,7 +148,7 @@ def attack(scratch: Path, tally: Tally, chance: random.Random, names: list[str],
                     continue
                 good = make(3 * number + 3, good, chance)
                 try:
-                    _one(device, tally, name, _evil(3 * number + 2, ATTACKS[name]), good)
+                    _one(device, tally, name, _evil(3 * number + 2, ATTACKS[name]), good, hold_s)
                 except Fault as fault:
                     tally.found(OTHER, PART, name, str(fault))
                     device.cut()
@@ -155,14 +157,16 @@ def attack(scratch: Path, tally: Tally, chance: random.Random, names: list[str],
             device.cut()
 
 
-def _one(device: Device, tally: Tally, name: str, evil: tuple[Generation, str], good: Generation) -> None:
+def _one(
+    device: Device, tally: Tally, name: str, evil: tuple[Generation, str], good: Generation, hold_s: float
+) -> None:
     tally.counts["attacks"] += 1
     generation, mark = evil
     with Probe(device, tally, PART, name):
         with suppress(LinkDown):  # it was quick to kill the bootloader
             device.ship(generation)
             device.event(lambda event: event["event"] == "log" and event["text"] == "now", "its first word")
-        time.sleep(_HOLD_S)
+        time.sleep(hold_s)
         _replace(device, good)
     if device.root() != good.manifest.root:
         tally.found(LOST, PART, name, f"the generation that was sent after it is not live: {device.root()[:12]} is")

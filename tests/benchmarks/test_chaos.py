@@ -63,7 +63,7 @@ def test_a_random_walk_with_kills_runs_what_it_should_after_each_step(scratch: P
 )
 def test_a_hostile_application_is_borne_and_leaves_nothing_behind(name: str, scratch: Path) -> None:
     tally = Tally()
-    hostile.attack(scratch, tally, random.Random(name), [name], math.inf)
+    hostile.attack(scratch, tally, random.Random(name), [name], math.inf, hold_s=1.0)
     assert broken(tally) == []
     assert tally.counts["answers"] > 1
 
