@@ -195,9 +195,8 @@ def spare() -> int:
     _write(Path("/proc/self/oom_score_adj"), str(_SPARED))
     with suppress(OSError, AttributeError):  # no such system
         ctypes.CDLL(None).mlockall(_LOCK_WHAT_IS_USED)
-    with suppress(OSError):  # it leads one already
-        os.setsid()  # where sessions share the processor among them, it has a share of its own, and a larger one
-    _write(Path("/proc/self/autogroup"), str(-_NICER))
+    if os.getsid(0) in (os.getpid(), os.getppid()):  # its keeper's: where sessions share the processor among them
+        _write(Path("/proc/self/autogroup"), str(-_NICER))
     before = os.getpriority(os.PRIO_PROCESS, 0)
     with suppress(OSError):  # not ours to ask for
         os.setpriority(os.PRIO_PROCESS, 0, before - _NICER)

@@ -120,6 +120,7 @@ class Target:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            start_new_session=True,  # as a service has one
         )
 
     def link(self, name: str) -> Link:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -48,3 +49,17 @@ limits.expend("application")
 print(first, score.read_text().strip())
 """
     assert told(source) == "300 500"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the system does not count root's processes")
+def test_processes_are_bounded_by_what_there_is_and_so_many_more() -> None:
+    source = """
+import resource
+from bootloader.guest import limits
+tasks = lambda: int(open("/proc/loadavg").read().split()[3].partition("/")[2])
+before = tasks()
+limits.restrict(0, 1000)
+most, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+print(most == hard, before // 2 < most - 1000 < 2 * tasks())
+"""
+    assert told(source) == "True True"
