@@ -55,7 +55,12 @@ class Aside:
 
 def is_other(place: Path, *, folder: bool) -> bool:
     """Whether something lies at ``place`` that is not the folder, or the file, that should be there."""
-    return os.path.lexists(place) and not (place.is_dir() if folder else place.is_file())
+    return os.path.lexists(place) and not (is_folder(place) if folder else os.path.isfile(place))  # noqa: PTH113
+
+
+def is_folder(place: Path) -> bool:
+    """Whether a folder lies at ``place``, as far as can be seen: ``Path.is_dir`` raises where it may not look."""
+    return os.path.isdir(place)  # noqa: PTH112
 
 
 def _size_bytes(folder: Path) -> int:

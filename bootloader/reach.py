@@ -15,8 +15,9 @@ from .journal import Journal
 from .listener import Listener
 from .pulse import Pulse
 from .tether import Tether
-from .trust import Trust
+from .trust import SELF, Trust
 from .wire.errors import Fault
+from .wire.messages import answer, pack
 from .wire.strict import Method
 
 _AGAIN_S = 0.25
@@ -74,9 +75,20 @@ class Reach:
     def _keep_trying(self) -> None:
         wait_s, reached = _AGAIN_S, False
         while not reached and not self._ending.wait(wait_s):
-            self._tether.tell({"beat": True})
+            if self._answers():
+                self._tether.tell({"beat": True})
             wait_s = min(2 * wait_s, _LONGEST_S)
             reached = self._try()
+
+    def _answers(self) -> bool:
+        """Whether the service does: asked without a link, as there can be none."""
+        try:
+            with self._link(SELF) as methods:
+                answer(methods["hello"](pack({})))
+        except Fault as fault:
+            self._notice("unwell", f"this device does not answer: {fault}")
+            return False
+        return True
 
     def _try(self) -> bool:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from .aside import Aside
+from .aside import Aside, is_folder
 from .manifests import Manifests
 from .trees import NAMES, OnNotice, Tree
 from .wire.manifest import Manifest
@@ -23,7 +23,7 @@ class Source:
         self._manifests = Manifests(folder / "manifests")
         places = [folder / "trees" / name for name in NAMES]
         aside = Aside(folder / "aside")  # where nothing is ever moved from here
-        self.trees = tuple(Tree(place, self.read, aside, on_notice) for place in places if place.is_dir())
+        self.trees = tuple(Tree(place, self.read, aside, on_notice) for place in places if is_folder(place))
         try:
             led_to = (folder / "live").readlink().name
         except OSError:

@@ -21,7 +21,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from . import bytecode
-from .aside import Aside, is_other
+from .aside import Aside, is_folder, is_other
 from .confine import Confinement
 from .store import Store
 from .trees import OnNotice
@@ -48,7 +48,7 @@ class State:
         ``nicer``: by how much applications are to be nicer than this process.
         """
         self._nicer = nicer
-        found = base if base.is_dir() else None
+        found = base if is_folder(base) else None
         try:
             self._take(state, on_notice)
             self.store = Store(state, on_notice, base=found)

@@ -312,6 +312,21 @@ def test_without_a_key_applications_run_and_it_is_reachable_once_there_is_one(
         assert isinstance(first_line(process)["port"], int)
 
 
+def test_a_state_folder_that_is_another_users_costs_what_is_in_it_and_not_the_boot(target: Target) -> None:
+    target.end()
+    target.state.chmod(0)
+    if os.geteuid() == 0:  # who may look into any folder, but for this
+        target.program = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", *target.program)
+    try:
+        with unreachable(target, "no-identity") as process:
+            target.state.chmod(0o700)
+            assert isinstance(first_line(process)["port"], int)
+    finally:
+        target.state.chmod(0o700)
+    target.start()
+    assert not lost(target)
+
+
 def until(found: Callable[[], bool]) -> None:
     """Wait until something is there that nobody tells of."""
     deadline = monotonic() + SOON_S
