@@ -14,8 +14,9 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from . import __version__
 from .keeper import LINE, Keeper
@@ -47,7 +48,7 @@ def main() -> None:
 
 def _keep(arguments: argparse.Namespace) -> int:
     def say(text: str) -> None:
-        print(f"bootloader: {text}", file=sys.stderr, flush=True)
+        _out(f"bootloader: {text}", sys.stderr)
 
     keeper = Keeper(
         sys.argv[1:],
@@ -133,7 +134,7 @@ def _run(arguments: argparse.Namespace, line: int) -> int:
         if arguments.json:
             _line(event="problem", **fault.as_fields())
         else:
-            print(f"bootloader: {fault}", file=sys.stderr)
+            _out(f"bootloader: {fault}", sys.stderr)
         return 1
     return 0
 
@@ -152,7 +153,7 @@ def _boot(arguments: argparse.Namespace, tether: Tether, bell: int) -> None:
     def listening(address: tuple[str, int]) -> None:
         host, port = address
         if not arguments.json:
-            print(f"bootloader {__version__} on {host} port {port}, state in {state}", flush=True)
+            _out(f"bootloader {__version__} on {host} port {port}, state in {state}")
         elif not tether.told.flag("said", False):  # once: one that is started again is where the last one was
             _line(event="listening", host=host, port=port, state=str(state), boot=bootloader.journal.boot)
             tether.tell({"said": True})
@@ -178,7 +179,7 @@ def _follow(bootloader: Bootloader) -> None:
         for line in lines.splitlines():
             event = json.loads(line)
             if text := _say(event):
-                print(text, flush=True)
+                _out(text)
 
 
 def _say(event: dict[str, Any]) -> str:
@@ -195,7 +196,13 @@ def _say(event: dict[str, Any]) -> str:
 
 
 def _line(**fields: Any) -> None:
-    print(json.dumps(fields), flush=True)
+    _out(json.dumps(fields))
+
+
+def _out(text: str, to: TextIO | None = None) -> None:
+    """Say it. That nobody reads it any more, a closed terminal or a full disk, ends no device."""
+    with suppress(OSError, ValueError):
+        print(text, file=to or sys.stdout, flush=True)
 
 
 if __name__ == "__main__":

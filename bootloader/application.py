@@ -258,7 +258,7 @@ class Application:
         """What the process says. It shares the pipe with user code, so it is believed about itself alone."""
         try:
             note = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self._line("o", text)
         if not isinstance(note, dict):
             return self._line("o", text)

@@ -14,7 +14,7 @@ from pathlib import Path
 MOST = 32
 MOST_BYTES = 64 * 1024 * 1024
 
-_PLACE = re.compile(r"(\d{1,9})-.*")
+_PLACE = re.compile(r"\d{1,9}")
 
 
 class Aside:
@@ -28,7 +28,7 @@ class Aside:
         if is_other(self.folder, folder=True):
             self.folder.unlink()  # a file that nobody of ours wrote, in the one place that is ours to empty
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        place = self.folder / f"{self._last() + 1}-{path.name[:100]}"
+        place = self.folder / str(self._last() + 1)
         place.mkdir(mode=0o700)
         path.rename(place / path.name)
         self.keep(MOST, MOST_BYTES)
@@ -44,10 +44,10 @@ class Aside:
 
     def _newest_first(self) -> list[tuple[int, Path]]:
         try:
-            found = [(match, path) for path in self.folder.iterdir() if (match := _PLACE.fullmatch(path.name))]
+            found = [path for path in self.folder.iterdir() if _PLACE.fullmatch(path.name)]
         except OSError:
             return []
-        return sorted(((int(match[1]), path) for match, path in found), reverse=True)
+        return sorted(((int(path.name), path) for path in found), reverse=True)
 
     def _last(self) -> int:
         return next((number for number, _ in self._newest_first()), 0)

@@ -33,11 +33,14 @@ def check(folder: Path, place: Path) -> None:
     if not noted:
         shutil.rmtree(folder, ignore_errors=True)
         return
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not path.is_dir():
-            name = str(path.relative_to(folder))
-            if path.is_symlink() or noted.get(name) != file_name(path):
-                path.unlink()
+    try:
+        for path in sorted(folder.rglob("*")):
+            if path.is_symlink() or not path.is_dir():
+                wanted = noted.get(str(path.relative_to(folder)))
+                if path.is_symlink() or not path.is_file() or wanted != file_name(path):
+                    path.unlink()
+    except OSError:  # one that can't be read, or not be dropped: all of it costs no more than time
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _noted(place: Path) -> dict[str, str]:

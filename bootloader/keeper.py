@@ -202,8 +202,8 @@ class Keeper:
                 self._hear_beat(ward)
             elif "refused" in note:
                 ward.refused = True
-            elif "listening" in note and descriptors:
-                self._hold(descriptors.pop())
+            elif "listening" in note and descriptors and self._listening is None:  # later ones hold the same
+                self._listening = descriptors.pop()
             elif "said" in note:
                 self._said = True
             elif "upgrade" in note:
@@ -223,11 +223,6 @@ class Keeper:
         if not self._ending:
             self._systemd.tell("READY=1", "WATCHDOG=1")
         self._keep(ward)
-
-    def _hold(self, listening: int) -> None:
-        if self._listening is not None:
-            os.close(self._listening)
-        self._listening = listening
 
     def _keep(self, ward: Ward) -> None:
         """Keep the release on trial, if all that it takes has come."""
@@ -310,7 +305,7 @@ class Keeper:
         self._end_orphans()
         if self._ending:
             return max(0, status) if not ward.killed_for else 1  # by SIGTERM, where it had set up nothing yet
-        if ward.refused and not self._was_well:
+        if ward.refused and not self._was_well and ward.release is None:
             return status
         lived_s = monotonic() - ward.born
         why = ward.killed_for or _end_of(status)

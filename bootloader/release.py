@@ -81,12 +81,12 @@ def kept(state: Path) -> Release | None:
     try:
         note = json.loads((state / "bootloaders" / "kept").read_bytes())
         release = Release(note["root"], place(state, note["root"]), note["seal"])
-        beside = note["installed"]
+        is_same = note["installed"] == installed()
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Unusable(f"which one is to run can't be read ({error})") from error
-    if beside != installed():
+    if not is_same:
         raise Unusable("the installed one was updated since it was kept")
     release.verify()
     return release

@@ -29,13 +29,9 @@ from .wire.manifest import check_hash
 from .wire.messages import Fields, pack, unpack
 from .wire.overlay import Overlay
 
-_LOCK_S = 90.0
 _WAIT_S = 30.0
 _EVENTS = 5000
 _EVENT_BYTES = 1024 * 1024
-_CHORES = 64
-_SETTLE_S = 1.0
-_END_S = 10.0
 
 
 @dataclass(eq=False)

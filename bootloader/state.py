@@ -99,10 +99,10 @@ class State:
 
     def close(self) -> None:
         """Let the next one have the lock. One that has not come to run leaves there what it found."""
+        _tell(self.lock, self._was)
         if self._was == _IN_ORDER:
             with suppress(OSError):  # then the next one compiles again
                 bytecode.note(*self._bytecode)
-        _tell(self.lock, self._was)
         self._let_go()
 
     def _let_go(self) -> None:

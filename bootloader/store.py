@@ -223,7 +223,7 @@ class Store:
         content = (fresh or {}).get(entry.blake3)
         try:
             return Launch.decode(self.objects.read(entry.blake3) if content is None else content)
-        except Fault as fault:
+        except (Fault, OSError) as fault:
             self._notice("launch-unreadable", str(fault))
             return None
 

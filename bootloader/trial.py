@@ -23,6 +23,7 @@ class Releases:
     def __init__(self, state: Path) -> None:
         self._state = state
         self._trial: Release | None = None
+        self._kept: Release | None = None
         self._confirmed = False
         self._undone = ""
         self._left = ""
@@ -70,10 +71,14 @@ class Releases:
 
     def confirm(self, root: str) -> None:
         """A host has reached the release ``root``."""
-        self._confirmed = self._trial is not None and self._trial.root == root
+        release = self._trial or self._kept
+        self._confirmed = release is not None and release.root == root
 
     def keep(self, release: Release | None, *, well: bool) -> dict[str, str]:
         """Keep ``release``, which runs, if it is on trial, confirmed and well; what to tell it then."""
+        if release is not None and release is self._kept and self._confirmed:
+            self._confirmed = False
+            return {"kept": release.root}  # it was told already, and somebody asks again
         if self._trial is None or release is not self._trial or not (self._confirmed and well):
             return {}
         try:
@@ -81,7 +86,7 @@ class Releases:
         except OSError as error:
             self._confirmed = False
             return {"not-kept": f"it can't be written down ({error.strerror})"}
-        self._trial = self.until = None
+        self._kept, self._trial, self.until, self._confirmed = release, None, None, False
         return {"kept": release.root}
 
     def ended(self, release: Release | None, why: str, *, in_vain: bool) -> bool:

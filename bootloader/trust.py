@@ -85,8 +85,9 @@ def _mend(folder: Path, on_notice: Callable[[str, str], None]) -> None:
                 copy.unlink(missing_ok=True)
                 continue
             content, kept = _content(file), _content(copy)
-            if is_whole(content) or (b"-----BEGIN " in content and is_whole(content) is None):
-                if kept != content and (is_whole(content) or not kept):
+            if is_whole(content) or _is_plain(content):
+                replaced = name in names and _pem(content) != _pem(kept)  # by hand: the copy's is obeyed no more
+                if kept != content and (is_whole(content) or not kept or replaced):
                     copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                     _replace(copy, content)
             elif is_whole(kept):
@@ -96,6 +97,15 @@ def _mend(folder: Path, on_notice: Callable[[str, str], None]) -> None:
                 on_notice("trust-mended", f"'{file}' was damaged, and was made anew from its copy")
         except OSError as error:
             on_notice("trust-unmended", f"'{file}' or its copy can't be written ({error.strerror})")
+
+
+def _is_plain(content: bytes) -> bool:
+    """Whether it was written by somebody who does not know of the first line that tells its hash."""
+    return bool(_pem(content)) and is_whole(content) is None
+
+
+def _pem(content: bytes) -> bytes:
+    return b"".join(content.partition(b"-----BEGIN ")[1:])
 
 
 def _content(path: Path) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class Upgrade:
         self._tether = tether
         self.root = tether.told.text("release", "")
         self.trial = tether.told.flag("trial", False)
+        self._confirming = threading.Lock()
 
     def told(self) -> dict[str, Any]:
         """For ``status``: the release, and how the bootloader fares with its keeper."""
@@ -88,6 +90,10 @@ class Upgrade:
         """A host has reached the release ``root``: have it kept, if it is well."""
         if root != self.root:
             raise Refused("not-this-release", "another release runs here", to=root[:12], do="look at `reactor status`")
+        with self._confirming:
+            self._confirm(root)
+
+    def _confirm(self, root: str) -> None:
         if self.trial:
             answer = self._tether.ask({"confirm": root}, _CONFIRM_S)
             if answer.text("kept", "") != root:

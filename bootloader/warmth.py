@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +265,7 @@ class Warmth:
         self._tries = 0
         failed = note["failed"]
         self._modules = [name for name in self._modules if name not in failed]
-        self._cold |= failed.keys()
+        self._cold = set(islice((self._cold | failed.keys()), _MODULES))
         for name, why in failed.items():
             self._journal.add("notice", {"code": "not-warm", "text": f"{name} could not be imported ahead: {why}"})
         self._keep()

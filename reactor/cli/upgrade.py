@@ -63,6 +63,8 @@ def _ask(asked: Asked, contents: Mapping[str, bytes]) -> bool:
         with suppress(LinkDown, CallTimeout):  # it ends to make room: the answer may have come too late
             asked.link.call("upgrade", *overlay.message(), timeout_s=_SHIP_S)
         _confirm(asked.target, root, boot)
+    else:  # it may be on trial still, from a call that was cut
+        asked.link.call("confirm", {"release": root}, timeout_s=_CONFIRM_S)
     told = {"release": root, "before": before, "changed": before != root}
     if asked.terminal.as_json:
         asked.terminal.tell({"event": "upgrade", "target": asked.name, **told})
