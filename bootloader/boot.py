@@ -66,6 +66,7 @@ class Bootloader:
             service = Service(name, store, supervisor, changes, self.journal, Upgrade(state, tether))
             self._tell_of_keeper(tether.told)
             supervisor.start()
+            self._tether, self._supervisor, self._grace_s = tether, supervisor, grace_s
             place = folder / "run" / "address"
             self.reach = Reach(address, state / "trust", service.link, self.journal, tether, place)
             parts.callback(self.reach.close)
@@ -79,6 +80,7 @@ class Bootloader:
 
     def close(self) -> None:
         """Stop the applications and end every part, the last one first."""
+        self._tether.tell({"ends_in": self._supervisor.longest_end_s(self._grace_s)})
         self._state.ending()
         self._parts.close()
 

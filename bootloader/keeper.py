@@ -57,6 +57,9 @@ RESET_S = 3600.0
 END_S = 4.0
 """How much longer than the applications' grace the end may take before the bootloader is killed."""
 
+MOST_END_S = 200.0
+"""Longest end that a bootloader may ask for."""
+
 ORPHANS_S = 2.0
 """Longest wait for the end of what a dead bootloader left behind."""
 
@@ -200,6 +203,8 @@ class Keeper:
         for note, descriptors in ward.read():
             if "beat" in note:
                 self._hear_beat(ward)
+            elif "ends_in" in note:
+                self._wait_for_end(ward, note["ends_in"])
             elif "refused" in note:
                 ward.refused = True
             elif "listening" in note and descriptors and self._listening is None:  # later ones hold the same
@@ -214,6 +219,12 @@ class Keeper:
                 self._keep(ward)
             for descriptor in descriptors:
                 os.close(descriptor)
+
+    @staticmethod
+    def _wait_for_end(ward: Ward, end_s: object) -> None:
+        """It was asked to end, and says how long that may take: outputs are to be made safe before."""
+        if ward.end_at is not None and isinstance(end_s, (int, float)) and 0 < end_s < MOST_END_S:
+            ward.end_at = max(ward.end_at, monotonic() + end_s + END_S)
 
     def _hear_beat(self, ward: Ward) -> None:
         ward.well = self._was_well = True

@@ -125,6 +125,10 @@ class Supervisor:
         """The warm parent, for ``status``."""
         return self._warmth.told()
 
+    def longest_end_s(self, grace_s: float) -> float:
+        """How long :meth:`close` may take, where applications have to be killed and their outputs be made safe."""
+        return grace_s + 2 * max((app.spec.safe_s for app in self._stack), default=0.0) + _END_S
+
     def close(self, grace_s: float) -> None:
         """Stop everything, each application within ``grace_s``, and end."""
         done: Future[None] = Future()
@@ -142,8 +146,7 @@ class Supervisor:
 
         self._turns.soon(begin)
         try:
-            safe_s = max((app.spec.safe_s for app in self._stack), default=0.0)
-            self._turns.result(done, grace_s + 2 * safe_s + _END_S)
+            self._turns.result(done, self.longest_end_s(grace_s))
         except TimeoutError:
             self._journal.add("notice", {"code": "slow-end", "text": "applications were still there at the end"})
         self._turns.call(self._end, 10)
