@@ -28,8 +28,8 @@ def full(mount: Callable[[str], Path]) -> Disk:
     disk = Disk(mount(f"size={SPARE_BYTES + 24 * MIB}") / "state")
     for _ in range(5):
         disk.healthy(asset(3 * MIB))
-    (disk.folder / "aside" / "1-junk").mkdir(parents=True)
-    (disk.folder / "aside" / "1-junk" / "junk").write_bytes(bytes(MIB))
+    (disk.folder / "aside" / "1").mkdir(parents=True)
+    (disk.folder / "aside" / "1" / "junk").write_bytes(bytes(MIB))
     filler_bytes = disk.store.objects.free_bytes() - SPARE_BYTES - 4 * MIB
     (disk.folder / "filler").write_bytes(bytes(filler_bytes))
     return disk
@@ -41,7 +41,7 @@ def test_old_generations_make_room_and_the_last_healthy_ones_stay(full: Disk) ->
     full.become(wanted)
     full.settle()
     assert full.live() == {**wanted, PATH: LAUNCH}
-    assert not (full.folder / "aside" / "1-junk").exists()
+    assert not (full.folder / "aside" / "1").exists()
     for root in healthy:
         assert full.store.manifest_of(root) is not None
         full.switch(full.store.stage_root(root))

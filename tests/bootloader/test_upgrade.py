@@ -133,7 +133,7 @@ def test_one_that_nobody_confirms_gives_way(hasty: Hasty) -> None:
         (
             "tether",
             "Tether.tell = lambda self, *_: self._line.send(b'[' * 60000 + b'\\n\\0{}\\n' + b'x' * 60000)\n",
-            "exited with status 0",
+            "exited with status 1",
         ),
     ],
     ids=["import", "exit", "crash", "hang", "exit-early", "another-line", "nonsense"],
