@@ -422,7 +422,7 @@ def poll():
         ticks += sensor.read()
 def main():
     for _ in range(4): threading.Thread(target=poll, daemon=True).start()
-    while ticks < 1000: pass
+    while ticks < 200: pass
 """
     for _ in range(5):
         assert run(shared, source + f"# {os.urandom(4).hex()}") == []
