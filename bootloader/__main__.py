@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from . import __version__
-from .keeper import LINE, Keeper
-from .watchdogs import Hardware, Systemd
+from .keeper.keeper import LINE, Keeper
+from .keeper.watchdogs import Hardware, Systemd
 from .wire.errors import Fault
 
 if TYPE_CHECKING:

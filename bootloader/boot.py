@@ -10,12 +10,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from .changes import Changes
-from .confine import spare
 from .journal import Journal
+from .priority import spare
 from .reach import Reach
 from .service import Service
 from .state import State
-from .supervisor import Supervisor
+from .supervisor.supervisor import Supervisor
 from .tether import Tether
 from .upgrade import Upgrade
 from .wire.errors import Fault

@@ -14,11 +14,11 @@ from contextlib import contextmanager, suppress
 
 from .journal import Journal
 from .ladder import RESTART, ROLLBACK, Decision, decide, fall
-from .objects import sync
-from .store import Staged, Store
-from .supervisor import Supervisor
-from .transition import Transition
-from .triage import BOOTLOADER
+from .store.objects import sync
+from .store.store import Staged, Store
+from .store.triage import BOOTLOADER
+from .supervisor.supervisor import Supervisor
+from .supervisor.transition import Transition
 from .wire.errors import Fault, Refused
 from .wire.messages import Body
 from .wire.overlay import Overlay

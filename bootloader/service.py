@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from . import __version__
 from .changes import Changes
 from .journal import Journal
-from .store import Store
-from .supervisor import Supervisor
+from .store.store import Store
+from .supervisor.supervisor import Supervisor
 from .trust import SELF
 from .upgrade import Upgrade
 from .wire.errors import Refused

@@ -20,11 +20,11 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from . import bytecode
 from .aside import Aside, is_folder, is_other
-from .confine import Confinement
-from .store import Store
-from .trees import OnNotice
+from .store import bytecode
+from .store.store import Store
+from .store.trees import OnNotice
+from .supervisor.confine import Confinement
 from .wire.errors import Fault
 
 _LOCK_S = 6.0

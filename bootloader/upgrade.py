@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from . import release
+from .keeper import release
 from .tether import Tether
 from .wire.errors import Refused
 from .wire.manifest import EMPTY, Manifest, blob_name

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bootloader.state import State
-from bootloader.store import Store
+from bootloader.store.store import Store
 from bootloader.wire.errors import Fault
 
 from .boots import Broken, wrong_root, wrong_tree

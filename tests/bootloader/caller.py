@@ -7,12 +7,12 @@ import os
 import queue
 from pathlib import Path
 
-from bootloader.call import Outcome, Task
-from bootloader.confine import Confinement
 from bootloader.journal import Journal
-from bootloader.orders import Orders
-from bootloader.turns import Turns
-from bootloader.warmth import Warmth
+from bootloader.supervisor.call import Outcome, Task
+from bootloader.supervisor.confine import Confinement
+from bootloader.supervisor.orders import Orders
+from bootloader.supervisor.turns import Turns
+from bootloader.supervisor.warmth import Warmth
 from bootloader.wire.launch import Application, Launch
 from tests.bootloader.target import SOON_S, descendants
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bootloader.confine import own_group
+from bootloader.supervisor.confine import own_group
 from tests.bootloader.disk import Disk
 from tests.bootloader.target import Target
 

@@ -7,9 +7,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from bootloader.objects import sync
-from bootloader.store import Staged, Store
-from bootloader.triage import Rung
+from bootloader.store.objects import sync
+from bootloader.store.store import Staged, Store
+from bootloader.store.triage import Rung
 from bootloader.wire.launch import PATH, Application, Launch
 from bootloader.wire.manifest import blob_name
 from bootloader.wire.overlay import Overlay, diff

@@ -17,7 +17,7 @@ from time import monotonic
 import pytest
 
 from bootloader.state import volatile_places
-from bootloader.triage import MOST_BOOTS
+from bootloader.store.triage import MOST_BOOTS
 from bootloader.wire.errors import Fault
 from bootloader.wire.manifest import EMPTY, Manifest, blob_name
 from tests.bootloader.target import SOON_S, Target, app, gone, let_go

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bootloader.trees import content_time_ns
-from bootloader.triage import MOST_BOOTS
+from bootloader.store.trees import content_time_ns
+from bootloader.store.triage import MOST_BOOTS
 from bootloader.wire.launch import PATH
 from bootloader.wire.manifest import EMPTY, blob_name
 from tests.bootloader.disk import LAUNCH, Disk, on_disk, text

@@ -58,7 +58,7 @@ class Hasty(Upgraded):
     program = (
         sys.executable,
         "-c",
-        "from bootloader import trial\ntrial.TRIAL_S = 5.0\nfrom bootloader.__main__ import main\nmain()",
+        "from bootloader.keeper import trial\ntrial.TRIAL_S = 5.0\nfrom bootloader.__main__ import main\nmain()",
     )
 
 

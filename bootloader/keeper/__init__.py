@@ -1,0 +1,1 @@
+"""Who watches the bootloader, with nothing but the standard library: starts it, tries newer ones, is watched itself."""

@@ -1,0 +1,123 @@
+"""Free space on the target's disk: what a change needs, and what may go to make room for it.
+
+Decides which roots are kept; the blobs that only others name go with their manifests. Never goes what the trees hold,
+nor the newest two healthy roots, which a rollback and a boot may want. Age is counted in generations, as a device may
+have no clock. Not thread-safe: the store's lock is held around every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from itertools import islice
+from pathlib import Path
+
+from ..aside import Aside
+from ..wire.errors import Refused
+from ..wire.limits import MANIFEST_FILES
+from ..wire.manifest import Manifest
+from .ledger import Generation
+from .manifests import Manifests
+from .objects import Objects
+from .reserve import RESERVE_BYTES, Reserve
+
+SPARE_BYTES = 16 * 1024 * 1024
+"""Free space that an overlay leaves, for the ledger, the logs and the next small fix."""
+
+SMALL_BYTES = 1024 * 1024
+"""What needs no more than this may use that space: it may well be the fix for what filled the disk."""
+
+QUICK_FILES, QUICK_BYTES = 100, 1024 * 1024
+"""A tree of no more than this is made in milliseconds."""
+
+ROOTS_KEPT = 64
+"""So many of the newest roots can be gone back to, and up to twice as many until the others are forgotten."""
+
+
+class Space:
+    """``folder``: the reserve's; ``held``: the roots that the trees hold now; ``newest_first``: the generations.
+    ``let_go`` empties a tree that is not needed, if there is one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        objects: Objects,
+        manifests: Manifests,
+        aside: Aside,
+        held: Callable[[], Collection[str]],
+        newest_first: Callable[[], Sequence[Generation]],
+        let_go: Callable[[], None],
+    ) -> None:
+        self._reserve = Reserve(folder / "reserve")
+        self._objects = objects
+        self._manifests = manifests
+        self._aside = aside
+        self._held = held
+        self._newest_first = newest_first
+        self._let_go = let_go
+        self._awaited: set[str] = set()
+
+    def need(self, what: str, needed_bytes: int, blobs: Collection[str]) -> None:
+        """Make room for ``what``, which needs ``blobs``, or refuse it, before anything is touched."""
+        if needed_bytes > SMALL_BYTES:
+            needed_bytes += SPARE_BYTES
+        free_bytes = self.make(needed_bytes, blobs)
+        if free_bytes < needed_bytes:
+            missing, free, needed = (-(-size // 1024) for size in (needed_bytes - free_bytes, free_bytes, needed_bytes))
+            told = f"{missing} KB are missing: {free} KB are free, it needs {needed} KB"
+            raise Refused("disk-full", told, to=what, do="free space on the target")
+
+    def has_room_for(self, manifest: Manifest, *, at_once: bool = False) -> bool:
+        """Whether there is room for one more tree; ``at_once``: and it is made in no time."""
+        if at_once and len(manifest) > QUICK_FILES:
+            return False
+        size_bytes = sum(manifest.blobs().values())
+        if at_once and size_bytes > QUICK_BYTES:
+            return False
+        return self._objects.free_bytes() > size_bytes + 4 * SPARE_BYTES
+
+    def make(self, needed_bytes: int, blobs: Collection[str]) -> int:
+        """Free bytes, after as much went as had to, or as may; ``blobs`` stay."""
+        if self._objects.free_bytes() < needed_bytes:
+            self._aside.keep(0, 0)
+        if self._objects.free_bytes() < needed_bytes:
+            self._let_go()
+        if self._objects.free_bytes() < needed_bytes:
+            self._forget_all_but(self._dear(), blobs)
+        if self._objects.free_bytes() < needed_bytes <= SMALL_BYTES:
+            self._reserve.give()
+        return self._objects.free_bytes()
+
+    def await_blob(self, name: str) -> None:
+        """A blob was uploaded for an overlay that is still to come: no manifest names it yet."""
+        if len(self._awaited) >= MANIFEST_FILES:
+            self._awaited.clear()  # more than any overlay needs: hosts that never came back
+        self._awaited.add(name)
+
+    def arrived(self) -> None:
+        """The overlay that blobs were uploaded for is live."""
+        self._awaited.clear()
+
+    def tidy(self) -> None:
+        """Forget what is too old, or where there is little space left, all that may go."""
+        dear = self._dear()
+        self._manifests.keep_copies(dear)
+        if self._objects.free_bytes() > SPARE_BYTES + RESERVE_BYTES:
+            self._reserve.keep()
+        if self._objects.free_bytes() < SPARE_BYTES:
+            self._let_go()
+            self._forget_all_but(dear, ())
+        elif len(self._manifests.roots()) > 2 * ROOTS_KEPT:
+            self._forget_all_but(dear | {one.root for one in self._newest_first()[:ROOTS_KEPT]}, ())
+
+    def _dear(self) -> set[str]:
+        healthy = dict.fromkeys(one.root for one in self._newest_first() if one.was_healthy)
+        return {*self._held(), *islice(healthy, 2)}
+
+    def _forget_all_but(self, kept: set[str], blobs: Collection[str]) -> None:
+        named = self._manifests.blobs(kept) | self._awaited
+        named.update(blobs)
+        self._manifests.forget(root for root in self._manifests.roots() if root not in kept)
+        for name in self._objects.names():
+            if name not in named:
+                self._objects.discard(name)

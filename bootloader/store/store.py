@@ -1,0 +1,394 @@
+"""An overlay onto the disk: verified, staged in the idle tree, made live by one rename; and the way back to what was.
+
+Owns the state folder's ``objects``, ``manifests``, ``trees``, ``live``, ``aside`` and the ledger, and the lock around
+them. Knows nothing of processes: the caller stops what runs between :meth:`Store.stage` and :meth:`Store.switch`.
+Nothing is fsynced before the program runs; :meth:`Store.settle` says afterwards what is to be, and only what is durable
+is built upon: :meth:`Store.catch_up`. So a power cut may tear the newest tree, which the next start notices
+(:meth:`Store.recover`), and nothing older.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..aside import Aside, is_other
+from ..ladder import ROLLBACK
+from ..wire.errors import Fault, Malformed, Refused
+from ..wire.launch import PATH as LAUNCH_PATH
+from ..wire.launch import Launch
+from ..wire.manifest import EMPTY, Edits, Manifest
+from ..wire.overlay import Overlay
+from ..wire.overlay import apply as apply_overlay
+from .ledger import Generation, Ledger
+from .loans import Loan, Loans
+from .manifests import Manifests
+from .objects import Objects, sync
+from .source import Source
+from .space import Space
+from .trees import NAMES, OnNotice, Tree
+from .triage import BOOTLOADER, Rung, ladder
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A new tree, whole, in the idle place: not live yet."""
+
+    tree: Tree
+    manifest: Manifest
+    before: Manifest
+    edits: Edits
+    launch: Launch
+    launch_before: Launch | None
+
+
+class Store:
+    """What lies on a target's disk. Every public method but :attr:`lock` expects the lock to be held.
+
+    ``live`` is the tree that the link of that name leads to, ``manifest`` what is in it: after :meth:`recover` for
+    certain, before as far as is noted; None and the empty one where nothing is live. Both may be read without the lock.
+    """
+
+    def __init__(
+        self, folder: Path, on_notice: OnNotice, *, base: Path | None = None, kept: Path | None = None
+    ) -> None:
+        """``base`` and ``kept`` are folders like this one that are only read: what is live in ``base`` is the last
+        resort, what is live in ``kept`` is live here, until something else is.
+        """
+        self.lock = threading.RLock()
+        self._folder = folder
+        self._notice = on_notice
+        self._aside = Aside(folder / "aside")
+        for name in ("trees", "objects"):
+            self._clear(folder / name, folder=True)
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        self._manifests = Manifests(folder / "manifests", self._aside)
+        self._base = Source(base, on_notice) if base is not None else None
+        self._kept = Source(kept, on_notice) if kept is not None else None
+        self._sources = [source for source in (self._kept, self._base) if source is not None]
+        self._own: list[Tree] = []
+        for name in NAMES:
+            self._own.append(Tree(folder / "trees" / name, self.manifest_of, self._aside, on_notice))
+        self._third = self._own[-1]
+        self.objects = Objects(folder / "objects", self._files_of)
+        self.ledger = self._open_ledger(folder / "ledger.jsonl")
+        newest = self.ledger.newest_first
+        self._space = Space(folder, self.objects, self._manifests, self._aside, self._held, newest, self._let_go)
+        self._loans = Loans()
+        self.live_path = folder / "live"
+        self._next_link = folder / "live.new"
+        self._unsynced: dict[Path, None] = {}
+        self.live = self._led_to()
+        self.manifest = (self.live.noted if self.live is not None else None) or EMPTY
+
+    def _open_ledger(self, path: Path) -> Ledger:
+        for file in (path, path.with_suffix(".copy")):
+            self._clear(file)
+        ledger = Ledger(path, lambda why: self._notice("ledger-failed", why))
+        if ledger.mended:
+            text = f"{ledger.damaged} lines of the ledger can't be read; what its other file has is taken from there"
+            self._notice("ledger-damaged", text)
+        return ledger
+
+    def _clear(self, place: Path, *, folder: bool = False) -> None:
+        """Something else than the folder, or the file, that is meant to be at ``place`` is moved aside."""
+        if is_other(place, folder=folder):
+            self._aside.take(place)
+            self._notice("state-lost", f"'{place}' was something else, which is now in {self._aside.folder}")
+
+    def _trees(self) -> Iterator[Tree]:
+        """All trees, where there is one: those of this folder first."""
+        yield from self._own
+        for source in self._sources:
+            yield from source.trees
+
+    def _led_to(self) -> Tree | None:
+        """The tree that the link ``live`` leads to."""
+        try:
+            place = self._folder / self.live_path.readlink()
+        except FileNotFoundError:
+            return self._kept.live if self._kept is not None else None
+        except OSError:
+            self._aside.take(self.live_path)
+            self._notice("state-lost", f"'{self.live_path}' was no link, and is now in {self._aside.folder}")
+            return None
+        return next((tree for tree in self._trees() if tree.folder == place), None)
+
+    def _held(self) -> set[str]:
+        return {tree.noted.root for tree in self._own if tree.noted is not None}
+
+    def _files_of(self, blob: str) -> Iterator[Path]:
+        """Where else than among the objects a blob should lie."""
+        for tree in self._trees():
+            if tree.noted is not None:
+                yield from (tree.folder / path for path in tree.noted.paths_of.get(blob, ()))
+        for source in self._sources:
+            yield from source.files_of(blob)
+
+    def _let_go(self) -> None:
+        """Empty the third tree, where that can be done without, to make room."""
+        if self._third is not self.live and self._third.is_made and not self._is_dear(self._third):
+            self._build([self._third], EMPTY)
+
+    # what a start finds
+
+    @property
+    def base_root(self) -> str:
+        """The root that the device was provisioned with, or an empty text."""
+        base = self._base.live if self._base is not None else None
+        return base.noted.root if base is not None and base.noted is not None else ""
+
+    def recover(self) -> Rung | None:
+        """Make the best that this target has live and whole: what to start, or None where there is nothing.
+
+        The live tree is compared, file by file; where it is damaged, it is made anew beside, from blobs and from what
+        is left of all trees. Where that can't be, the next rung of the ladder is tried.
+        """
+        for tree in self._own:
+            if tree.noted is None and (found := tree.identify([one.root for one in self.ledger.newest_first()])):
+                self._note(found)
+        noted = self.live.noted if self.live is not None else None
+        was = noted.root if noted is not None and len(noted) else ""
+        for rung in ladder(was, self.ledger.newest_first(), self.base_root):
+            try:
+                self._restore(rung.root)
+            except (Fault, OSError) as fault:
+                text = f"generation {rung.generation}" if rung.generation else "a tree that is in no generation"
+                self._notice("generation-lost", f"{text}, root {rung.root[:12]}, can't be made whole: {fault}")
+                continue
+            last = self.ledger.last()
+            if rung.root != was and (last is None or last.root != rung.root):
+                to = f"to generation {rung.generation}" if rung.generation else "to the base"
+                self.ledger.add(rung.root, BOOTLOADER, ROLLBACK, f"{to}: {rung.why}", len(self.manifest))
+            if (healthy := self.ledger.last_healthy()) and (manifest := self.manifest_of(healthy.root)):
+                self._whole(manifest)  # what makes the outputs safe runs from there, where something else is live
+            return rung
+        self.live, self.manifest = None, EMPTY
+        return None
+
+    def _restore(self, root: str) -> None:
+        """Make a tree of ``root`` live: one that is whole, or one made anew."""
+        manifest = self._known(root)
+        tree = self._whole(manifest)
+        if tree is None:
+            self._space.make(sum(manifest.blobs().values()), manifest.blobs())
+            lacking = [name for name in manifest.blobs() if not self.objects.make_sure(name)]
+            if lacking:
+                raise Refused("missing-blob", f"{len(lacking)} blobs are lost", to=lacking[0][:12])
+            tree = self._build(self._idle(), manifest)
+            self._note(manifest)
+            sync(self._written())
+            self._notice("tree-mended", f"root {root[:12]} was made anew from its blobs")
+        if self._launch_of(manifest) is None:
+            raise Refused("no-launch", "the tree does not say what to run", to=LAUNCH_PATH)
+        if self._led_to() is not tree or not self.live_path.is_symlink():
+            self._lead_to(tree)
+            self._next_link.replace(self.live_path)
+            sync([self._folder])
+        self.live, self.manifest = tree, manifest
+
+    def _whole(self, manifest: Manifest) -> Tree | None:
+        """A tree that is ``manifest`` for certain, the live one before others."""
+        for tree in sorted(self._trees(), key=lambda tree: tree is not self.live):
+            if tree.manifest is None and (tree.noted is None or tree.noted.root == manifest.root):
+                wrong = tree.compare(manifest, self._is_named)
+                if wrong and tree is self.live:
+                    self._notice("live-lost", f"the live tree is not whole: {wrong}")
+            if tree.manifest is not None and tree.manifest.root == manifest.root:
+                return tree
+        return None
+
+    def _is_named(self, path: str) -> bool:
+        noted = (tree.noted for tree in self._own)
+        return any(path in manifest for manifest in noted if manifest is not None) or self._manifests.names(path)
+
+    def lend_last_healthy(self) -> Loan | None:
+        """A tree that is whole and holds the newest healthy generation. The lock need not be held for this."""
+        healthy = self.ledger.last_healthy()
+        trees = sorted(self._trees(), key=lambda tree: tree is not self.live)
+        return self._loans.lend(trees, healthy.root, healthy.number, self._launch_of) if healthy is not None else None
+
+    def launch(self) -> Launch | None:
+        """What the live tree says to run, or None where it says nothing that can be read."""
+        return self._launch_of(self.manifest)
+
+    def _launch_of(self, manifest: Manifest, fresh: dict[str, bytes] | None = None) -> Launch | None:
+        entry = manifest.get(LAUNCH_PATH)
+        if entry is None:
+            return None
+        content = (fresh or {}).get(entry.blake3)
+        try:
+            return Launch.decode(self.objects.read(entry.blake3) if content is None else content)
+        except (Fault, OSError) as fault:
+            self._notice("launch-unreadable", str(fault))
+            return None
+
+    def manifest_of(self, root: str) -> Manifest | None:
+        """A manifest that this target knows, by its root."""
+        for tree in self._own:
+            for manifest in (tree.manifest, tree.noted):
+                if manifest is not None and manifest.root == root:
+                    return manifest
+        read = [self._manifests.read, *(source.read for source in self._sources)]
+        return next((manifest for each in read if (manifest := each(root)) is not None), None)
+
+    def _known(self, root: str) -> Manifest:
+        manifest = self.manifest_of(root)
+        if manifest is None:
+            raise Refused("unknown-root", "this target no longer has that tree", to=root[:12], do="push it again")
+        return manifest
+
+    def stage(self, overlay: Overlay) -> Staged:
+        """Verify ``overlay`` and make its tree in the idle place. Where it is refused, nothing live has changed."""
+        before = self.manifest
+        after = apply_overlay(overlay, before)
+        with self._disk():
+            return self._stage(before, after, overlay.edits, self._verify(overlay))
+
+    def stage_root(self, root: str) -> Staged:
+        """Make the tree of a root that this target has run before in the idle place, from its blobs."""
+        before, after = self.manifest, self._known(root)
+        edits = before.edits_to(after)
+        wanted = {entry.blake3: entry.size for entry in edits.values() if entry is not None}
+        with self._disk():
+            self._space.need("the rollback", 2 * sum(wanted.values()), after.blobs())
+            return self._stage(before, after, edits, {})
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise Refused(
+                "disk-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "disk-failed",
+                error.strerror or str(error),
+                to=str(error.filename or self._folder),
+                do="free space on the target, or look at its disk",
+            ) from error
+
+    def _verify(self, overlay: Overlay) -> dict[str, bytes]:
+        """The blobs that ride in the overlay, each with the BLAKE3 and size that an edit names, none too many."""
+        wanted = {entry.blake3: entry.size for entry in overlay.edits.values() if entry is not None}
+        fresh: dict[str, bytes] = {}
+        for name, blob in overlay.blobs.items():
+            if name not in wanted:
+                raise Malformed("nothing in the overlay needs this blob", to=f"blob {name[:12]}")
+            size = (
+                len(blob) if isinstance(blob, bytes) else blob.delta.prefix + len(blob.delta.middle) + blob.delta.suffix
+            )
+            if size != wanted[name]:
+                raise Malformed(f"{size} bytes, the overlay says {wanted[name]}", to=f"blob {name[:12]}")
+            fresh[name] = blob if isinstance(blob, bytes) else blob.delta.apply(self.objects.read(blob.base))
+        lacking = self.objects.missing((name, size) for name, size in wanted.items() if name not in fresh)
+        lacking = [name for name in lacking if not self.objects.recover(name)]
+        if lacking:
+            raise Refused(
+                "missing-blob",
+                f"{len(lacking)} blobs are not on this target",
+                to=lacking[0][:12],
+                do="upload them first",
+            )
+        needed = 3 * sum(len(content) for content in fresh.values()) + 2 * sum(
+            size for name, size in wanted.items() if name not in fresh
+        )
+        self._space.need("the overlay", needed, wanted)
+        for name, content in fresh.items():
+            self.objects.put(name, content)
+        return fresh
+
+    def _stage(self, before: Manifest, after: Manifest, edits: Edits, fresh: dict[str, bytes]) -> Staged:
+        launch = self._launch_of(after, fresh)
+        if launch is None:
+            raise Refused("no-launch", "the tree does not say what to run", to=LAUNCH_PATH, do="push with `reactor`")
+        tree = self._build(self._idle(), after, fresh)
+        self._lead_to(tree)
+        return Staged(tree, after, before, edits, launch, self._launch_of(before))
+
+    def _lead_to(self, tree: Tree) -> None:
+        """Prepare the switch to ``tree``, so that it is one rename, and can't fail."""
+        if not self._next_link.is_symlink():
+            self._clear(self._next_link)
+        self._next_link.unlink(missing_ok=True)
+        self._next_link.symlink_to(Path("trees", tree.folder.name) if tree in self._own else tree.folder)
+
+    def note(self, staged: Staged) -> None:
+        """Write down what is in the staged tree, so that the next start knows it: before :meth:`switch`."""
+        with self._disk():
+            self._note(staged.manifest)
+
+    def _note(self, manifest: Manifest, *, twice: bool = False) -> None:
+        self._unsynced |= dict.fromkeys(self._manifests.keep(manifest, twice=twice))
+
+    def _idle(self) -> list[Tree]:
+        """The trees to build in: not the live one; one that is dear comes last; the third where that costs no time."""
+        free = [tree for tree in self._own if tree is not self.live and (tree is not self._third or tree.is_made)]
+        if all(map(self._is_dear, free)) and self._space.has_room_for(self.manifest, at_once=True):
+            return [self._third, *free]
+        return sorted(free, key=self._is_dear)
+
+    def _is_dear(self, tree: Tree) -> bool:
+        """Whether the last healthy generation is in it, and another one is live."""
+        healthy = self.ledger.last_healthy()
+        root = healthy.root if healthy is not None and healthy.root != self.manifest.root else None
+        return tree.noted is not None and tree.noted.root == root
+
+    def _build(self, trees: list[Tree], wanted: Manifest, fresh: Mapping[str, bytes] | None = None) -> Tree:
+        """Make one of ``trees`` the tree of ``wanted``."""
+        with self._loans.building(trees) as tree:
+            tree.become(wanted, self.objects, fresh or {}, self._is_named)
+            return tree
+
+    def upload(self, name: str, offset: int, size_bytes: int, content: bytes) -> None:
+        """Keep one blob, or a part of a large one, ahead of the overlay that needs it."""
+        with self._disk():
+            self._space.need("this file", 3 * (size_bytes - offset), [name])
+            self._space.await_blob(name)
+            if offset == 0 and len(content) == size_bytes:
+                self.objects.put(name, content)
+            else:
+                self.objects.append(name, offset, content, size_bytes)
+
+    def switch(self, staged: Staged, who: str, rung: str, why: str) -> Generation:
+        """Make the staged tree live, with one rename. Where that fails, nothing has changed."""
+        self._next_link.replace(self.live_path)
+        self.live, self.manifest = staged.tree, staged.manifest
+        self._space.arrived()
+        return self.ledger.add(staged.manifest.root, who, rung, why, len(staged.edits))
+
+    def settle(self) -> tuple[Path, ...]:
+        """After the program runs: what is to be fsynced, which needs no lock, for the last switch to be durable."""
+        if self.live is not None:
+            with self._disk():
+                self._note(self.manifest, twice=True)
+        return self._written()
+
+    def _written(self) -> tuple[Path, ...]:
+        paths = self._unsynced | dict.fromkeys((*self.ledger.paths, self._folder))
+        self._unsynced = {}
+        for tree in self._own:
+            paths |= tree.unsynced
+            tree.unsynced = {}
+        return tuple(paths | dict.fromkeys(parent for path in paths for parent in list(path.parents)[:2]))
+
+    def catch_up(self) -> None:
+        """Once the live tree is durable: bring another one up to date, and forget what nobody will want.
+
+        The tree of the last healthy generation stays, until the live one is healthy. If that has failed, and there is
+        no tree to build its successor in, a third is made.
+        """
+        try:
+            with self._disk():
+                trees = [tree for tree in self._idle() if not self._is_dear(tree)]
+                failed = (last := self.ledger.last()) is not None and last.fate == "failed"
+                if not trees and failed and self._space.has_room_for(self.manifest):
+                    trees = [self._third]
+                if trees and self.live is not None:
+                    self._build(trees, self.manifest)
+                self._space.tidy()
+                self.ledger.compact()
+        except Refused as refused:
+            self._notice("idle-behind", f"the other tree could not be brought up to date: {refused}")

@@ -1,0 +1,1 @@
+"""What runs: applications, their processes, what follows an end. Knows the store by the trees that it lends."""

@@ -1,0 +1,282 @@
+"""One application as the supervisor runs it: its state, its process, its timers, its words.
+
+Performs what ``lifecycle`` decides. Lives on the supervisor's thread. Knows nothing of overlays and generations but
+the number that its events carry.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ..wire.launch import Application as Spec
+from ..wire.messages import Body
+from ..wire.records import NOTE, stream_of
+from .child import Child, signal_name
+from .lifecycle import ALIVE, WELL, Action, Event, State, step
+from .orders import NAME
+from .turns import Timer, Turns
+
+_SWEEP_S = 0.01
+_KILLED_S = 2.0
+
+Tell = Callable[[str, Body], object]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a process ended. ``code``: its exit status, ``signal``: what killed it; None where that is not how."""
+
+    why: str
+    code: int | None = None
+    signal: str | None = None
+
+    @property
+    def clean(self) -> bool:
+        """Whether it has cleaned up after itself, as far as can be known."""
+        return self.code == 0
+
+
+class Application:
+    """``go`` gives a process its orders; ``tell(event, fields)`` journals.
+
+    ``changed`` is called after every change of state, when its group is gone, and when it is late to be ready.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        generation: int,
+        turns: Turns,
+        tell: Tell,
+        go: Callable[[Application], Child],
+        changed: Callable[[], None],
+    ) -> None:
+        self.spec = spec
+        self.generation = generation
+        self.state = State.STOPPED
+        self.why = ""
+        self.end: End | None = None
+        """How its last process ended, until somebody has seen to that."""
+        self.is_late = False
+        """Whether it was not ready within ``ready_s``."""
+        self.wanted_at = time.monotonic()
+        """Since when it is to run, on the monotonic clock."""
+        self.is_alone: Callable[[], bool] = lambda: True
+        """Whether no other application has a process."""
+        self.on_modules: Callable[[list[str]], None] = lambda _names: None
+        self._turns = turns
+        self._tell = tell
+        self._go = go
+        self._changed = changed
+        self._child: Child | None = None
+        self._started_at: float | None = None
+        self._ready_at: float | None = None
+        self._timer: Timer | None = None
+        self._late: Timer | None = None
+        self._sweep: Timer | None = None
+        self._sweep_left_s = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, while there is a process."""
+        return self._child.pid if self._child is not None else None
+
+    @property
+    def gone(self) -> bool:
+        """Whether no process of its group is left."""
+        return self.state not in ALIVE and self._sweep is None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it may still become ready in time."""
+        return self.state in (State.STARTING, State.RUNNING) and not self.is_late
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it died, or did not say in time that it is ready."""
+        mute = self.is_late and self.spec.ready == "notify" and self.state in (State.STARTING, State.RUNNING)
+        return mute or self.state is State.FAILED
+
+    def start(self) -> None:
+        """Start it, for the first time or again."""
+        self._child = None
+        self._sweep_left_s = self.spec.grace_s
+        self._started_at, self._ready_at, self.is_late = time.monotonic(), None, False
+        self._event(Event.GO, "")
+
+    def says_ready(self) -> None:
+        """A process of its group said that it is ready."""
+        if self.spec.ready == "notify":
+            self._event(Event.READY, "it said that it is ready")
+
+    def told(self) -> dict[str, Any]:
+        """Itself, for ``status``. ``waited_ms``: before its start, for others; ``ready_ms``: after it, until ready."""
+        return {
+            "application": self.spec.name,
+            "state": str(self.state),
+            "why": self.why,
+            "pid": self.pid if self.state in ALIVE else None,
+            "generation": self.generation,
+            "init": self.spec.init,
+            "ready": self.spec.ready,
+            "late": self.is_late,
+            "waited_ms": _ms(self.wanted_at, self._started_at),
+            "ready_ms": _ms(self._started_at, self._ready_at),
+        }
+
+    def stop(self, why: str, grace_s: float | None = None) -> None:
+        """Ask it to stop: SIGTERM to the group, the grace time, then SIGKILL to the group."""
+        left_s = self.spec.grace_s if grace_s is None else grace_s
+        if self.state is State.STOPPING and left_s < self._sweep_left_s:
+            self._disarm()
+            self._timer = self._turns.later(left_s, lambda: self._event(Event.GRACE_OVER, ""))
+        self._sweep_left_s = left_s
+        self._event(Event.STOP, why)
+
+    def _event(self, event: Event, why: str, **more: Any) -> None:
+        before = self.state
+        self.state, actions = step(before, event)
+        if self.state is not before:
+            self.why = why
+            self._disarm()
+            if self.state in WELL and self._ready_at is None:
+                self._ready_at = time.monotonic()
+        for action in actions:
+            self._perform(action)
+        if self.state is not before:
+            fields = {
+                "application": self.spec.name,
+                "state": str(self.state),
+                "why": why,
+                "generation": self.generation,
+            }
+            self._tell("state", {**fields, **more})
+            self._changed()
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case Action.SPAWN:
+                try:
+                    self._child = self._go(self)
+                except OSError as error:
+                    self._turns.soon(partial(self._over, End(f"its process could not be started: {error}")))
+                    return
+                self._child.on_line = self._line
+                self._child.on_end = self._ended
+                self._late = self._turns.later(self.spec.ready_s, self._grow_late)
+            case Action.ARM_SETTLE if self.spec.ready == "settle":
+                settle_s = self.spec.settle_s
+                self._timer = self._turns.later(settle_s, lambda: self._event(Event.SETTLED, f"up for {settle_s:g} s"))
+            case Action.TERMINATE:
+                self._signal(signal.SIGTERM)
+                self._timer = self._turns.later(self._sweep_left_s, lambda: self._event(Event.GRACE_OVER, ""))
+            case Action.KILL:
+                self._signal(signal.SIGKILL)
+                text = f"{self.spec.name} did not stop within its grace time and was killed"
+                self._tell("notice", {"code": "killed", "text": text, "application": self.spec.name})
+            case Action.SWEEP:
+                self._begin_sweep()
+
+    def _signal(self, number: int) -> None:
+        """To the group. A process so new that its id is not known yet gets it at the next turn."""
+        child = self._child
+        if child is not None and child.pid is None and not child.ended:
+            self._turns.later(_SWEEP_S, lambda: self._signal(number) if child is self._child else None)
+        elif child is not None:
+            child.signal_group(number)
+
+    def _begin_sweep(self) -> None:
+        """The leader is gone. What is left of its group has been asked to stop, or is asked now."""
+        if self._child is None or not self._child.signal_group(signal.SIGTERM):
+            self._swept()
+            return
+        self._sweep = self._turns.later(_SWEEP_S, lambda: self._sweep_on(self._sweep_left_s, killed=False))
+
+    def _sweep_on(self, left_s: float, *, killed: bool) -> None:
+        child = self._child
+        if child is not None and child.signal_group(0) and not (killed and left_s <= 0):
+            if left_s <= 0:
+                child.signal_group(signal.SIGKILL)
+                left_s, killed = _KILLED_S, True
+            self._sweep = self._turns.later(_SWEEP_S, lambda: self._sweep_on(left_s - _SWEEP_S, killed=killed))
+            return
+        self._sweep = None
+        self._swept()
+        self._changed()
+
+    def _swept(self) -> None:
+        if self._child is not None:
+            self._child.close()
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._late is not None and self.state not in (State.STARTING, State.RUNNING):
+            self._late.cancel()
+            self._late = None
+
+    def _grow_late(self) -> None:
+        self.is_late = True
+        if self.spec.ready == "notify":
+            self.why = f"did not say within {self.spec.ready_s:g} s that it is ready"
+            text = f"{self.spec.name} {self.why}"
+            self._tell("notice", {"code": "not-ready", "text": text, "application": self.spec.name})
+        self._changed()
+
+    def _ended(self, status: int) -> None:
+        if self._child is not None:
+            self._child.claim_strays(NAME, self.spec.name, alone=self.is_alone())
+        if status == 0:
+            self._over(End("asked to" if self.state is State.STOPPING else "its entry point returned", code=0))
+        elif status > 0:
+            self._over(End(f"exited with status {status}", code=status))
+        else:
+            name = signal_name(-status)
+            short = ": out of memory" if self._child is not None and self._child.ran_out_of_memory else ""
+            self._over(End(f"killed by {name}{short}", signal=name))
+
+    def _over(self, end: End) -> None:
+        self.end = end
+        how = {"code": end.code, "signal": end.signal}
+        more = {key: value for key, value in how.items() if value is not None}
+        self._event(Event.ENDED if end.clean else Event.DIED, end.why, **more)
+
+    def _line(self, kind: str, text: str) -> None:
+        if kind == NOTE:
+            self._note(text)
+            return
+        self._tell("log", {"application": self.spec.name, **stream_of(kind), "text": text})
+
+    def _note(self, text: str) -> None:
+        """What the process says. It shares the pipe with user code, so it is believed about itself alone."""
+        try:
+            note = json.loads(text)
+        except (ValueError, RecursionError):
+            return self._line("o", text)
+        if not isinstance(note, dict):
+            return self._line("o", text)
+        if "running" in note:
+            self._event(Event.ENTERED, "")
+        if "modules" in note and isinstance(note["modules"], list):
+            self.on_modules([name for name in note["modules"] if isinstance(name, str)])
+        if "died" in note:
+            what = f"{note['died']}: {note.get('message', '')}".removesuffix(": ")
+            fields = {key: note[key] for key in PROBLEM_KEYS if key in note}
+            problem = {"code": "application-died", "application": self.spec.name, "generation": self.generation}
+            self._tell("problem", {**problem, "what": what, **fields})
+        return None
+
+
+PROBLEM_KEYS = ("frames", "traceback", "syntax", "missing_module", "missing_file")
+
+
+def _ms(since: float | None, until: float | None) -> float | None:
+    """From one moment to another, where both have been."""
+    return None if since is None or until is None else round(max(0.0, until - since) * 1000, 1)

@@ -1,0 +1,282 @@
+"""A process that a warm parent has forked, and all that it starts, as the supervisor sees them.
+
+Owns its pipes, and its groups: the process group, and the cgroup where there is one. Decides nothing: it sends orders,
+signals, reads, and reports through callbacks on the supervisor's thread, which is the only one that may call in here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import selectors
+import signal
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..wire.records import NOTE, STDERR, Lines
+from .confine import PROCESSES, Group
+from .turns import Turns
+
+_TURN_S = 0.01
+"""About as long as it may take to pass on what is read in one turn: whoever else waits for the thread has the next."""
+
+_LEAST_BYTES, _MOST_BYTES = 1024, 64 * 1024
+_REST = 3
+"""How many times as long as it took to pass on a full read the next one waits: a flood gets a quarter of the thread."""
+
+_SILENCE_S = 2.0
+_DRAIN_BYTES = 1024 * 1024
+
+
+class Child:
+    """One forked process, before and while it is an application. ``pid`` is None until the warm parent has said it.
+
+    Its pipes outlive it, for what it left behind in its group, until :meth:`close`.
+    """
+
+    def __init__(
+        self,
+        turns: Turns,
+        pipes: Sequence[int],
+        group: Group | None,
+        orphans: Callable[[], list[int]],
+        on_silence: Callable[[], None],
+    ) -> None:
+        """Takes ``pipes`` over: its orders, which are written, its output and its errors, which are read.
+
+        Without a ``group``, what it left behind is looked for among ``orphans``: processes that lost their parents.
+        ``on_silence``: it was killed, and its parent does not tell of its end.
+        """
+        orders, out, err = pipes
+        self.pid: int | None = None
+        self.ended = False
+        """Whether it is gone, or is going to be as its parent is; it takes no orders any more."""
+        self._group = group
+        self._orphans = orphans
+        self._on_silence = on_silence
+        self._is_mine: Callable[[int], bool] = lambda _pid: False
+        self._told_end = False
+        self.on_line: Callable[[str, str], None] = lambda _kind, _text: None
+        self.on_end: Callable[[int], None] = lambda _status: self.close()
+        self._turns = turns
+        self._selector = turns.selector
+        self._orders = orders
+        self._unsent = b""
+        self._lines = {out: Lines(), err: Lines()}
+        self._err = err
+        self._most_bytes = _LEAST_BYTES
+        os.set_blocking(orders, False)
+        for pipe in (out, err):
+            os.set_blocking(pipe, False)
+            self._listen(pipe)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody listens to it any more, and it gets no orders."""
+        return self._orders < 0
+
+    def order(self, **fields: Any) -> None:
+        """Send an order, as soon as it is there; a process that is gone reports that by its end, not here."""
+        if self._orders >= 0:
+            idle = not self._unsent
+            self._unsent += json.dumps(fields).encode() + b"\n"
+            if idle and self.pid is not None:
+                self._begin_send()
+
+    def born(self, pid: int) -> None:
+        """It is there. Orders wait for that, so that whatever it does under them, it can be signalled."""
+        self.pid = pid
+        if self._orders >= 0 and self._unsent:
+            self._begin_send()
+
+    def _begin_send(self) -> None:
+        if not self._send():
+            self._selector.register(self._orders, selectors.EVENT_WRITE, self._send_on)
+
+    def _send(self) -> bool:
+        """Whether all is sent. A process that does not read yet holds nobody up."""
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[os.write(self._orders, self._unsent) :]
+        except BlockingIOError:
+            return False
+        except BrokenPipeError:
+            self._unsent = b""
+        return True
+
+    def _send_on(self) -> None:
+        if self._orders >= 0 and self._send():
+            self._selector.unregister(self._orders)
+
+    def _hear_nothing(self) -> None:
+        if not self.ended:
+            self._on_silence()
+
+    def _listen(self, pipe: int) -> None:
+        if pipe in self._lines:
+            self._selector.register(pipe, selectors.EVENT_READ, partial(self._read_on, pipe))
+
+    def _read_on(self, pipe: int) -> None:
+        if pipe not in self._lines:  # closed in this very turn, and its number in use again
+            return
+        began, most = time.monotonic(), self._most_bytes
+        size = self._read(pipe)
+        if size in (0, most):
+            self._selector.unregister(pipe)
+        if size == most:
+            self._turns.later((time.monotonic() - began) * _REST, lambda: self._listen(pipe))
+
+    def _read(self, pipe: int) -> int:
+        """Pass on what the pipe holds, up to what a turn can: how many bytes, 0 at its end, -1 where there are none."""
+        began = time.monotonic()
+        try:
+            data = os.read(pipe, self._most_bytes)
+        except BlockingIOError:
+            return -1
+        self._pass_on(pipe, self._lines[pipe].feed(data) if data else self._lines[pipe].close())
+        if time.monotonic() - began > _TURN_S:
+            self._most_bytes = max(_LEAST_BYTES, self._most_bytes // 2)
+        elif len(data) == self._most_bytes:
+            self._most_bytes = min(_MOST_BYTES, self._most_bytes * 2)
+        return len(data)
+
+    def end(self, status: int) -> None:
+        """The process is gone: pass on everything that it wrote, then its end. What others write then comes later."""
+        if not self._told_end:
+            self.ended = self._told_end = True
+            self._drain([(pipe, min(_DRAIN_BYTES, _waiting(pipe))) for pipe in self._lines], status)
+
+    def _drain(self, left: list[tuple[int, int]], status: int) -> None:
+        """As much as a turn can, and the rest at the next ones."""
+        began = time.monotonic()
+        while left and not self.closed:
+            pipe, waiting = left.pop()
+            size = self._read(pipe) if waiting > 0 else 0
+            if size <= 0:
+                self._pass_on(pipe, self._lines[pipe].close())
+                continue
+            left.append((pipe, waiting - size))
+            if time.monotonic() - began > _TURN_S:
+                self._turns.soon(lambda: self._drain(left, status))
+                return
+        self.on_end(status)
+
+    def _pass_on(self, pipe: int, lines: Iterable[tuple[str, str]]) -> None:
+        for kind, text in list(lines):
+            self.on_line(STDERR if pipe == self._err and kind != NOTE else kind, text)
+
+    def close(self) -> None:
+        """Close the descriptors. Closing the orders ends a process that was never told to go."""
+        for pipe, lines in self._lines.items():
+            self._pass_on(pipe, lines.close())
+        for descriptor in (self._orders, *self._lines):
+            if descriptor >= 0:
+                with suppress(KeyError):  # not registered: at its end, or nothing to send
+                    self._selector.unregister(descriptor)
+                os.close(descriptor)
+        self._orders = -1
+        self._lines.clear()
+        if self._group is not None:
+            self._group.release()
+
+    def kill(self) -> None:
+        """End it at once; one whose id is not known yet ends when it has no orders to read."""
+        self.signal_group(signal.SIGKILL)
+
+    def limit(self, memory_mb: int, processes: int) -> dict[str, int]:
+        """Bound what it may take, with all that it starts; 0: as usual. Its order to go has to carry what is returned.
+
+        That is what only the process itself can bound, where there is no group that does it.
+        """
+        memory_bytes, processes = memory_mb * 1024 * 1024, processes or PROCESSES
+        held = self._group.limit(memory_bytes, processes) if self._group is not None else frozenset()
+        return {
+            "memory_bytes": 0 if "memory" in held else memory_bytes,
+            "processes": 0 if "pids" in held else processes,
+        }
+
+    @property
+    def ran_out_of_memory(self) -> bool:
+        """Whether it was ended as it took more than there was for it, where the system says so."""
+        return self._group is not None and self._group.ran_out_of_memory
+
+    def claim_strays(self, name: str, value: str, *, alone: bool) -> None:
+        """It is gone. Of the orphans, those are its own that were started with ``name=value`` in their environment.
+
+        One that was forked and never became another program has no such mark; it is this one's where nobody else runs.
+        """
+
+        def is_mine(pid: int) -> bool:
+            marks = [entry for entry in _environment(pid).split(b"\0") if entry.startswith(f"{name}=".encode())]
+            return marks == [f"{name}={value}".encode()] if marks else alone
+
+        self._is_mine = is_mine
+
+    def signal_group(self, number: int) -> bool:
+        """Signal the whole process group, and once it has ended, whatever else is left; False where nobody is."""
+        if self.pid is None:
+            return False
+        if number == signal.SIGKILL and not self.ended:
+            self._turns.later(_SILENCE_S, self._hear_nothing)
+        found = _signal(self.pid, number, group=True)
+        if not found and not self.ended:  # so new that it has no group of its own yet
+            found = _signal(self.pid, number)
+        if self._group is None:
+            for pid in filter(self._is_mine, self._orphans()) if self.ended else ():
+                found = _signal(pid, number, group=_group_of(pid) == pid) or found
+            return found
+        if number == signal.SIGKILL:
+            self._group.kill()
+        if not self._group.populated:
+            return found
+        if self.ended and number not in (0, signal.SIGKILL):
+            for pid in self._group.pids():
+                if _group_of(pid) != self.pid:
+                    _signal(pid, number)
+        return True
+
+
+def signal_name(number: int) -> str:
+    """A signal as people name it."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _signal(pid: int, number: int, *, group: bool = False) -> bool:
+    """Signal a process or its group; False where there is none."""
+    try:
+        (os.killpg if group else os.kill)(pid, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody in the group has another user; the rest got it
+    return True
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def _environment(pid: int) -> bytes:
+    """What a process was started with, where the system tells."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
+def _waiting(pipe: int) -> int:
+    """How many bytes are in ``pipe``."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)

@@ -1,0 +1,51 @@
+"""A change from one generation to the next: what it is made of, and how far it has come.
+
+Filled by whoever asks for it, and by the supervisor, which carries it out. Decides nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..ladder import NOTHING, Decision
+from ..wire.launch import Launch
+
+
+@dataclass(eq=False)
+class Transition:
+    """``decide`` gets the names of what runs; ``switch`` makes the new tree live and returns its generation's number.
+
+    ``proven``: its tree has been healthy. ``check`` lists the Python files of the folder ``tree`` that must compile
+    first. ``note`` is called on the thread that asks, while those are compiled and applications stop; the switch comes
+    after it.
+    """
+
+    launch: Launch
+    decide: Callable[[tuple[str, ...]], Decision]
+    switch: Callable[[Decision], int]
+    began: float
+    proven: bool = False
+    tree: Path = Path()
+    check: tuple[str, ...] = ()
+    note: Callable[[], None] = lambda: None
+    noted: bool = False
+    stages_ms: dict[str, float] = field(default_factory=dict)
+    decision: Decision = NOTHING
+    switched: Future[int] = field(default_factory=Future)
+    told: threading.Event = field(default_factory=threading.Event)
+    """Set as soon as it is known how the change fares: its applications run, or one has failed."""
+    number: int = 0
+    """Counts the changes of this start of the bootloader; its events carry it as ``change``."""
+    generation: int = 0
+    fate: str = ""
+
+    def stage(self, name: str) -> None:
+        """The time since the last stage ended belongs to ``name``."""
+        now = time.monotonic()
+        self.stages_ms[name] = round((now - self.began) * 1000, 3)
+        self.began = now

@@ -1,0 +1,85 @@
+"""A full disk: what may go, goes; what is dear, stays; and what does not fit is refused before anything is touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bootloader.store.space import ROOTS_KEPT, SPARE_BYTES
+from bootloader.wire.errors import Refused
+from bootloader.wire.launch import PATH
+from bootloader.wire.manifest import blob_name
+from tests.bootloader.disk import LAUNCH, Disk, text
+from tests.bootloader.wire.trees import Tree as Files
+
+MIB = 1024 * 1024
+
+
+def asset(size_bytes: int) -> Files:
+    return {**text("main.py"), "asset.bin": (os.urandom(size_bytes), 0o644)}
+
+
+@pytest.fixture
+def full(mount: Callable[[str], Path]) -> Disk:
+    """A disk that old assets have filled, but for what an overlay leaves, and something that was in the way."""
+    disk = Disk(mount(f"size={SPARE_BYTES + 24 * MIB}") / "state")
+    for _ in range(5):
+        disk.healthy(asset(3 * MIB))
+    (disk.folder / "aside" / "1").mkdir(parents=True)
+    (disk.folder / "aside" / "1" / "junk").write_bytes(bytes(MIB))
+    filler_bytes = disk.store.objects.free_bytes() - SPARE_BYTES - 4 * MIB
+    (disk.folder / "filler").write_bytes(bytes(filler_bytes))
+    return disk
+
+
+def test_old_generations_make_room_and_the_last_healthy_ones_stay(full: Disk) -> None:
+    healthy = [one.root for one in full.store.ledger.newest_first()][:2]
+    wanted = asset(2 * MIB)
+    full.become(wanted)
+    full.settle()
+    assert full.live() == {**wanted, PATH: LAUNCH}
+    assert not (full.folder / "aside" / "1").exists()
+    for root in healthy:
+        assert full.store.manifest_of(root) is not None
+        full.switch(full.store.stage_root(root))
+        full.settle()
+    gone = full.store.ledger.newest_first()[-1]
+    with pytest.raises(Refused) as caught:
+        full.store.stage_root(gone.root)
+    assert caught.value.code == "unknown-root"
+
+
+def test_what_does_not_fit_is_refused_with_what_is_missing_and_nothing_dear_is_touched(full: Disk) -> None:
+    before, healthy = full.state(), [one.root for one in full.store.ledger.newest_first()][:2]
+    with pytest.raises(Refused) as caught:
+        full.store.stage(full.overlay(asset(30 * MIB)))
+    assert caught.value.code == "disk-full"
+    assert "KB are missing" in str(caught.value)
+    assert full.state() == before
+    assert all(full.store.manifest_of(root) is not None for root in healthy)
+    full.reopen()
+    assert full.live() == before[1]  # type: ignore[index]
+    assert full.codes == []
+
+
+def test_what_was_uploaded_for_an_overlay_stays_until_that_has_come(full: Disk) -> None:
+    first, second = os.urandom(2 * MIB), os.urandom(2 * MIB)
+    for content in (first, second):
+        full.store.upload(blob_name(content), 0, len(content), content)
+    assert full.store.objects.missing([(blob_name(each), len(each)) for each in (first, second)]) == []
+
+
+def test_blobs_that_nothing_names_go_with_the_oldest_roots(disk: Disk) -> None:
+    orphan = b"uploaded for an overlay that never came"
+    disk.store.objects.put(blob_name(orphan), orphan)
+    for number in range(2 * ROOTS_KEPT + 1):
+        disk.become(text(f"{number}.py"))
+        disk.store.settle()
+    disk.store.catch_up()
+    assert not disk.store.objects.has(blob_name(orphan), len(orphan))
+    assert not disk.store.objects.has(blob_name(b"0.py"), 4)
+    newest = f"{2 * ROOTS_KEPT}.py"
+    assert disk.store.objects.has(blob_name(newest.encode()), len(newest))
