@@ -199,7 +199,7 @@ def rest(reader: int) -> bytes:
 
 
 def test_the_unit_is_the_documented_one() -> None:
-    assert f"```ini\n{UNIT.read_text()}```\n" in (UNIT.parents[2] / "docs" / "targets.md").read_text()
+    assert f"```ini\n{UNIT.read_text()}```\n" in (UNIT.parents[1] / "docs" / "targets.md").read_text()
 
 
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
