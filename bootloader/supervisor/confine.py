@@ -1,8 +1,9 @@
 """Keeps applications from taking the device along: groups of processes that are counted, limited and killed as one.
 
-Owns the cgroup v2 groups of one bootloader, below the group that it was started in. Each process that a warm parent forks gets a group, so whatever it starts is in there, wherever it forks to.
-A controller that the system does not give (Raspberry Pi OS comes without ``memory``, a container often with none)
-costs that limit: what is left to the process itself is told to it (``guest.limits``). Knows nothing of applications.
+Owns the cgroup v2 groups of one bootloader, below the group that it was started in. Each process that a warm parent
+forks gets a group, so whatever it starts is in there, wherever it forks to. A controller that the system does not give
+(Raspberry Pi OS comes without ``memory``, a container often with none) costs that limit: what is left to the process
+itself is told to it (``guest.limits``). Knows nothing of applications.
 
     <group that the bootloader was started in>
      |- bootloader          itself and its keeper, where the system wants a group to hold groups or processes

@@ -129,7 +129,7 @@ def test_one_that_nobody_confirms_gives_way(hasty: Hasty) -> None:
         ("boot", "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n", "was killed by SIGSEGV"),
         ("boot", "import signal\nsignal.pause()\n", "was not confirmed by a host in time"),
         ("tether", "raise SystemExit(3)\n", "exited with status 3"),
-        ("keeper", "LINE = 'another'\n", "was not confirmed by a host in time"),
+        ("keeper/keeper", "LINE = 'another'\n", "was not confirmed by a host in time"),
         (
             "tether",
             "Tether.tell = lambda self, *_: self._line.send(b'[' * 60000 + b'\\n\\0{}\\n' + b'x' * 60000)\n",
