@@ -71,15 +71,16 @@ class Upgrade:
 
     def _install(self, manifest: Manifest, contents: dict[str, bytes]) -> release.Release:
         folder = release.place(self._state, manifest.root)
-        for old in folder.parent.glob("*/"):
-            if old.name != self.root:
-                shutil.rmtree(old)
-        folder.mkdir(mode=0o700, parents=True)
-        free = shutil.disk_usage(folder).free
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        old = [each for each in folder.parent.glob("*/") if each.name != self.root]
+        free = shutil.disk_usage(folder.parent).free + sum(map(_size_bytes, old))
         needed = 4 * sum(map(len, contents.values())) + _SPARE_BYTES
         if free < needed:
             what = f"{free // 1024} KB are free, the release needs {needed // 1024} KB"
             raise Refused("disk-full", what, to=str(self._state), do="free space on the target")
+        for each in old:
+            shutil.rmtree(each)
+        folder.mkdir(mode=0o700)
         for path, content in contents.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
@@ -99,6 +100,10 @@ class Upgrade:
             if answer.text("kept", "") != root:
                 raise Refused("not-kept", answer.text("not-kept", "the keeper does not answer"), to=root[:12])
             self.trial = False
+
+
+def _size_bytes(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*"))
 
 
 def _contents(manifest: Manifest, overlay: Overlay) -> dict[str, bytes]:

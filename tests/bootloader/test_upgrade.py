@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -235,6 +235,28 @@ def test_what_is_no_bootloader_is_refused_and_nothing_stops(target: Upgraded) ->
             assert caught.value.code == code
     assert target.pid == pid
     assert not list((target.state / "bootloaders").glob("*/")), "what was refused leaves nothing"
+
+
+def test_a_full_disk_refuses_it_before_anything_goes_and_an_older_one_goes_to_make_room(
+    mount: Callable[[str], Path],
+) -> None:
+    target = Upgraded(mount("size=20m"))
+    old = target.state / "bootloaders" / ("0" * 64)
+    old.mkdir(parents=True)
+    filler = target.state / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    os.truncate(filler, filler.stat().st_size - 1024 * 1024)  # for the bootloader's own notes
+    body, blobs = variant(boot="# new\n").message()
+    with pytest.raises(Refused) as caught:
+        target.control.call("upgrade", body, blobs, timeout_s=SOON_S)
+    assert caught.value.code == "disk-full"
+    assert old.exists()
+    filler.rename(old / "filler")
+    target.upgrade(variant(boot="# new\n"))
+    assert not old.exists()
+    target.close()
 
 
 def test_during_a_trial_no_other_is_taken_and_only_that_one_is_confirmed(target: Upgraded) -> None:
