@@ -32,11 +32,14 @@ mount -t tmpfs tmpfs /etc/systemd/system
 cp "$1/bootloader.service" "$1/tests.target" /etc/systemd/system
 exec env -i container=tests PATH="$PATH" "$2" --system --unit=tests.target --log-target=console --show-status=no
 """
+WATCHDOG_S = 8
+"""Longer than between two beats on a machine that is busy, and shorter than a keeper waits for one."""
+
 TARGET = "[Unit]\nDefaultDependencies=no\nWants=bootloader.service\n"
 
 
 class Machine:
-    """A systemd that runs the bootloader from our unit."""
+    """A systemd that runs the bootloader from our unit, which is less patient here."""
 
     def __init__(self, folder: Path, group: Path) -> None:
         self._state, self._home = folder / "state", folder / "home"
@@ -48,6 +51,7 @@ class Machine:
         lines = [line for line in UNIT.read_text().splitlines() if not line.startswith(("User=", "ExecStart="))]
         lines.insert(lines.index("[Unit]") + 1, "DefaultDependencies=no")
         lines.insert(lines.index("[Service]") + 1, f"ExecStart={command}")
+        lines[lines.index("WatchdogSec=120")] = f"WatchdogSec={WATCHDOG_S}"
         (folder / "bootloader.service").write_text("\n".join(lines) + "\n")
         (folder / "tests.target").write_text(TARGET)
         self.log = folder / "log"
@@ -73,6 +77,13 @@ class Machine:
         if self._process.poll() is not None:
             pytest.skip(f"no systemd can be run here: {self.log.read_text()[-200:]}")
         raise AssertionError(self.log.read_text())
+
+    def active(self) -> str:
+        """The start of the bootloader that answers, once its heart has beaten."""
+        boot, deadline = self.up(), monotonic() + SOON_S
+        while self.shows("ActiveState") != "active":
+            assert monotonic() < deadline, self.log.read_text()
+        return boot
 
     def keeper(self) -> int:
         """The process id of the keeper, outside of its namespace."""
@@ -126,10 +137,7 @@ def machine(tmp_path: Path, group: Path) -> Iterator[Machine]:
 
 
 def test_systemd_starts_it_again_however_often_its_keeper_is_killed_and_stops_it_whole(machine: Machine) -> None:
-    boot = machine.up()
-    deadline = monotonic() + SOON_S
-    while machine.shows("ActiveState") != "active":  # which it is once a heart has beaten
-        assert monotonic() < deadline, machine.log.read_text()
+    boot = machine.active()
     for _ in range(7):  # more than systemd allows where it is not told otherwise
         os.kill(machine.keeper(), signal.SIGKILL)
         boot = machine.up(other_than=boot)
@@ -138,3 +146,13 @@ def test_systemd_starts_it_again_however_often_its_keeper_is_killed_and_stops_it
     machine.ask("stop", "bootloader")
     gone(started)
     assert machine.shows("Result") == "success"
+
+
+@pytest.mark.parametrize("who", ["keeper", "bootloader"])
+def test_systemd_starts_it_again_once_nobody_feeds_its_watchdog(machine: Machine, who: str) -> None:
+    boot, keeper = machine.active(), machine.keeper()
+    started = {keeper, *descendants(keeper)}
+    os.kill(keeper if who == "keeper" else kept_by(keeper), signal.SIGSTOP)
+    machine.up(other_than=boot)
+    assert machine.shows("NRestarts") == "1"  # a keeper that hears nothing starts the bootloader again by itself, later
+    gone(started)
