@@ -1,10 +1,10 @@
 """One application process: waits for its orders, then becomes the application.
 
 It is forked ahead of time, so that at a save the next process already exists. Orders come as JSON lines on a pipe:
-``check`` compiles files and answers; ``go`` runs the application and never returns; ``call`` calls one callable of it,
-answers, and never returns. The end of the pipe ends it. What it has to say (``checked``, ``running``, ``died``,
-``modules``; of a call ``begun``, ``answered``, ``missing``) goes as notes down its output pipe, in order with what the
-application prints.
+``check`` compiles files and answers; ``go`` runs the application and never returns, and what is ordered from then on is
+for ``channel``; ``call`` calls one callable of it, answers, and never returns. The end of the pipe ends it. What it has
+to say (``checked``, ``running``, ``died``, ``modules``; of a call ``begun``, ``answered``, ``missing``) goes as notes
+down its output pipe, in order with what the application prints.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 from . import limits
+from .channel import Channel
 from .check import check
 from .output import Output
 
@@ -47,25 +48,24 @@ class Guest:
         self._known = frozenset(sys.modules)
         self._tree = ""
         self._stopping = False
+        self._channel: Channel | None = None
 
     def serve(self) -> None:
         """Take orders until ``go``; returns when the orders end without one."""
-        with open(self._orders, "rb", buffering=0, closefd=True) as pipe:
-            buffer = b""
-            while chunk := pipe.read(65536):
-                *lines, buffer = (buffer + chunk).split(b"\n")
-                for line in lines:
-                    order = json.loads(line)
-                    if "check" in order:
-                        sys.pycache_prefix = order["pycache"]
-                        problem = check(order["tree"], order["live"], order["check"])
-                        self._output.note(checked=order["id"], problem=problem)
-                    elif "go" in order:
-                        pipe.close()
-                        self._go(order["go"])
-                    elif "call" in order:
-                        pipe.close()
-                        self._call(order["call"])
+        buffer = b""
+        while chunk := os.read(self._orders, 65536):
+            *lines, buffer = (buffer + chunk).split(b"\n")
+            for line in lines:
+                order = json.loads(line)
+                if "check" in order:
+                    sys.pycache_prefix = order["pycache"]
+                    problem = check(order["tree"], order["live"], order["check"])
+                    self._output.note(checked=order["id"], problem=problem)
+                elif "go" in order:
+                    self._go(order["go"])
+                elif "call" in order:
+                    os.close(self._orders)
+                    self._call(order["call"])
 
     def _enter(self, orders: dict[str, Any]) -> None:
         """Become a process of the application, in which none of its code has run yet."""
@@ -100,6 +100,7 @@ class Guest:
 
     def _go(self, go: dict[str, Any]) -> NoReturn:
         self._enter(go)
+        self._channel = Channel(self._orders, self._output.note, {})
         signal.signal(signal.SIGTERM, self._on_terminate)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         code: object = 1
@@ -129,7 +130,7 @@ class Guest:
         is closed and finalised. The third-party modules' teardown, two thirds of a stop with numpy, is left to the
         kernel: nothing of the application's is in there that ``atexit`` has not seen.
         """
-        for step in (self._tell_modules, threading._shutdown, atexit._run_exitfuncs, self._let_go, *_FLUSH):  # type: ignore[attr-defined]
+        for step in (self._end, self._tell_modules, threading._shutdown, atexit._run_exitfuncs, self._let_go, *_FLUSH):  # type: ignore[attr-defined]
             _attempt(step)
         os._exit(code & 0xFF)
 
@@ -155,18 +156,28 @@ class Guest:
     def _run(self, entry: str) -> object:
         module_name, _, attribute = entry.partition(":")
         if not attribute:
-            self._output.note(running=True)
+            self._begin()
             runpy.run_module(module_name, run_name="__main__", alter_sys=True)
             return 0
         target: Any = importlib.import_module(module_name)
         for name in attribute.split("."):
             target = getattr(target, name)
         self._tell_modules()
-        self._output.note(running=True)
+        self._begin()
         result = target()
         if inspect.isawaitable(result):
             result = self._run_async(result)
         return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+    def _begin(self) -> None:
+        """From here on it may be given orders."""
+        if self._channel is not None:
+            self._channel.open()
+        self._output.note(running=True)
+
+    def _end(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
 
     def _run_async(self, result: Awaitable[object]) -> object:
         import asyncio

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
-import fcntl
 import gc
 import importlib
 import json
@@ -28,6 +27,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from . import limits
+from .descriptors import apart
 from .entry import Guest
 from .output import Output
 
@@ -38,7 +38,6 @@ _LINE_BUFFERED = 1
 _IMPORT_S = 60.0
 _END_S = 2.0
 _POLL_S = 0.005
-_HIGH = 200
 
 
 class Warm:
@@ -171,7 +170,7 @@ class Warm:
             # What C code prints comes line by line, in its place, and is not lost at the end.
             self._libc.setvbuf(ctypes.c_void_p.in_dll(self._libc, "stdout"), None, _LINE_BUFFERED, 0)
         faulthandler.enable(2)
-        output = Output(_apart(out))
+        output = Output(apart(out))
         output.install()
         Guest(orders, output, self._environment).serve()
 
@@ -229,17 +228,6 @@ def _own_children() -> list[int]:
 
 def _too_long(_number: int, _frame: FrameType | None) -> NoReturn:
     raise TimeoutError(f"its import took longer than {_IMPORT_S:g} s")
-
-
-def _apart(pipe: int) -> int:
-    """The pipe under a number that is not given to a file which an application opens after closing everything."""
-    try:
-        high = fcntl.fcntl(pipe, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-    except OSError:
-        os.set_inheritable(pipe, False)
-        return pipe
-    os.close(pipe)
-    return high
 
 
 def main() -> Callable[[], None] | None:

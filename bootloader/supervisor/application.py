@@ -6,10 +6,11 @@ the number that its events carry.
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,6 +27,7 @@ _SWEEP_S = 0.01
 _KILLED_S = 2.0
 
 Tell = Callable[[str, Body], object]
+Answer = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ class Application:
         self._late: Timer | None = None
         self._sweep: Timer | None = None
         self._sweep_left_s = 0.0
+        self._orders = itertools.count(1)
+        self._asked: dict[int, tuple[Answer, Timer]] = {}
 
     @property
     def pid(self) -> int | None:
@@ -114,6 +118,34 @@ class Application:
         """A process of its group said that it is ready."""
         if self.spec.ready == "notify":
             self._event(Event.READY, "it said that it is ready")
+
+    def ask(self, do: str, within_s: float, on_answer: Answer, **fields: Any) -> None:
+        """Order something of the running application. ``on_answer`` is called once, at a later turn: with what it
+        answers, or with why there is no answer, as ``unanswered``.
+        """
+        number = next(self._orders)
+        late = partial(self._answer, number, {"unanswered": f"did not answer within {within_s:g} s"})
+        self._asked[number] = on_answer, self._turns.later(within_s, late)
+        child = self._child
+        if child is None or self.state not in (State.RUNNING, State.HEALTHY):
+            self._turns.soon(partial(self._give_up_asking, f"is {self.state}"))
+        elif child.deaf:
+            self._turns.soon(self._grow_deaf)
+        else:
+            child.order(order=number, do=do, **fields)
+
+    def _answer(self, number: int, answer: Mapping[str, Any]) -> None:
+        on_answer, timer = self._asked.pop(number, (None, None))
+        if on_answer is not None and timer is not None:
+            timer.cancel()
+            on_answer(answer)
+
+    def _give_up_asking(self, why: str) -> None:
+        for number in list(self._asked):
+            self._answer(number, {"unanswered": why})
+
+    def _grow_deaf(self) -> None:
+        self._give_up_asking("takes no orders any more")
 
     def told(self) -> dict[str, Any]:
         """Itself, for ``status``. ``waited_ms``: before its start, for others; ``ready_ms``: after it, until ready."""
@@ -169,6 +201,7 @@ class Application:
                     return
                 self._child.on_line = self._line
                 self._child.on_end = self._ended
+                self._child.on_deaf = self._grow_deaf
                 self._late = self._turns.later(self.spec.ready_s, self._grow_late)
             case Action.ARM_SETTLE if self.spec.ready == "settle":
                 settle_s = self.spec.settle_s
@@ -247,6 +280,7 @@ class Application:
         how = {"code": end.code, "signal": end.signal}
         more = {key: value for key, value in how.items() if value is not None}
         self._event(Event.ENDED if end.clean else Event.DIED, end.why, **more)
+        self._give_up_asking(f"ended: {end.why}")
 
     def _line(self, kind: str, text: str) -> None:
         if kind == NOTE:
@@ -262,6 +296,8 @@ class Application:
             return self._line("o", text)
         if not isinstance(note, dict):
             return self._line("o", text)
+        if "order" in note and isinstance(note["order"], int):
+            self._answer(note["order"], note)
         if "running" in note:
             self._event(Event.ENTERED, "")
         if "modules" in note and isinstance(note["modules"], list):

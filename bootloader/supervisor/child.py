@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import selectors
 import signal
 import sys
@@ -32,6 +33,9 @@ _REST = 3
 """How many times as long as it took to pass on a full read the next one waits: a flood gets a quarter of the thread."""
 
 _SILENCE_S = 2.0
+_TELLS_ENDS = hasattr(select, "epoll")
+"""Whether a pipe that is watched for reading tells that nobody reads at its other end."""
+
 _DRAIN_BYTES = 1024 * 1024
 
 
@@ -67,6 +71,9 @@ class Child:
         self.on_end: Callable[[int], None] = lambda _status: self.close()
         self._turns = turns
         self._selector = turns.selector
+        self.deaf = False
+        """Whether it has closed its orders."""
+        self.on_deaf: Callable[[], None] = lambda: None
         self._orders = orders
         self._unsent = b""
         self._lines = {out: Lines(), err: Lines()}
@@ -84,36 +91,49 @@ class Child:
 
     def order(self, **fields: Any) -> None:
         """Send an order, as soon as it is there; a process that is gone reports that by its end, not here."""
-        if self._orders >= 0:
+        if self._orders >= 0 and not self.deaf:
             idle = not self._unsent
             self._unsent += json.dumps(fields).encode() + b"\n"
             if idle and self.pid is not None:
-                self._begin_send()
+                self._send()
 
     def born(self, pid: int) -> None:
         """It is there. Orders wait for that, so that whatever it does under them, it can be signalled."""
         self.pid = pid
         if self._orders >= 0 and self._unsent:
-            self._begin_send()
+            self._send()
 
-    def _begin_send(self) -> None:
-        if not self._send():
-            self._selector.register(self._orders, selectors.EVENT_WRITE, self._send_on)
-
-    def _send(self) -> bool:
-        """Whether all is sent. A process that does not read yet holds nobody up."""
+    def _send(self) -> None:
+        """As much as it takes now. A process that does not read yet holds nobody up."""
         try:
             while self._unsent:
                 self._unsent = self._unsent[os.write(self._orders, self._unsent) :]
         except BlockingIOError:
-            return False
+            pass  # the rest goes when there is room
         except BrokenPipeError:
-            self._unsent = b""
-        return True
+            self._grow_deaf()
+        self._watch_orders()
 
-    def _send_on(self) -> None:
-        if self._orders >= 0 and self._send():
+    def _watch_orders(self) -> None:
+        """For room, while there is something to send; and for their end, where the system tells that at any time."""
+        wanted = selectors.EVENT_WRITE if self._unsent else selectors.EVENT_READ if _TELLS_ENDS else 0
+        with suppress(KeyError):  # not watched
             self._selector.unregister(self._orders)
+        if wanted and not self.deaf:
+            self._selector.register(self._orders, wanted, self._on_orders)
+
+    def _on_orders(self) -> None:
+        if self._orders < 0:
+            return  # closed in this very turn
+        if self._unsent:
+            self._send()
+        else:
+            self._grow_deaf()
+            self._watch_orders()
+
+    def _grow_deaf(self) -> None:
+        self._unsent, self.deaf = b"", True
+        self.on_deaf()
 
     def _hear_nothing(self) -> None:
         if not self.ended:

@@ -1,0 +1,64 @@
+"""The thread on which a running application takes orders: it feels nothing of it."""
+
+from __future__ import annotations
+
+from tests.bootloader.target import Target
+
+
+def test_no_signal_that_the_application_waits_for_goes_astray(shared: Target) -> None:
+    change = shared.ship(
+        """
+import os, signal
+def main():
+    wanted = {signal.SIGUSR1, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+    for number in wanted:
+        for _ in range(20):
+            os.kill(os.getpid(), number)
+            print(signal.sigwait(wanted) == number)
+"""
+    )
+    assert shared.logs(change) == ["True"] * 40
+
+
+def test_python_does_not_list_it(shared: Target) -> None:
+    change = shared.ship(
+        """
+import threading
+def main():
+    print(threading.active_count(), threading.enumerate() == [threading.main_thread()])
+    threading.Thread(target=print, args=["another"]).start()
+    for thread in set(threading.enumerate()) - {threading.main_thread()}:
+        thread.join()
+"""
+    )
+    assert shared.logs(change) == ["1 True", "another"]
+
+
+def test_it_is_not_there_while_the_application_forks_from_any_thread(shared: Target) -> None:
+    change = shared.ship(
+        """
+import os, threading, warnings
+warnings.simplefilter("error")
+def tasks(): return len(os.listdir("/proc/self/task"))
+def main():
+    before = tasks()
+    for _ in range(50):
+        if (child := os.fork()) == 0:
+            os._exit(tasks())
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    print(before, tasks())
+    warnings.simplefilter("ignore")  # of the threads that the application has itself
+    ends = []
+    def fork():
+        for _ in range(20):
+            if (child := os.fork()) == 0:
+                os._exit(tasks())
+            ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    threads = [threading.Thread(target=fork) for _ in range(4)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    print(set(ends), len(ends))
+"""
+    )
+    assert shared.logs(change) == ["2 2", "{1} 80"]
