@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 from .journal import Journal
 from .ladder import RESTART, ROLLBACK, Decision, decide, fall
@@ -22,6 +23,8 @@ from .supervisor.transition import Transition
 from .wire.errors import Fault, Refused
 from .wire.messages import Body
 from .wire.overlay import Overlay
+
+T = TypeVar("T")
 
 _LOCK_S = 90.0
 _CHORES = 64
@@ -81,10 +84,15 @@ class Changes:
         finally:
             self._store.lock.release()
 
+    def upload(self, name: str, offset: int, size_bytes: int, content: bytes) -> None:
+        """Keep a blob, or a part of one, ahead of the overlay that needs it."""
+        with self.locked():
+            self._fit(lambda: self._store.upload(name, offset, size_bytes, content))
+
     def apply(self, overlay: Overlay, who: str, began: float) -> Body:
         """An overlay that came ``began`` this time becomes what runs."""
         with self.locked():
-            staged = self._store.stage(overlay)
+            staged = self._fit(lambda: self._store.stage(overlay))
             self._fallen.clear()
             return self._take(staged, who, began)
 
@@ -112,6 +120,17 @@ class Changes:
             self._fallen.clear()
             why = f"asked to, from generation {current.number}" if current is not None else "asked to"
             return self._go_back(wanted.root, f"generation {wanted.number}", who, why)
+
+    def _fit(self, act: Callable[[], T]) -> T:
+        """``act``, which writes. Where the disk is full it is done again, with what may go gone, and while nothing that
+        runs takes the room that this makes."""
+        try:
+            return act()
+        except Refused as refused:
+            if refused.code != "disk-full":
+                raise
+        with self._supervisor.confinement.still(), self._store.space.alone():
+            return act()
 
     def _take(self, staged: Staged, who: str, began: float, rung: str = "", why: str = "") -> Body:
         """What is staged becomes what runs, if it compiles."""
@@ -161,7 +180,7 @@ class Changes:
 
     def _go_back(self, root: str, name: str, who: str, why: str) -> Body:
         began = time.monotonic()
-        staged = self._store.stage_root(root)
+        staged = self._fit(lambda: self._store.stage_root(root))
         return self._take(staged, who, began, ROLLBACK, f"to {name}: {why}")
 
     def _fall(self, number: int, why: str) -> None:

@@ -164,7 +164,7 @@ class Service:
             for row, content in zip(rows, blobs, strict=True):
                 match row:
                     case [str(name), int(offset), int(size)] if offset >= 0:
-                        self._store.upload(check_hash(name), offset, size, content)
+                        self._changes.upload(check_hash(name), offset, size, content)
                     case _:
                         raise Refused("malformed", "not [blake3, offset, size]", to="'parts'")
         return pack({})

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -82,6 +83,8 @@ class Ledger:
         self._files = (_File(path), _File(path.with_suffix(".copy")))
         self._on_failure = on_failure
         self._lock = threading.RLock()
+        self._is_behind = False
+        """Whether a line is missing in a file, as it could not be written."""
         self._by_number: dict[int, Generation] = {}
         self._healthy = 0
         self.damaged = 0
@@ -191,22 +194,24 @@ class Ledger:
             except OSError as error:
                 failures.append(f"a line of the ledger can't be written: {error}")
         for failure in failures[:1]:
+            self._is_behind = True
             self._on_failure(failure)
 
     def compact(self) -> None:
-        """Where the files have become long: a line a generation. One is whole at any moment."""
+        """Where the files have become long, or lack a line: a line a generation. One is whole at any moment."""
         with self._lock:
-            if self._lines > MOST_LINES:
+            if self._lines > MOST_LINES or self._is_behind:
                 self._write_anew()
 
     def _write_anew(self) -> None:
         numbers = count(self._next)
         lines = [_line(next(numbers), one.as_fields()) for one in self._by_number.values()]
-        self._next, self._lines = next(numbers), len(lines)
+        self._next, self._lines, self._is_behind = next(numbers), len(lines), False
         for file in self._files:
             try:
                 file.write_anew(lines)
             except OSError as error:
+                self._is_behind = True
                 self._on_failure(f"the ledger can't be written: {error}")
 
     def last(self) -> Generation | None:
@@ -267,11 +272,16 @@ class _File:
 
     def write_anew(self, lines: list[bytes]) -> None:
         new = self.path.with_suffix(".new")
-        with open(new, "wb") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.path)
+        try:
+            with open(new, "wb") as file:
+                file.writelines(lines)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self.path)
+        except OSError:
+            with suppress(OSError):  # what a full disk cuts short does not fill it further
+                new.unlink()
+            raise
         self._cut = False
 
 

@@ -88,8 +88,12 @@ class Objects:
             if file_name(part) != name:
                 raise Malformed("the content does not have this BLAKE3", to=f"blob {name[:12]}")
             self._place(part, name)
-        except (OSError, Malformed):
+        except Malformed:
             part.unlink(missing_ok=True)
+            raise
+        except OSError:
+            with suppress(OSError):
+                os.truncate(part, offset)  # as before this part, which may be tried again
             raise
 
     @contextmanager

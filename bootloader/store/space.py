@@ -7,7 +7,8 @@ have no clock. Not thread-safe: the store's lock is held around every call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -56,12 +57,31 @@ class Space:
         self._newest_first = newest_first
         self._let_go = let_go
         self._awaited: set[str] = set()
+        self.is_alone = False
+        """Whether nobody else writes at the moment."""
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else writes meanwhile, so what is made free is there for whoever needs it."""
+        self.is_alone = True
+        try:
+            yield
+        finally:
+            self.is_alone = False
+            self._reserve.take_back()
 
     def need(self, what: str, needed_bytes: int, blobs: Collection[str]) -> None:
-        """Make room for ``what``, which needs ``blobs``, or refuse it, before anything is touched."""
-        if needed_bytes > SMALL_BYTES:
+        """Make room for ``what``, which needs ``blobs``, or refuse it, before anything is touched.
+
+        What is small is refused at first where the disk is full, and nothing is made free: whoever fills it would have
+        that at once. It is asked for again where one is :meth:`alone`.
+        """
+        if is_small := needed_bytes <= SMALL_BYTES:
+            free_bytes = self._objects.free_bytes()
+        else:
             needed_bytes += SPARE_BYTES
-        free_bytes = self.make(needed_bytes, blobs)
+        if not is_small or self.is_alone:
+            free_bytes = self.make(needed_bytes, blobs)
         if free_bytes < needed_bytes:
             missing, free, needed = (-(-size // 1024) for size in (needed_bytes - free_bytes, free_bytes, needed_bytes))
             told = f"{missing} KB are missing: {free} KB are free, it needs {needed} KB"

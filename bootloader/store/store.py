@@ -77,7 +77,7 @@ class Store:
         self.objects = Objects(folder / "objects", self._files_of)
         self.ledger = self._open_ledger(folder / "ledger.jsonl")
         newest = self.ledger.newest_first
-        self._space = Space(folder, self.objects, self._manifests, self._aside, self._held, newest, self._let_go)
+        self.space = Space(folder, self.objects, self._manifests, self._aside, self._held, newest, self._let_go)
         self._loans = Loans()
         self.live_path = folder / "live"
         self._next_link = folder / "live.new"
@@ -175,7 +175,7 @@ class Store:
         manifest = self._known(root)
         tree = self._whole(manifest)
         if tree is None:
-            self._space.make(sum(manifest.blobs().values()), manifest.blobs())
+            self.space.make(sum(manifest.blobs().values()), manifest.blobs())
             lacking = [name for name in manifest.blobs() if not self.objects.make_sure(name)]
             if lacking:
                 raise Refused("missing-blob", f"{len(lacking)} blobs are lost", to=lacking[0][:12])
@@ -255,7 +255,7 @@ class Store:
         edits = before.edits_to(after)
         wanted = {entry.blake3: entry.size for entry in edits.values() if entry is not None}
         with self._disk():
-            self._space.need("the rollback", 2 * sum(wanted.values()), after.blobs())
+            self.space.need("the rollback", 2 * sum(wanted.values()), after.blobs())
             return self._stage(before, after, edits, {})
 
     @contextmanager
@@ -295,7 +295,7 @@ class Store:
         needed = 3 * sum(len(content) for content in fresh.values()) + 2 * sum(
             size for name, size in wanted.items() if name not in fresh
         )
-        self._space.need("the overlay", needed, wanted)
+        self.space.need("the overlay", needed, wanted)
         for name, content in fresh.items():
             self.objects.put(name, content)
         return fresh
@@ -306,6 +306,8 @@ class Store:
             raise Refused("no-launch", "the tree does not say what to run", to=LAUNCH_PATH, do="push with `reactor`")
         tree = self._build(self._idle(), after, fresh)
         self._lead_to(tree)
+        if self.space.is_alone:
+            self._note(after, twice=True)  # later there may be no room for it
         return Staged(tree, after, before, edits, launch, self._launch_of(before))
 
     def _lead_to(self, tree: Tree) -> None:
@@ -326,7 +328,7 @@ class Store:
     def _idle(self) -> list[Tree]:
         """The trees to build in: not the live one; one that is dear comes last; the third where that costs no time."""
         free = [tree for tree in self._own if tree is not self.live and (tree is not self._third or tree.is_made)]
-        if all(map(self._is_dear, free)) and self._space.has_room_for(self.manifest, at_once=True):
+        if all(map(self._is_dear, free)) and self.space.has_room_for(self.manifest, at_once=True):
             return [self._third, *free]
         return sorted(free, key=self._is_dear)
 
@@ -345,8 +347,8 @@ class Store:
     def upload(self, name: str, offset: int, size_bytes: int, content: bytes) -> None:
         """Keep one blob, or a part of a large one, ahead of the overlay that needs it."""
         with self._disk():
-            self._space.need("this file", 3 * (size_bytes - offset), [name])
-            self._space.await_blob(name)
+            self.space.need("this file", 3 * (size_bytes - offset), [name])
+            self.space.await_blob(name)
             if offset == 0 and len(content) == size_bytes:
                 self.objects.put(name, content)
             else:
@@ -356,7 +358,7 @@ class Store:
         """Make the staged tree live, with one rename. Where that fails, nothing has changed."""
         self._next_link.replace(self.live_path)
         self.live, self.manifest = staged.tree, staged.manifest
-        self._space.arrived()
+        self.space.arrived()
         return self.ledger.add(staged.manifest.root, who, rung, why, len(staged.edits))
 
     def settle(self) -> tuple[Path, ...]:
@@ -384,11 +386,11 @@ class Store:
             with self._disk():
                 trees = [tree for tree in self._idle() if not self._is_dear(tree)]
                 failed = (last := self.ledger.last()) is not None and last.fate == "failed"
-                if not trees and failed and self._space.has_room_for(self.manifest):
+                if not trees and failed and self.space.has_room_for(self.manifest):
                     trees = [self._third]
                 if trees and self.live is not None:
                     self._build(trees, self.manifest)
-                self._space.tidy()
+                self.space.tidy()
                 self.ledger.compact()
         except Refused as refused:
             self._notice("idle-behind", f"the other tree could not be brought up to date: {refused}")

@@ -233,7 +233,8 @@ class Application:
 
     def _sweep_on(self, left_s: float, *, killed: bool) -> None:
         child = self._child
-        if child is not None and child.signal_group(0) and not (killed and left_s <= 0):
+        number = signal.SIGKILL if killed else 0  # again: what it has started shows only once it is gone itself
+        if child is not None and child.signal_group(number) and not (killed and left_s <= 0):
             if left_s <= 0:
                 child.signal_group(signal.SIGKILL)
                 left_s, killed = _KILLED_S, True

@@ -19,8 +19,8 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 PROCESSES = 512
@@ -34,6 +34,8 @@ _HOME_WEIGHT = 1000
 _CONTROLLERS = ("memory", "pids", "cpu")
 _MOST_PIDS = 100_000
 _GONE_S = 2.0
+_STILL_S = 0.5
+_POLL_S = 0.002
 
 
 class Group:
@@ -92,6 +94,16 @@ class Group:
             os.pread(events, 1, 0)  # the next change is told once this one was read
         os.close(events)
         return not populated
+
+    def freeze(self) -> bool:
+        """Let nothing in there run, until :meth:`thaw`; whether it stands still, at the latest after a while."""
+        if not _write(self.path / "cgroup.freeze", "1"):  # Linux before 5.2
+            return False
+        return _soon(lambda: "frozen 1" in _read(self.path / "cgroup.events"))
+
+    def thaw(self) -> None:
+        """All in there goes on."""
+        _write(self.path / "cgroup.freeze", "0")
 
     def release(self) -> None:
         """Nobody needs it any more: it goes, now or when nothing is in there any more."""
@@ -157,6 +169,21 @@ class Confinement:
         _write(base / _HOME / "cpu.weight", str(_HOME_WEIGHT))
         _write(top / "memory.max", str(_for_applications()))
 
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Whatever the bootloader has started stands still meanwhile, as far as that can be had: it writes nothing."""
+        stopped: list[int] = []
+        try:
+            if self._top is None or not self._top.freeze():
+                _soon(lambda: _stop(stopped))
+            yield
+        finally:
+            if self._top is not None:
+                self._top.thaw()
+            for pid in stopped:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGCONT)
+
     def told(self) -> dict[str, object]:
         """What there is, for ``status``."""
         return {"groups": self._top is not None, "limits": sorted(self.controllers)}
@@ -206,6 +233,38 @@ def _make_room(base: Path) -> None:
             (base / _HOME).mkdir(exist_ok=True)
         for pid in here:
             _write(base / _HOME / "cgroup.procs", pid)
+
+
+def _stop(stopped: list[int]) -> bool:
+    """SIGSTOP to all processes below this one, which are added to ``stopped``; whether all of them stand still."""
+    found = list(_descendants(os.getpid()))
+    for pid in found:
+        if pid not in stopped and not _stands(pid):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGSTOP)
+                stopped.append(pid)
+    return all(map(_stands, found))
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """The processes below ``pid``, where the system tells; each thread has its own children."""
+    for task in itertools.islice(Path(f"/proc/{pid}/task").glob("*/children"), _MOST_PIDS):
+        for child in map(int, _read(task).split()):
+            yield child
+            yield from _descendants(child)
+
+
+def _stands(pid: int) -> bool:
+    """Whether a process is stopped, or has ended."""
+    return _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2][1:2] in ("T", "t", "Z", "X", "")
+
+
+def _soon(is_so: Callable[[], bool]) -> bool:
+    """Whether it becomes so within a moment."""
+    deadline = time.monotonic() + _STILL_S
+    while not (so := is_so()) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return so
 
 
 def _for_applications() -> int:

@@ -298,20 +298,30 @@ def test_one_that_kills_all_above_it_at_each_start_is_started_no_more_and_gone(
 
 
 FILLS = """
-import threading
+import os, time
 def main():
+    for _ in range(3):  # to 8 processes, in sessions of their own
+        if os.fork() == 0: os.setsid()
+    first = os.getpgrp() == os.getpid() and os.getppid() == parent
     with open("filled", "ab", buffering=0) as file:
-        for size in (2**20, 2**12, 1):
-            try:
-                while True: file.write(bytes(size))
-            except OSError: pass
-    print("up")
-    threading.Event().wait()
+        said = not first
+        while True:
+            for size in (2**20, 2**12, 1):
+                try:
+                    while True: file.write(bytes(size))
+                except OSError: pass
+            if not said:
+                said = True
+                print("up")
+parent = os.getppid()
 """
 
 
-def test_one_that_fills_the_disk_gives_way_to_the_fix(mount: Callable[[str], Path]) -> None:
-    target = Target(mount("size=40m"))
+@pytest.mark.parametrize("kind", [Target, Alone], ids=["shared", "alone"])
+def test_one_that_fills_the_disk_without_a_pause_gives_way_to_the_fix(
+    mount: Callable[[str], Path], kind: type[Target]
+) -> None:
+    target = kind(mount("size=40m"))
     try:
         target.ship("def main(): pass\n").healthy()
         with Probe(target) as probe:

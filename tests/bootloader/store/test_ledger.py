@@ -164,6 +164,19 @@ def test_a_disk_that_is_full_costs_lines_and_is_told(tmp_path: Path) -> None:
     assert "No space left" in told[0]
 
 
+def test_lines_that_a_full_disk_has_cost_are_written_once_there_is_room(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    ledger = opened(tmp_path / "ledger.jsonl")
+    fill(ledger, "h")
+    for name in ("ledger.jsonl", "ledger.copy"):
+        (tmp_path / name).rename(tmp_path / f"{name} of before")
+        (tmp_path / name).symlink_to("/dev/full")
+    fill(ledger, "h")
+    ledger.compact()
+    assert opened(tmp_path / "ledger.jsonl").newest_first() == ledger.newest_first()
+
+
 @pytest.mark.parametrize("place", ["a folder", "below a file"])
 def test_a_ledger_that_can_be_neither_read_nor_written_is_told(tmp_path: Path, place: str) -> None:
     told = Told()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bootloader.store.reserve import RESERVE_BYTES
 from bootloader.store.space import ROOTS_KEPT, SPARE_BYTES
 from bootloader.wire.errors import Refused
 from bootloader.wire.launch import PATH
@@ -70,6 +71,32 @@ def test_what_was_uploaded_for_an_overlay_stays_until_that_has_come(full: Disk) 
     for content in (first, second):
         full.store.upload(blob_name(content), 0, len(content), content)
     assert full.store.objects.missing([(blob_name(each), len(each)) for each in (first, second)]) == []
+
+
+def test_a_small_fix_has_the_reserve_while_nobody_else_writes_and_the_rest_of_it_is_held_again(
+    mount: Callable[[str], Path],
+) -> None:
+    disk = Disk(mount(f"size={SPARE_BYTES + 8 * MIB}") / "state")
+    disk.healthy(text("main.py"))
+    disk.settle()
+    disk.store.catch_up()
+    reserve = disk.folder / "reserve"
+    assert reserve.stat().st_size == RESERVE_BYTES
+    (disk.folder / "filler").write_bytes(bytes(disk.store.objects.free_bytes()))
+    fix = disk.overlay({**text("main.py"), "fix.bin": (os.urandom(20_000), 0o644)})
+    with pytest.raises(Refused) as caught:
+        disk.store.stage(fix)
+    assert caught.value.code == "disk-full"
+    assert reserve.stat().st_size == RESERVE_BYTES
+    assert disk.store.objects.free_bytes() == 0
+    with disk.store.space.alone():
+        staged = disk.store.stage(fix)
+    assert RESERVE_BYTES // 2 < reserve.stat().st_size < RESERVE_BYTES
+    disk.store.note(staged)
+    disk.switch(staged)
+    disk.settle()
+    disk.reopen()
+    assert disk.store.manifest.root == staged.manifest.root
 
 
 def test_blobs_that_nothing_names_go_with_the_oldest_roots(disk: Disk) -> None:

@@ -76,6 +76,37 @@ def test_whatever_was_forked_in_a_group_is_killed_with_it(confinement: Confineme
     others.gone()
 
 
+def stands(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def test_what_is_in_a_group_stands_still_for_a_while(confinement: Confinement) -> None:
+    group = group_of(confinement)
+    family = Family(group)
+    with confinement.still():
+        assert "frozen 1" in (group.path / "cgroup.events").read_text()
+    assert "frozen 0" in (group.path / "cgroup.events").read_text()
+    group.kill()
+    family.gone()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+def test_without_groups_what_was_started_here_is_stopped_for_a_while() -> None:
+    sleeper = "import time; print('up', flush=True); time.sleep(1000)"
+    starts = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {sleeper!r}], start_new_session=True)"
+    with subprocess.Popen([sys.executable, "-c", starts], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        pids = [process.pid, *map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())]
+        try:
+            with Confinement().still():
+                assert [stands(pid) for pid in pids] == [True, True]
+            assert not any(map(stands, pids))
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+
+
 def test_what_is_in_a_group_of_a_group_belongs_to_it(confinement: Confinement) -> None:
     group = group_of(confinement)
     (group.path / "own" / "deeper").mkdir(parents=True)
