@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .changes import Changes
 from .journal import Journal
+from .lacking import lacking
 from .priority import spare
 from .reach import Reach
 from .service import Service
@@ -43,6 +44,8 @@ class Bootloader:
         """
         with ExitStack() as parts:
             self.journal = Journal()
+            for text in lacking():
+                self.journal.lose("python-lacks", text)
             self._state = State(state, base, self.journal.lose, nicer=spare())
             parts.callback(self._state.close)
             confinement = self._state.confinement

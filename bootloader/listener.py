@@ -210,7 +210,8 @@ class Listener:
 def _bind(address: tuple[str, int]) -> socket.socket:
     host, port = address
     try:
-        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # As bytes: a text is taken through IDNA, whose tables (unicodedata) a stripped Python lacks.
+        family, _, _, _, where = socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM)[0]
         listening = socket.create_server(where, family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
         raise Fault(

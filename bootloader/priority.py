@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from contextlib import suppress
 from pathlib import Path
 
+from . import libc
+
 _NICER = 10
 _SPARED = -900
-_LOCK_WHAT_IS_USED = 1 | 2 | 4
-"""``mlockall``: MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT."""
 
 
 def spare() -> int:
     """Have this process, rather than others, keep its memory and get the processor: by how much it is less nice now."""
     _ask(Path("/proc/self/oom_score_adj"), str(_SPARED))
-    with suppress(OSError, AttributeError):  # no such system
-        ctypes.CDLL(None).mlockall(_LOCK_WHAT_IS_USED)
+    libc.keep_in_memory()
     if os.getsid(0) in (os.getpid(), os.getppid()):  # its keeper's: where sessions share the processor among them
         _ask(Path("/proc/self/autogroup"), str(-_NICER))
     before = os.getpriority(os.PRIO_PROCESS, 0)

@@ -8,7 +8,6 @@ in the link.
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import sys
 import time
@@ -106,7 +105,7 @@ class Service:
                 "version": __version__,
                 "name": self._name,
                 "python": list(sys.version_info[:3]),
-                "machine": platform.machine(),
+                "machine": os.uname().machine,
                 "boot": self._journal.boot,
                 "pid": os.getpid(),
                 "root": self._store.manifest.root,
@@ -130,7 +129,7 @@ class Service:
                 "name": self._name,
                 "version": __version__,
                 "python": ".".join(map(str, sys.version_info[:3])),
-                "machine": platform.machine(),
+                "machine": os.uname().machine,
                 "up_s": round(time.monotonic() - self._started, 1),
                 "root": self._store.manifest.root,
                 "files": len(self._store.manifest),

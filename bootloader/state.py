@@ -8,7 +8,6 @@ until the applications of the last are gone, however that one ended.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import stat
@@ -17,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 from blake3 import blake3
 
@@ -26,6 +26,12 @@ from .store.store import Store
 from .store.trees import OnNotice
 from .supervisor.confine import Confinement
 from .wire.errors import Fault
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except Exception:  # noqa: BLE001 - a stripped Python has none; a damaged one may raise anything
+    fcntl = None
 
 _LOCK_S = 6.0
 _POLL_S = 0.02
@@ -121,7 +127,7 @@ def _lock(path: Path, end_all: Callable[[], None]) -> tuple[int, bytes]:
     deadline = time.monotonic() + _LOCK_S
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _acquire(descriptor)
             was = os.pread(descriptor, _TELL_BYTES, 0).strip()
             _tell(descriptor, str(os.getpid()).encode())
             return descriptor, was
@@ -137,6 +143,13 @@ def _lock(path: Path, end_all: Callable[[], None]) -> tuple[int, bytes]:
             if _died(descriptor):
                 end_all()
             time.sleep(_POLL_S)
+
+
+def _acquire(lock: int) -> None:
+    if fcntl is not None:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        os.lockf(lock, os.F_TLOCK, 0)  # this process's alone: whoever it starts does not hold it
 
 
 def _tell(lock: int, text: bytes) -> None:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 
-_HIGH = 200
+_HIGH = range(200, 300)
 
 
 def apart(descriptor: int) -> int:
     """The same under a number that is not given to a file which an application opens after closing everything."""
+    free = (number for number in _HIGH if not _is_open(number))
     try:
-        high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-    except OSError:
+        high = os.dup2(descriptor, next(free), inheritable=False)
+    except (OSError, StopIteration):  # it may have no such number
         os.set_inheritable(descriptor, False)
         return descriptor
     os.close(descriptor)
     return high
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def identity(descriptor: int) -> tuple[int, int]:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import os
-import resource
+from types import ModuleType
+
+resource: ModuleType | None
+try:
+    import resource
+except Exception:  # noqa: BLE001 - a stripped Python has none; a damaged one may raise anything
+    resource = None
 
 _EXPENDABLE = {"warm": 100, "application": 500}
 """How much rather than another process the system is to end one, when memory runs out: out of 1000."""
@@ -34,22 +40,24 @@ def restrict(memory_bytes: int, processes: int) -> None:
     Memory counts from here on: what was imported ahead has reserved much that it never uses.
     """
     if memory_bytes:
-        _bound(resource.RLIMIT_DATA, _data_bytes() + memory_bytes)
+        _bound("RLIMIT_DATA", _data_bytes() + memory_bytes)
     if processes and os.geteuid() and (tasks := _tasks()):  # the system does not count root's
-        _bound(resource.RLIMIT_NPROC, tasks + processes)
+        _bound("RLIMIT_NPROC", tasks + processes)
 
 
-def _bound(what: int, most: int) -> None:
-    _, hard = resource.getrlimit(what)
-    if hard == resource.RLIM_INFINITY or most < hard:
-        resource.setrlimit(what, (most, most))
+def _bound(name: str, most: int) -> None:
+    if resource is not None:
+        what = getattr(resource, name)
+        _, hard = resource.getrlimit(what)
+        if hard == resource.RLIM_INFINITY or most < hard:
+            resource.setrlimit(what, (most, most))
 
 
 def _data_bytes() -> int:
     """Writable memory that this process has for itself."""
     try:
         with open("/proc/self/statm") as file:
-            return int(file.read().split()[5]) * resource.getpagesize()
+            return int(file.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
 

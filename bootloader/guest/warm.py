@@ -9,7 +9,6 @@ bootloader is gone, the socket ends, and it takes every process that it made wit
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import importlib
@@ -26,15 +25,13 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
+from .. import libc
 from . import limits
 from .descriptors import apart
 from .entry import Guest
 from .output import Output
 
 _ORDER_BYTES = 4 * 1024 * 1024
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-_LINE_BUFFERED = 1
 _IMPORT_S = 60.0
 _END_S = 2.0
 _POLL_S = 0.005
@@ -50,10 +47,7 @@ class Warm:
         self._descriptors: list[int] = []
         self._children: dict[int, tuple[int, str]] = {}
         self._environment = dict(os.environ)
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._prctl = getattr(self._libc, "prctl", None)
-        if self._prctl is not None:
-            self._prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what an application leaves behind is reaped here
+        libc.adopt_orphans()  # what an application leaves behind is reaped here
 
     def run(self) -> Callable[[], None] | None:
         """Serve until the bootloader is gone; in a child, returns what the child does."""
@@ -149,10 +143,8 @@ class Warm:
         """In the child: a session of its own, its own descriptors, and the orders."""
         orders, out, err = pipes
         os.setsid()
-        if self._prctl is not None:
-            self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() != parent:  # it died before that
-                os._exit(1)
+        if libc.die_with_parent() and os.getppid() != parent:  # it died before that
+            os._exit(1)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -166,9 +158,7 @@ class Warm:
         os.dup2(err, 2)
         os.close(err)
         _confine(group, "application")
-        with contextlib.suppress(ValueError):  # no such name in this C library
-            # What C code prints comes line by line, in its place, and is not lost at the end.
-            self._libc.setvbuf(ctypes.c_void_p.in_dll(self._libc, "stdout"), None, _LINE_BUFFERED, 0)
+        libc.buffer_by_line()
         faulthandler.enable(2)
         output = Output(apart(out))
         output.install()

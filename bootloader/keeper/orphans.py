@@ -7,12 +7,11 @@ alone.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 from contextlib import suppress
 
-_PR_SET_CHILD_SUBREAPER = 36
+from .. import libc
 
 
 class Orphans:
@@ -23,9 +22,7 @@ class Orphans:
 
     def __init__(self) -> None:
         self._mine = os.getpid() != 1
-        prctl = getattr(ctypes.CDLL(None), "prctl", None)
-        if prctl is not None:
-            prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        libc.adopt_orphans()
         self._spared = set(_children())
 
     def kill(self, but: int | None = None) -> bool:

@@ -6,14 +6,11 @@ signals, reads, and reports through callbacks on the supervisor's thread, which 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
 import selectors
 import signal
-import sys
-import termios
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -36,7 +33,8 @@ _SILENCE_S = 2.0
 _TELLS_ENDS = hasattr(select, "epoll")
 """Whether a pipe that is watched for reading tells that nobody reads at its other end."""
 
-_DRAIN_BYTES = 1024 * 1024
+_PIPE_BYTES = 16 * os.sysconf("SC_PAGE_SIZE")
+"""What a pipe holds, on Linux, unless somebody has made it larger."""
 
 
 class Child:
@@ -168,10 +166,10 @@ class Child:
         return len(data)
 
     def end(self, status: int) -> None:
-        """The process is gone: pass on everything that it wrote, then its end. What others write then comes later."""
+        """The process is gone: pass on all that it wrote, then its end. What others go on to write comes later."""
         if not self._told_end:
             self.ended = self._told_end = True
-            self._drain([(pipe, min(_DRAIN_BYTES, _waiting(pipe))) for pipe in self._lines], status)
+            self._drain([(pipe, _PIPE_BYTES) for pipe in self._lines], status)
 
     def _drain(self, left: list[tuple[int, int]], status: int) -> None:
         """As much as a turn can, and the rest at the next ones."""
@@ -295,8 +293,3 @@ def _environment(pid: int) -> bytes:
         return Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return b""
-
-
-def _waiting(pipe: int) -> int:
-    """How many bytes are in ``pipe``."""
-    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)

@@ -16,12 +16,12 @@ A reader without this program checks a tree against its manifest, from inside th
 from __future__ import annotations
 
 import re
+from binascii import crc32
 from bisect import bisect_left, bisect_right
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from zlib import crc32
 
 from blake3 import blake3
 
