@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ..wire.records import STDERR
@@ -55,7 +56,7 @@ class WarmParent:
                 own = (theirs.fileno(), lock, _path(self._group), confinement.nicer)
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "bootloader.guest.warm", *map(str, own)],
-                    env={**os.environ, **env},
+                    env=_environment(env),
                     stdin=subprocess.DEVNULL,
                     stdout=2,  # whatever an import prints: standard output is the front door's
                     pass_fds=[theirs.fileno(), lock],
@@ -182,6 +183,14 @@ class WarmParent:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_END_S)
         self._died()
+
+
+def _environment(env: Mapping[str, str]) -> dict[str, str]:
+    """The parent's. An application's own PYTHONPATH does not hide an upgraded bootloader from it."""
+    found = {**os.environ, **env}
+    if "PYTHONPATH" in env:
+        found["PYTHONPATH"] = f"{env['PYTHONPATH']}{os.pathsep}{Path(__file__).parents[2]}"
+    return found
 
 
 def _path(group: Group | None) -> str:

@@ -93,6 +93,17 @@ def runs(target: Upgraded, root: str) -> None:
     target.log("up")
 
 
+def test_an_applications_own_python_path_does_not_bring_the_former_bootloader_back(target: Upgraded) -> None:
+    new = variant(boot="# new\n")
+    target.upgrade(new)
+    assert target.release() == new.root
+    words = "sys.modules['bootloader.guest.entry'].__file__, os.environ['PYTHONPATH']"
+    source = f"import os, sys\ndef main(): print({words})\n"
+    change = target.ship(source, app(env={"PYTHONPATH": "/nowhere"}))
+    guest = target.state / "bootloaders" / new.root / "bootloader" / "guest" / "entry.py"
+    assert target.logs(change) == [f"{guest} /nowhere"]
+
+
 def test_a_new_bootloader_that_is_confirmed_is_kept(target: Upgraded) -> None:
     new = variant(boot="# new\n")
     target.upgrade(new)
