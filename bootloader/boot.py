@@ -61,6 +61,7 @@ class Bootloader:
                 on_fall=lambda *fall: changes.fell(*fall),
                 attached=lambda: service.attached,
                 lend=self._state.store.lend_last_healthy,
+                root_of=self._state.store.ledger.root_of,
                 cut_off=self._state.cut_off,
             )
             store = self._state.store

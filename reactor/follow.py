@@ -41,7 +41,7 @@ SLACK_S = 10.0
 _SUMMARY_S = 1.0
 _FRAMES = 64
 _MOST_MS = 1e7
-OUTCOMES = ("died", "done", "answered", "raised", "timed-out", "missing")
+OUTCOMES = ("died", "done", "answered", "raised", "timed-out", "missing", "nothing", "unfit")
 STATES = ("starting", "running", "healthy", "finished", "stopping", "stopped", "failed")
 
 
@@ -232,7 +232,7 @@ def translate(event: Fields, paths: Paths) -> dict[str, Any] | None:
         }
     if kind == "problem":
         return _problem(event, paths)
-    if kind in ("safe", "handler"):
+    if kind in ("safe", "handler", "handover"):
         return _call(kind, event)
     if kind == "death":
         return {
@@ -284,7 +284,14 @@ def _call(kind: str, event: Fields) -> dict[str, Any]:
         "why": clean(event.text("why", "")),
         "ms": min(max(0.0, event.number("ms", 0)), _MOST_MS),
     }
-    return {**told, "answer": clean(event.text("answer", ""))} if kind == "handler" else told
+    if kind == "handler":
+        told["answer"] = clean(event.text("answer", ""))
+    if kind == "handover":
+        told["step"] = _one_of(event.text("step", ""), ("give", "take"))
+        told["size_bytes"] = whole(event.integer("size_bytes", 0))
+        if "given_by" in event:
+            told["given_by"] = whole(event.integer("given_by"))
+    return told
 
 
 def _hint(event: Fields, paths: Paths) -> str:

@@ -219,6 +219,17 @@ def _handler(event: Event, _verbose: bool) -> list[Line]:
     return [[(head, "dim"), (said, "dim" if event["answer"] else "warn"), (_took(event), "dim")]]
 
 
+def _handover(event: Event, verbose: bool) -> list[Line]:
+    """A state that was handed over is no news; one that was not, is."""
+    well = event["outcome"] in ("done", "nothing")
+    if well and not verbose:
+        return []
+    why = f" ({event['why']})" if event["why"] else ""
+    head = f"  {event['application']} {event['step']}s its state: {event['entry']} "
+    size = f", {event['size_bytes']} bytes" if event["outcome"] == "done" else ""
+    return [[(head, "dim"), (f"{event['outcome']}{why}{size}", "dim" if well else "warn"), (_took(event), "dim")]]
+
+
 def _took(event: Event) -> str:
     return f" · {duration(event['ms'])}"
 
@@ -243,6 +254,7 @@ _SHOWN = {
     "problem": _problem,
     "safe": _safe,
     "handler": _handler,
+    "handover": _handover,
     "link": _link,
     "notice": _notice,
 }

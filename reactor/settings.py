@@ -42,6 +42,8 @@ class Target:
     address: str | None = None
     entry: str | None = None
     safe: str | None = None
+    give: str | None = None
+    take: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     requirements: tuple[str, ...] = ()
 
@@ -83,10 +85,10 @@ class Settings:
         return next((self.targets[name] for name in names if name in self.targets), Target())
 
     def launch(self, target: str, python_path: tuple[str, ...]) -> Launch:
-        """What ``target`` runs. Its profile's ``entry`` and ``safe`` are for the main application, ``env`` for each."""
-        profile, main = self.profile(target), self.main
-        safe = main.safe if profile.safe is None else profile.safe
-        main = replace(main, entry=profile.entry or main.entry, safe=safe)
+        """What ``target`` runs. Its profile's ``env`` is for each application, the rest for the main one."""
+        profile = self.profile(target)
+        own = {key: value for key in _OF_A_PROFILE if (value := getattr(profile, key)) is not None}
+        main = replace(self.main, **own)
         apps = [replace(app, env={**app.env, **profile.env}) for app in (main, *self.others)]
         return Launch(
             tuple(sorted(apps, key=lambda app: not app.init)),
@@ -135,7 +137,11 @@ def _name(text: str) -> str:
 
 
 _APPLICATION = ("entry", "env", "settle_s", "grace_s", "after", "ready", "ready_s", "safe", "safe_s", "memory_mb",
-                "processes")  # fmt: skip
+                "processes", "give", "take", "handover_s")  # fmt: skip
+
+
+_OF_A_PROFILE = ("entry", "safe", "give", "take")
+"""What a profile says in place of the main application's own."""
 
 
 def _settings(table: _Table, name: str) -> Settings:
@@ -177,6 +183,7 @@ def _settings(table: _Table, name: str) -> Settings:
 def _application(table: _Table, name: str, no_entry: str) -> Application:
     if "entry" not in table.body:
         raise table.wrong(None, "has no 'entry'", no_entry)
+    _not_of_a_script(table, table.body["entry"])
     return Application(
         name,
         table.get("entry", _entry, ""),
@@ -191,17 +198,30 @@ def _application(table: _Table, name: str, no_entry: str) -> Application:
         table.get("safe_s", _seconds("safe_s"), 5.0),
         table.get("memory_mb", _count("memory_mb"), 0),
         table.get("processes", _count("processes"), 0),
+        table.get("give", _callable, ""),
+        table.get("take", _callable, ""),
+        table.get("handover_s", _seconds("handover_s"), 1.0),
     )
 
 
+def _not_of_a_script(table: _Table, entry: object) -> None:
+    """A module that is run as a script is ``__main__``: what is imported by its name would run it once more."""
+    for key in ("give", "take"):
+        if key in table.body and str(table.body[key]).partition(":")[0] == entry:
+            what = f"'{key}' is in the module that is run as a script, '{entry}'"
+            raise table.wrong(key, what, f"have a function as 'entry', or '{key}' in another module")
+
+
 def _target(table: _Table, name: str) -> Target:
-    table.known("address", "entry", "safe", "env", "requirements")
+    table.known("address", *_OF_A_PROFILE, "env", "requirements")
     if name in EMBEDDED and "address" in table.body:
         raise table.wrong("address", "the embedded target has no address", "give this target another name")
     return Target(
         table.get("address", _address, None),
         table.get("entry", _entry, None),
         table.get("safe", _callable, None),
+        table.get("give", _callable, None),
+        table.get("take", _callable, None),
         table.get("env", _env, {}),
         table.get("requirements", _texts, ()),
     )

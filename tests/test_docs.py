@@ -210,9 +210,9 @@ def board(folder: Path, env: dict[str, str]) -> Iterator[Link]:
     project = folder / "app"
     project.mkdir()
     main = project / "main.py"
-    settings = '[tool.reactor]\nentry = "main"\nsettle_s = 0.1\nsafe = "off:now"\nhandler = "off:nowhere"\n'
-    (project / "pyproject.toml").write_text(settings)
-    (project / "off.py").write_text("def now(): pass\n")
+    called = 'safe = "off:now"\nhandler = "off:nowhere"\ngive = "off:give"\ntake = "off:take"\n'
+    (project / "pyproject.toml").write_text(f'[tool.reactor]\nentry = "main"\nsettle_s = 0.1\n{called}')
+    (project / "off.py").write_text("def now(): pass\ndef give(): return 7\ndef take(state, version): pass\n")
     run = ["bootloader", "run", "--state", str(state), "--listen", "127.0.0.1:0", "--json"]
     issue(state, home, "board")
     with subprocess.Popen(run, env=env, stdout=subprocess.PIPE, text=True) as process:

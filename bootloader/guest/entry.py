@@ -3,8 +3,9 @@
 It is forked ahead of time, so that at a save the next process already exists. Orders come as JSON lines on a pipe:
 ``check`` compiles files and answers; ``go`` runs the application and never returns, and what is ordered from then on is
 for ``channel``; ``call`` calls one callable of it, answers, and never returns. The end of the pipe ends it. What it has
-to say (``checked``, ``running``, ``died``, ``modules``; of a call ``begun``, ``answered``, ``missing``) goes as notes
-down its output pipe, in order with what the application prints.
+to say (``checked``, ``running``, ``died``, ``modules``; of a call ``begun``, ``answered``, ``missing``; of a state
+``taking``, ``took``, ``giving``, ``gave``) goes as notes down its output pipe, in order with what the application
+prints.
 """
 
 from __future__ import annotations
@@ -21,20 +22,22 @@ import runpy
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
-from . import limits
+from . import handover, hook, limits
 from .channel import Channel
 from .check import check
 from .output import Output
+from .problem import problem
 
-_FRAMES = 40
 _ANSWER_CHARS = 10_000
-_HERE = os.path.dirname(__file__)
+_MARGIN_S = 0.05
+"""What is left of the grace time for the rest of the end."""
 
 
 class Guest:
@@ -47,7 +50,10 @@ class Guest:
         self._pid = os.getpid()
         self._known = frozenset(sys.modules)
         self._tree = ""
-        self._stopping = False
+        self._stopping_since: float | None = None
+        self._entered = False
+        self._gives: dict[str, Any] | None = None
+        """How it is asked for its state at its end, if it is."""
         self._channel: Channel | None = None
 
     def serve(self) -> None:
@@ -59,8 +65,8 @@ class Guest:
                 order = json.loads(line)
                 if "check" in order:
                     sys.pycache_prefix = order["pycache"]
-                    problem = check(order["tree"], order["live"], order["check"])
-                    self._output.note(checked=order["id"], problem=problem)
+                    found = check(order["tree"], order["live"], order["check"])
+                    self._output.note(checked=order["id"], problem=found)
                 elif "go" in order:
                     self._go(order["go"])
                 elif "call" in order:
@@ -87,12 +93,12 @@ class Guest:
         code = 1
         try:
             self._enter(call)
-            result = _found(call["entry"])(*call["arguments"])
+            result = hook.found(call["entry"])(*call["arguments"])
             if inspect.isawaitable(result):
                 result = self._run_async(result)
             self._output.note(answered=_plain(result))
             code = 0
-        except _Missing as missing:
+        except hook.Missing as missing:
             self._output.note(missing=str(missing))
         except BaseException as error:  # noqa: BLE001 - whatever ended the call is what we report
             self._died(error)
@@ -105,7 +111,7 @@ class Guest:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         code: object = 1
         try:
-            code = self._run(go["entry"])
+            code = self._run(go)
         except SystemExit as end:
             code = end.code
         except KeyboardInterrupt:
@@ -115,6 +121,8 @@ class Guest:
         if code is not None and not isinstance(code, int):
             _attempt(lambda: print(code, file=sys.stderr))
             code = 1
+        if not code and self._entered:
+            self._gives = go["give"]
         self._leave(code or 0)
 
     def _adopt(self, wanted: dict[str, str]) -> None:
@@ -126,13 +134,37 @@ class Guest:
     def _leave(self, code: int) -> NoReturn:
         """End as Python ends, but without taking apart what the warm parent brought.
 
-        Other threads are waited for, ``atexit`` runs, the application's own modules are let go, so that what they held
-        is closed and finalised. The third-party modules' teardown, two thirds of a stop with numpy, is left to the
-        kernel: nothing of the application's is in there that ``atexit`` has not seen.
+        Other threads are waited for, ``atexit`` runs, its state is asked for, the application's own modules are let go,
+        so that what they held is closed and finalised. The third-party modules' teardown, two thirds of a stop with
+        numpy, is left to the kernel: nothing of the application's is in there that ``atexit`` has not seen.
         """
-        for step in (self._end, self._tell_modules, threading._shutdown, atexit._run_exitfuncs, self._let_go, *_FLUSH):  # type: ignore[attr-defined]
+        shutdown, exits = threading._shutdown, atexit._run_exitfuncs  # type: ignore[attr-defined]
+        for step in (self._end, self._tell_modules, shutdown, exits, self._give, self._let_go, *_FLUSH):
             _attempt(step)
         os._exit(code & 0xFF)
+
+    def _give(self) -> None:
+        """Offer the state, in the time that is left. Nothing more is asked of it then: it ends."""
+        if self._gives is None or os.getpid() != self._pid:  # a fork of the application, at its own end
+            return
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        limit_s = self._gives["limit_s"]
+        if self._stopping_since is not None:
+            left_s = self._gives["grace_s"] - (time.monotonic() - self._stopping_since) - _MARGIN_S
+            limit_s = max(_MARGIN_S, min(limit_s, left_s))
+        self._output.note(giving=True)
+        result, state = handover.give(self._gives["entry"], limit_s)
+        self._output.note(gave=_told(result), state=state)
+
+    def _take(self, take: dict[str, Any]) -> None:
+        """Hand over what the last one gave. Where that fails, this process ends: who knows what it has done with it."""
+        self._output.note(taking=True)
+        result = handover.take(take["entry"], take["state"], take["version"], take["limit_s"])
+        if self._stopping_since is not None:
+            raise SystemExit(0)
+        self._output.note(took=_told(result))
+        if result.outcome != hook.DONE:
+            self._leave(1)
 
     def _let_go(self) -> None:
         """Drop the application's own modules, as Python does at its end: what only they held is finalised.
@@ -153,26 +185,29 @@ class Guest:
     def _owns(self, module: ModuleType) -> bool:
         return (getattr(module, "__file__", None) or "").startswith(self._tree + "/")
 
-    def _run(self, entry: str) -> object:
-        module_name, _, attribute = entry.partition(":")
+    def _run(self, go: dict[str, Any]) -> object:
+        module_name, _, attribute = go["entry"].partition(":")
         if not attribute:
-            self._begin()
+            self._begin(go)
             runpy.run_module(module_name, run_name="__main__", alter_sys=True)
             return 0
         target: Any = importlib.import_module(module_name)
         for name in attribute.split("."):
             target = getattr(target, name)
-        self._tell_modules()
-        self._begin()
+        self._begin(go)
         result = target()
         if inspect.isawaitable(result):
             result = self._run_async(result)
         return result if isinstance(result, int) and not isinstance(result, bool) else 0
 
-    def _begin(self) -> None:
-        """From here on it may be given orders."""
+    def _begin(self, go: dict[str, Any]) -> None:
+        """The entry comes next. From here on it may be given orders, and has a state of its own to hand over."""
+        if go["take"] is not None:
+            self._take(go["take"])
+        self._tell_modules()
         if self._channel is not None:
             self._channel.open()
+        self._entered = True
         self._output.note(running=True)
 
     def _end(self) -> None:
@@ -187,7 +222,7 @@ class Guest:
             assert task is not None
 
             def stop() -> None:
-                self._stopping = True
+                self._stopping_since = time.monotonic()
                 task.cancel()
 
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
@@ -196,12 +231,12 @@ class Guest:
         try:
             return asyncio.run(main())
         except asyncio.CancelledError:
-            if self._stopping:
+            if self._stopping_since is not None:
                 return 0
             raise
 
     def _on_terminate(self, _number: int, _frame: FrameType | None) -> None:
-        self._stopping = True
+        self._stopping_since = time.monotonic()
         raise SystemExit(0)
 
     def _tell_modules(self) -> None:
@@ -225,52 +260,12 @@ class Guest:
         if os.getpid() != self._pid:
             _print(error)
             return
-        frames = [
-            {"file": frame.filename, "line": frame.lineno or 0, "function": frame.name}
-            for frame in traceback.extract_tb(error.__traceback__, limit=-2 * _FRAMES)
-            if _tells(frame) and frame.filename[:1] != "<"
-        ]
-        note: dict[str, Any] = {
-            "died": type(error).__qualname__,
-            "message": _text_of(error)[:2000],
-            "frames": frames[-_FRAMES:],
-            "traceback": _traceback(error),
-        }
-        if isinstance(error, SyntaxError):
-            note["syntax"] = {
-                "file": str(error.filename or ""),
-                "line": error.lineno if isinstance(error.lineno, int) else 0,
-                "column": error.offset if isinstance(error.offset, int) else 0,
-                "text": str(error.text or "").rstrip("\n")[:500],
-            }
-        if isinstance(error, ModuleNotFoundError) and isinstance(error.name, str):
-            note["missing_module"] = error.name[:1000]
-        if isinstance(error, FileNotFoundError) and isinstance(error.filename, str):
-            note["missing_file"] = error.filename[:1000]
-        self._output.note(**note)
+        self._output.note(**problem(error))
 
 
-class _Missing(Exception):
-    """What is to be called is not there."""
-
-
-def _found(entry: str) -> Callable[..., object]:
-    """The callable that ``entry`` names. Where its module or its name is not there, that is :class:`_Missing`."""
-    module_name, _, attribute = entry.partition(":")
-    try:
-        target: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise _Missing(f"there is no module '{error.name}'") from error
-    for name in attribute.split("."):
-        if not hasattr(target, name):
-            raise _Missing(f"{module_name} has no '{attribute}'")
-        target = getattr(target, name)
-    if not callable(target):
-        raise _Missing(f"'{attribute}' of {module_name} can't be called")
-    found: Callable[..., object] = target
-    return found
+def _told(result: hook.Result) -> dict[str, Any]:
+    more = problem(result.error) if result.error is not None else {}
+    return {"outcome": result.outcome, "why": result.why, **more}
 
 
 def _plain(result: object) -> object:
@@ -311,35 +306,6 @@ def _flush(name: str) -> None:
 
 
 _FLUSH = (partial(_flush, "stdout"), partial(_flush, "stderr"))
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as second:  # noqa: BLE001 - an exception's own __str__ is user code, and may raise anything
-        return f"(its text could not be made: {type(second).__name__})"
-
-
-def _traceback(error: BaseException) -> str:
-    """The whole story, causes included, without the frames that tell nothing."""
-    try:
-        return _story(error)
-    except Exception as second:  # noqa: BLE001 - what an exception holds is user code, and may make no sense
-        return f"(its traceback could not be made: {type(second).__name__}: {second})"
-
-
-def _tells(frame: traceback.FrameSummary) -> bool:
-    """Whether ``frame`` is neither this folder's nor of the machinery that imports."""
-    return not frame.filename.startswith(_HERE) and "importlib" not in frame.filename
-
-
-def _story(error: BaseException) -> str:
-    story = traceback.TracebackException.from_exception(error, limit=-_FRAMES)
-    link: traceback.TracebackException | None = story
-    while link is not None:
-        link.stack = traceback.StackSummary.from_list([frame for frame in link.stack if _tells(frame)])
-        link = link.__cause__ or link.__context__
-    return "".join(story.format())[-20_000:]
 
 
 def _make_way(folders: list[str]) -> None:

@@ -60,6 +60,7 @@ class Output:
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
+        self._noting = threading.Lock()
 
     def install(self) -> None:
         """Replace ``sys.stdout`` and ``sys.stderr``, and have log records carry their level."""
@@ -77,8 +78,9 @@ class Output:
         logging.StreamHandler.emit = emit  # type: ignore[method-assign,assignment]
 
     def note(self, **fields: Any) -> None:
-        """Tell the bootloader something."""
-        _write(self._pipe, NOTE, json.dumps(fields).encode() + b"\n")
+        """Tell the bootloader something. A long note is many writes, so threads take turns."""
+        with self._noting:
+            _write(self._pipe, NOTE, json.dumps(fields).encode() + b"\n")
 
 
 def _text(raw: io.RawIOBase) -> io.TextIOWrapper:

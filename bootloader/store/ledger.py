@@ -223,6 +223,11 @@ class Ledger:
         """A generation by its number."""
         return self._by_number.get(number)
 
+    def root_of(self, number: int) -> str:
+        """A generation's root; empty where it is not kept any more."""
+        one = self.get(number)
+        return one.root if one is not None else ""
+
     def newest_first(self) -> list[Generation]:
         """All generations that are kept."""
         with self._lock:

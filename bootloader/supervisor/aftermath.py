@@ -13,7 +13,8 @@ from pathlib import Path
 from ..journal import Journal
 from ..store.loans import Loan
 from ..wire.launch import Application, Launch
-from .application import PROBLEM_KEYS, End
+from ..wire.records import PROBLEM_KEYS
+from .application import End
 from .breaker import ANSWERS
 from .call import ANSWERED, RAISED, Outcome, Task
 from .orders import Orders

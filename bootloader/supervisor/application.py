@@ -17,8 +17,9 @@ from typing import Any
 
 from ..wire.launch import Application as Spec
 from ..wire.messages import Body
-from ..wire.records import NOTE, stream_of
+from ..wire.records import NOTE, PROBLEM_KEYS, stream_of
 from .child import Child, signal_name
+from .handover import Handover
 from .lifecycle import ALIVE, WELL, Action, Event, State, step
 from .orders import NAME
 from .turns import Timer, Turns
@@ -45,7 +46,7 @@ class End:
 
 
 class Application:
-    """``go`` gives a process its orders; ``tell(event, fields)`` journals.
+    """``go`` gives a process its orders; ``tell(event, fields)`` journals; ``handover`` holds what its last start gave.
 
     ``changed`` is called after every change of state, when its group is gone, and when it is late to be ready.
     """
@@ -58,6 +59,7 @@ class Application:
         tell: Tell,
         go: Callable[[Application], Child],
         changed: Callable[[], None],
+        handover: Handover,
     ) -> None:
         self.spec = spec
         self.generation = generation
@@ -76,6 +78,7 @@ class Application:
         self._tell = tell
         self._go = go
         self._changed = changed
+        self._handover = handover
         self._child: Child | None = None
         self._started_at: float | None = None
         self._ready_at: float | None = None
@@ -85,6 +88,8 @@ class Application:
         self._sweep_left_s = 0.0
         self._orders = itertools.count(1)
         self._asked: dict[int, tuple[Answer, Timer]] = {}
+        self._is_spoilt = False
+        """Whether its process ended over the state that was handed to it: another one starts, and nothing has died."""
 
     @property
     def pid(self) -> int | None:
@@ -202,7 +207,7 @@ class Application:
                 self._child.on_line = self._line
                 self._child.on_end = self._ended
                 self._child.on_deaf = self._grow_deaf
-                self._late = self._turns.later(self.spec.ready_s, self._grow_late)
+                self._late = self._late or self._turns.later(self.spec.ready_s, self._grow_late)
             case Action.ARM_SETTLE if self.spec.ready == "settle":
                 settle_s = self.spec.settle_s
                 self._timer = self._turns.later(settle_s, lambda: self._event(Event.SETTLED, f"up for {settle_s:g} s"))
@@ -247,6 +252,13 @@ class Application:
     def _swept(self) -> None:
         if self._child is not None:
             self._child.close()
+        if self._is_spoilt:
+            self._is_spoilt = False
+            if self.state is State.STARTING:
+                self._perform(Action.SPAWN)
+            else:  # asked to stop since
+                self._child = None
+                self._event(Event.ENDED, "asked to")
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -267,14 +279,19 @@ class Application:
     def _ended(self, status: int) -> None:
         if self._child is not None:
             self._child.claim_strays(NAME, self.spec.name, alone=self.is_alone())
+        asked = self.state is State.STOPPING
+        spoilt = self._handover.ended(self.spec.name, _how(status), asked=asked)
+        if spoilt and self.state is State.STARTING:
+            self._is_spoilt = True
+            self._begin_sweep()
+            return
         if status == 0:
-            self._over(End("asked to" if self.state is State.STOPPING else "its entry point returned", code=0))
+            self._over(End("asked to" if asked else "its entry point returned", code=0))
         elif status > 0:
-            self._over(End(f"exited with status {status}", code=status))
+            self._over(End(_how(status), code=status))
         else:
-            name = signal_name(-status)
             short = ": out of memory" if self._child is not None and self._child.ran_out_of_memory else ""
-            self._over(End(f"killed by {name}{short}", signal=name))
+            self._over(End(f"{_how(status)}{short}", signal=signal_name(-status)))
 
     def _over(self, end: End) -> None:
         self.end = end
@@ -299,6 +316,8 @@ class Application:
             return self._line("o", text)
         if "order" in note and isinstance(note["order"], int):
             self._answer(note["order"], note)
+        if self._child is not None:
+            self._handover.hear(self.spec, self.generation, note, self._child.kill)
         if "running" in note:
             self._event(Event.ENTERED, "")
         if "modules" in note and isinstance(note["modules"], list):
@@ -311,7 +330,8 @@ class Application:
         return None
 
 
-PROBLEM_KEYS = ("frames", "traceback", "syntax", "missing_module", "missing_file")
+def _how(status: int) -> str:
+    return f"exited with status {status}" if status >= 0 else f"killed by {signal_name(-status)}"
 
 
 def _ms(since: float | None, until: float | None) -> float | None:

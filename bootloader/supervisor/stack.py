@@ -17,6 +17,7 @@ from ..wire.launch import Launch, prerequisites
 from . import plan
 from .application import Application, End
 from .child import Child
+from .handover import Handover
 from .lifecycle import ALIVE, State
 from .orders import Orders
 from .readiness import VARIABLE as NOTIFY
@@ -28,7 +29,7 @@ from .warmth import Warmth
 class Stack:
     """``changed`` is called after everything that happens to an application, and when one's pause is over.
 
-    ``cut_off``: what ran last here did not end in order, nor did the bootloader.
+    ``root_of`` tells a generation's root. ``cut_off``: what ran last here did not end in order, nor did the bootloader.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Stack:
         turns: Turns,
         warmth: Warmth,
         changed: Callable[[], None],
+        root_of: Callable[[int], str],
         *,
         cut_off: bool,
     ) -> None:
@@ -54,6 +56,7 @@ class Stack:
         self._pauses: dict[str, tuple[Timer, float]] = {}
         """The timer of each pause, and when it is due on the monotonic clock."""
         self._readiness: Readiness | None = None
+        self._handover = Handover(journal, turns, root_of)
 
     def __iter__(self) -> Iterator[Application]:
         """Those that there are now, in the order in which they start."""
@@ -83,10 +86,11 @@ class Stack:
             if kept is None:
                 self.want(spec.name)
         self._waiting &= self._applications.keys()
+        self._handover.keep(self._applications)
         self._cut_off = False
 
     def _new(self, spec: Spec, generation: int) -> Application:
-        app = Application(spec, generation, self._turns, self._journal.add, self._go, self._changed)
+        app = Application(spec, generation, self._turns, self._journal.add, self._go, self._changed, self._handover)
         if self._cut_off:
             app.end = End("the bootloader was cut off")  # and so was whatever ran then
         app.on_modules = self._warmth.learn
@@ -158,7 +162,7 @@ class Stack:
 
     def _go(self, app: Application) -> Child:
         orders = Orders(self._folder, self._folder / "live", app.spec, self.launch, app.generation)
-        fields = orders.fields(app.spec.entry)
+        fields = {**orders.fields(app.spec.entry), **self._handover.orders(app.spec)}
         if app.spec.ready == "notify":
             fields["env"] |= self._ear()
         child = self._warmth.take()

@@ -38,8 +38,8 @@ class Supervisor:
 
     ``on_fate(generation, fate, why)``: a generation is healthy or failed. ``on_fall(generation, why)``: it is to be
     given up for what ran before it. ``attached``: whether a session of ``reactor dev`` is there. ``lend``: the last
-    healthy generation, see ``aftermath``. ``cut_off``: the last bootloader here did not end in order, nor did what it
-    ran.
+    healthy generation, see ``aftermath``. ``root_of`` tells a generation's root. ``cut_off``: the last bootloader here
+    did not end in order, nor did what it ran.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Supervisor:
         on_fall: Callable[[int, str], None],
         attached: Callable[[], bool],
         lend: Callable[[], Loan | None],
+        root_of: Callable[[int], str],
         *,
         cut_off: bool,
     ) -> None:
@@ -71,7 +72,7 @@ class Supervisor:
         self._warmth = Warmth(folder, journal, lock, self._turns, confinement)
         aftermath = Aftermath(folder, journal, self._warmth, lend)
         self._recovery = Recovery(journal, aftermath, attached, self._proceed, self._follow)
-        self._stack = Stack(folder, journal, self._turns, self._warmth, self._proceed, cut_off=cut_off)
+        self._stack = Stack(folder, journal, self._turns, self._warmth, self._proceed, root_of, cut_off=cut_off)
 
     def start(self) -> None:
         """Begin; the warm parent imports what the applications of the last time imported."""

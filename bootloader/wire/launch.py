@@ -36,6 +36,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "grace_s": (0, 60),
     "ready_s": (0.1, 3600),
     "safe_s": (0.1, 60),
+    "handover_s": (0.1, 60),
     "memory_mb": (0, 2**20),
     "processes": (0, 2**15),
     "handler_s": (0.1, 60),
@@ -51,7 +52,8 @@ class Application:
 
     ``after``: the applications that are ready before it starts. ``ready``: by having been up for ``settle_s``, or by
     saying so within ``ready_s``. ``safe``: the callable that puts its outputs in their safe state where it could not do
-    so itself. ``memory_mb`` and ``processes`` are 0 for the target's own bounds.
+    so itself. ``memory_mb`` and ``processes`` are 0 for the target's own bounds. ``give``: the callable that is asked
+    for its state when it has ended; ``take``: the one that gets it before the next start; each has ``handover_s``.
     """
 
     name: str
@@ -67,6 +69,9 @@ class Application:
     safe_s: float = 5.0
     memory_mb: int = 0
     processes: int = 0
+    give: str = ""
+    take: str = ""
+    handover_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +172,9 @@ def _application(fields: Fields) -> Application:
         _number(fields, "safe_s", 5.0),
         _whole(fields, "memory_mb", 0),
         _whole(fields, "processes", 0),
+        _callable(fields, "give"),
+        _callable(fields, "take"),
+        _number(fields, "handover_s", 1.0),
     )
 
 

@@ -20,10 +20,17 @@ STDOUT, STDERR, NOTE = "o", "e", "n"
 LEVELS = {"D": "debug", "I": "info", "W": "warning", "E": "error", "C": "critical"}
 KINDS = frozenset({STDOUT, STDERR, NOTE, *LEVELS})
 
+PROBLEM_KEYS = ("frames", "traceback", "syntax", "missing_module", "missing_file")
+"""What a note about an exception holds, besides its name and its message."""
+
 _MARK = b"\x1eR"
 _HEAD = struct.Struct(">2s1sH")
 _MOST = 4096 - _HEAD.size
-_NOTE_BYTES = 1024 * 1024
+
+STATE_BYTES = 1_000_000
+"""Longest state that an application may hand over, as JSON; it comes in a note, as a text whose quotes are escaped."""
+
+_NOTE_BYTES = 2 * STATE_BYTES + 64 * 1024
 
 
 def encode(kind: str, payload: bytes) -> Iterator[bytes]:
@@ -50,7 +57,7 @@ class Lines:
 
     def __init__(self) -> None:
         self._buffer = b""
-        self._open: dict[str, bytes] = {}
+        self._open: dict[str, bytearray] = {}
 
     def feed(self, data: bytes) -> Iterator[tuple[str, str]]:
         """Every line that ``data`` completes."""
@@ -93,7 +100,12 @@ class Lines:
         if not data:
             return
         most = _NOTE_BYTES if kind == NOTE else LINE_BYTES
-        *ended, rest = (self._open.pop(kind, b"") + data).split(b"\n")
+        held = self._open.pop(kind, bytearray())
+        held += data
+        if b"\n" not in data and len(held) <= most:
+            self._open[kind] = held  # a long line comes in many parts: none is copied again for each of the others
+            return
+        *ended, rest = bytes(held).split(b"\n")
         for line in ended:
             *parts, last = _parts(line, most)
             for part in (*parts, last.removesuffix(b"\r")):
@@ -102,7 +114,7 @@ class Lines:
         for part in parts:
             yield kind, part.decode("utf-8", "replace")
         if rest:
-            self._open[kind] = rest
+            self._open[kind] = bytearray(rest)
 
 
 def _parts(line: bytes, most: int) -> list[bytes]:

@@ -13,7 +13,7 @@ from ..terminal import Terminal
 from . import ask, options
 from .ask import Asked, Told
 
-_EVENTS = ("log", "state", "problem", "safe", "handler")
+_EVENTS = ("log", "state", "problem", "safe", "handler", "handover")
 _CONTEXT = 50
 _EVERYTHING = 2**31
 """More events than a target keeps."""

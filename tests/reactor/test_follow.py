@@ -117,6 +117,11 @@ TRANSLATED: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
         {"event": "handler", "application": "", "generation": 0, "entry": "", "outcome": "died", "answer": "r\ufffd",
          "why": "\ufffd", "ms": 0.0},
     ),
+    (
+        {"event": "handover", "step": "take", "entry": "m:t", "outcome": "unfit", "size_bytes": -1, "given_by": 2},
+        {"event": "handover", "application": "", "generation": 0, "entry": "m:t", "outcome": "unfit", "why": "",
+         "ms": 0.0, "step": "take", "size_bytes": 0, "given_by": 2},
+    ),
     ({"event": "link", "kind": "link-up"}, None),
     ({"event": "\x1b[2J"}, None),
     ({}, None),

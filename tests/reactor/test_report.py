@@ -44,6 +44,7 @@ def test_a_text_without_end_is_cut() -> None:
 
 
 HANDLER = {"event": "handler", "application": "main", "entry": "m:ask", "ms": 3.0}
+HANDOVER = {"event": "handover", "application": "main", "step": "take", "entry": "m:take", "ms": 3.0}
 
 EVENTS: list[tuple[dict[str, Any], list[str]]] = [
     (
@@ -106,6 +107,11 @@ EVENTS: list[tuple[dict[str, Any], list[str]]] = [
     (
         {**HANDLER, "outcome": "timed-out", "answer": "", "why": "not done within 1 s"},
         ["  main handler: m:ask gave no answer, timed-out (not done within 1 s) · 3.0 ms"],
+    ),
+    ({**HANDOVER, "outcome": "done", "why": "", "size_bytes": 80}, []),
+    (
+        {**HANDOVER, "outcome": "raised", "why": "KeyError: 'at'", "size_bytes": 80},
+        ["  main takes its state: m:take raised (KeyError: 'at') · 3.0 ms"],
     ),
     ({"event": "link", "state": "down", "why": "gone"}, ["● link down: gone"]),
     ({"event": "link", "state": "up", "why": ""}, ["● link up"]),

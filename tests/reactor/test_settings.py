@@ -45,6 +45,9 @@ WRONG = [
     (ENTRY + "on_failure = true\n", 3, "'hold' or 'rollback'"),
     (ENTRY + "safe = 'blinky.main'\n", 3, "expected 'package.module:callable'"),
     (ENTRY + "safe_s = 0\n", 3, "expected seconds, 0.1 to 60"),
+    (ENTRY + "give = 'blinky'\n", 3, "expected 'package.module:callable'"),
+    (ENTRY + "handover_s = 61\n", 3, "expected seconds, 0.1 to 60"),
+    ("[tool.reactor]\nentry = 'app'\ntake = 'app:take'\n", 3, "in the module that is run as a script, 'app'"),
     (ENTRY + "ready = 'soon'\n", 3, "'settle' or 'notify'"),
     (ENTRY + "handler = 'blinky.main'\n", 3, "expected 'package.module:callable'"),
     (ENTRY + "deaths = 0\n", 3, "expected a whole number, 1 to 1000"),
@@ -118,6 +121,9 @@ reload = "restart"
 on_failure = "rollback"
 safe = "blinky.main:outputs_off"
 safe_s = 2.5
+give = "blinky.main:give"
+take = "blinky.state:take"
+handover_s = 0.5
 handler = "blinky.main:on_failure"
 handler_s = 1
 deaths = 3
@@ -143,6 +149,7 @@ ready_s = 20
 [tool.reactor.targets.host]
 entry = "blinky.fake:main"
 safe = "blinky.fake:outputs_off"
+give = "blinky.fake:give"
 
 [tool.reactor.targets.porch]
 address = "pi-zero.local"
@@ -162,10 +169,12 @@ def test_every_setting_is_read() -> None:
     assert (settings.deaths, settings.window_s) == (3, 30.0)
     assert (settings.main.settle_s, settings.main.grace_s) == (2.0, 1.5)
     assert (settings.main.safe, settings.main.safe_s) == ("blinky.main:outputs_off", 2.5)
+    assert (settings.main.give, settings.main.take) == ("blinky.main:give", "blinky.state:take")
+    assert settings.main.handover_s == 0.5
     assert (settings.main.memory_mb, settings.main.processes) == (64, 20)
     assert settings.main.after == ("net",)
     assert (settings.others[1].ready, settings.others[1].ready_s) == ("notify", 20.0)
-    assert settings.targets["porch"] == Target("pi-zero.local", None, None, {"LED_PIN": "17"}, ("gpiozero",))
+    assert settings.targets["porch"] == Target("pi-zero.local", env={"LED_PIN": "17"}, requirements=("gpiozero",))
 
 
 def test_little_is_needed_and_the_rest_has_defaults() -> None:
@@ -188,8 +197,9 @@ def test_init_applications_start_first_and_a_profile_changes_what_runs() -> None
         {"LED_PIN": "17"},
     ]
     assert porch.path == ("src", ".")
-    assert settings.launch("local", (".",)).applications[1].entry == "blinky.fake:main"
-    assert settings.launch("local", (".",)).applications[1].safe == "blinky.fake:outputs_off"
+    local = settings.launch("local", (".",)).applications[1]
+    assert (local.entry, local.safe) == ("blinky.fake:main", "blinky.fake:outputs_off")
+    assert (local.give, local.take) == ("blinky.fake:give", "blinky.state:take")
     assert settings.launch("host", (".",)) == settings.launch("local", (".",))
     assert settings.launch("10.0.0.7:4000", (".",)).applications[1].env == {"MODE": "day", "LED_PIN": "1"}
 

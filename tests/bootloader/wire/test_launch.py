@@ -39,6 +39,9 @@ applications = st.builds(
     safe_s=st.floats(0.1, 60),
     memory_mb=st.integers(0, 2**20),
     processes=st.integers(0, 2**15),
+    give=callables,
+    take=callables,
+    handover_s=st.floats(0.1, 60),
 )
 
 
@@ -124,6 +127,8 @@ ILLEGAL = {
     "a safe state that is a module": edited(safe="blinky"),
     "a safe state that is a path": edited(safe="../blinky:off"),
     "a safe state without an end": edited(safe_s=61),
+    "a hand-over that is a module": edited(give="blinky"),
+    "a hand-over without an end": edited(handover_s=61),
     "memory below zero": edited(memory_mb=-1),
     "memory in halves": edited(memory_mb=0.5),
     "processes without a bound": edited(processes=2**15 + 1),
