@@ -77,7 +77,8 @@ class Bootloader:
             parts.callback(self.journal.close, _PART_S)  # the hosts that follow hear the end, and hang up
             parts.callback(supervisor.close, grace_s)  # the first to end, so that hosts hear how
             try:
-                changes.boot(start=not hold)
+                in_order = self._state.in_order and not tether.told.text("why", "")
+                changes.boot(start=not hold, in_order=in_order)
             except (Fault, OSError) as fault:
                 self._notice("boot-failed", f"the applications could not be started: {fault}")
             self._parts = parts.pop_all()

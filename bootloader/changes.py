@@ -17,7 +17,7 @@ from .journal import Journal
 from .ladder import RESTART, ROLLBACK, Decision, decide, fall
 from .store.objects import sync
 from .store.store import Staged, Store
-from .store.triage import BOOTLOADER
+from .store.triage import BOOTLOADER, STEADY_S, worn
 from .supervisor.supervisor import Supervisor
 from .supervisor.transition import Transition
 from .wire.errors import Fault, Refused
@@ -43,14 +43,25 @@ class Changes:
         self._settling = False
         self._fallen: set[str] = set()
         """Roots that were given up since a host last changed anything."""
+        self._steady: threading.Timer | None = None
+        """Runs while what was started at boot may still be cut off soon."""
         self._worker = threading.Thread(target=self._work, name="settler", daemon=True)
         self._worker.start()
 
-    def boot(self, *, start: bool) -> None:
-        """Make the best that the disk has live, and start it; without ``start``, a host will say when."""
+    def boot(self, *, start: bool, in_order: bool) -> None:
+        """Make the best that the disk has live, and start it; without ``start``, a host will say when.
+
+        ``in_order``: the last bootloader ended as it was asked to, whatever it ran.
+        """
         try:
             with self.locked():
+                if in_order:
+                    self._forgive()
+                before = self._store.ledger.last()
                 rung = self._store.recover()
+                if before is not None and (last := self._store.ledger.last()) not in (None, before):
+                    self._journal.lose("went-back", f"at boot, {last.why}")
+                    self._fallen.add(before.root)
                 if rung is not None and start:
                     self._start_live(BOOTLOADER, at_boot=True)
                 elif rung is None and self._store.ledger.last() is not None:  # else it is new, and that is no news
@@ -70,6 +81,8 @@ class Changes:
 
     def close(self) -> None:
         """Finish the chores and end."""
+        if self._steady is not None:
+            self._steady.cancel()
         with suppress(queue.Full):
             self._chores.put(None, timeout=_END_S)
         self._worker.join(_END_S)
@@ -100,6 +113,7 @@ class Changes:
         """Start what is live and does not run."""
         with self.locked():
             self._fallen.clear()
+            self._forgive()
             return self._start_live(who)
 
     def roll_back(self, number: int, who: str) -> Body:
@@ -112,8 +126,8 @@ class Changes:
                 if wanted is None:
                     raise Refused("unknown-generation", "this target has no such generation", to=str(number))
             else:
-                live = self._store.manifest.root
-                healthy = (one for one in ledger.newest_first() if one.was_healthy and one.root != live)
+                others = {self._store.manifest.root, *worn(ledger.newest_first())}
+                healthy = (one for one in ledger.newest_first() if one.was_healthy and one.root not in others)
                 wanted = next(healthy, None)
                 if wanted is None:
                     raise Refused("no-generation", "no other generation was healthy", do="name one: `reactor history`")
@@ -166,6 +180,9 @@ class Changes:
             last = self._store.ledger.add(root, who, RESTART, "found live, and not in the ledger", 0)
         if at_boot:
             self._store.ledger.count_boot(last.number)
+            self._steady = threading.Timer(STEADY_S, self._store.ledger.forgive, [last.number])
+            self._steady.name, self._steady.daemon = "steady", True
+            self._steady.start()
         running = self._supervisor.running()
         start = tuple(app.name for app in launch.applications if app.name not in running)
         number = last.number
@@ -190,10 +207,13 @@ class Changes:
             if current is None or current.number != number:
                 return
             names: dict[str, str] = {}
-            for one in self._store.ledger.newest_first():
-                if one.was_healthy:
+            newest_first = self._store.ledger.newest_first()
+            tired = worn(newest_first)
+            for one in newest_first:
+                if one.was_healthy and one.root not in tired:
                     names.setdefault(one.root, f"generation {one.number}")
-            for root in fall(current.root, list(names), self._store.base_root, self._fallen):
+            base = self._store.base_root if self._store.base_root not in tired else ""
+            for root in fall(current.root, list(names), base, self._fallen):
                 try:
                     why_back = f"generation {number} failed: {why}"
                     self._go_back(root, names.get(root, "the base"), BOOTLOADER, why_back)
@@ -205,6 +225,11 @@ class Changes:
                     return
             text = f"{why}; there is nothing else to go back to: what failed stays down until the next push or rollback"
             self._journal.add("notice", {"code": "stays-down", "text": text})
+
+    def _forgive(self) -> None:
+        """What is live may be started as often as anything new."""
+        if (last := self._store.ledger.last()) is not None:
+            self._store.ledger.forgive(last.number)
 
     def _has_been_healthy(self, root: str) -> bool:
         return any(one.root == root and one.was_healthy for one in self._store.ledger.newest_first())

@@ -45,7 +45,7 @@ _FILES = ("run/lock", "run/address", "warm.json", "pycache.sums")
 
 class State:
     """``folder`` is where things are written; ``lock`` is the descriptor of its lock, which whoever is started holds
-    too; ``cut_off`` tells that the last bootloader here did not end in order.
+    too; ``in_order`` tells that the last bootloader here ended well, ``cut_off`` that there was one and it did not.
     """
 
     def __init__(self, state: Path, base: Path, on_notice: OnNotice, *, nicer: int = 0) -> None:
@@ -82,7 +82,8 @@ class State:
                 place.mkdir(mode=0o700, exist_ok=True)
         self.confinement = Confinement.of(folder, self._nicer)
         self.lock, self._was = _lock(folder / "run" / "lock", self.confinement.end_all)
-        self.cut_off = self._was not in (b"", _IN_ORDER)
+        self.in_order = self._was == _IN_ORDER
+        self.cut_off = not self.in_order and self._was != b""
         self._bytecode = folder / "pycache", folder / "pycache.sums"
         bytecode.check(*self._bytecode)
 

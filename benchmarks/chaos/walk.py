@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bootloader.store.triage import MOST_HEALTHY_BOOTS
 from bootloader.wire.errors import Fault
 
 from .boots import named, running
@@ -27,6 +28,9 @@ from .tally import OTHER, UNREACHABLE, Tally
 PART = "random walk"
 _KEPT = 12
 """So many generations are gone back to; older ones may have been collected."""
+
+_CUTS = MOST_HEALTHY_BOOTS - 2
+"""So often in a row a target is cut off: once or twice more, and it gives up what runs, which is right."""
 
 
 @dataclass
@@ -56,6 +60,7 @@ class Walk:
         self._number = 0
         self._last: Generation | None = None
         self._what = ""
+        self._cuts = 0
 
     def go(self, steps: int, until_s: float) -> None:
         """So many steps, or until the clock says ``until_s``."""
@@ -74,7 +79,8 @@ class Walk:
     def _step(self, step: int) -> bool:
         acts: list[Callable[[], None]] = [self._push, self._push, self._push_ill, self._back, self._kill_bootloader]
         acts += [self._kill_in_push, self._kill_in_push, self._cut, self._cut_in_push, self._restart, self._kill_child]
-        act = self._chance.choice(acts)
+        act = self._chance.choice(acts) if self._cuts < _CUTS else self._restart
+        self._cuts += act in (self._kill_bootloader, self._kill_in_push, self._cut, self._cut_in_push)
         self._what = act.__name__.strip("_").replace("_", " ")
         where = f"seed {self._seed}, step {step} ({self._what})"
         before = self._broken()
@@ -111,6 +117,7 @@ class Walk:
         new = self._made()
         with self._probed():
             self._device.ship(new)
+        self._cuts = 0
         self._model.may_run = frozenset({new.manifest.root})
 
     def _push_ill(self) -> None:
@@ -168,6 +175,7 @@ class Walk:
         self._device.start()
 
     def _restart(self) -> None:
+        self._cuts = 0
         self._device.end()
         self._device.start()
 

@@ -53,7 +53,7 @@ class Generation:
     was_healthy: bool = False
     fate_why: str = ""
     boots: int = 0
-    """How often it was started at boot since it was last healthy."""
+    """How often in a row it was started at boot and then cut off soon, the last start included until it is known."""
 
     def as_fields(self) -> dict[str, str | int | float | bool]:
         """The generation as plain values."""
@@ -135,6 +135,8 @@ class Ledger:
         elif number in self._by_number:
             if "boot" in line:
                 self._boot(number)
+            elif "well" in line:
+                self._well(number)
             else:
                 self._fate(number, line.text("fate"), line.text("why", ""))
 
@@ -150,14 +152,20 @@ class Ledger:
         if fate not in FATES:
             raise Malformed("not a fate", to=fate[:40])
         old = self._by_number[number]
-        was_healthy, boots = old.was_healthy or fate == "healthy", 0 if fate == "healthy" else old.boots
-        self._by_number[number] = replace(old, fate=fate, fate_why=why, was_healthy=was_healthy, boots=boots)
+        was_healthy = old.was_healthy or fate == "healthy"
+        self._by_number[number] = replace(old, fate=fate, fate_why=why, was_healthy=was_healthy)
         if fate == "healthy":
             self._healthy = max(number, self._healthy)
 
     def _boot(self, number: int) -> None:
         old = self._by_number[number]
         self._by_number[number] = replace(old, boots=old.boots + 1)
+
+    def _well(self, number: int) -> None:
+        root = self._by_number[number].root
+        for one in list(self._by_number.values()):
+            if one.root == root and one.boots:
+                self._by_number[one.number] = replace(one, boots=0)
 
     def add(self, root: str, who: str, rung: str, why: str, files: int) -> Generation:
         """A new generation, numbered one past the last."""
@@ -182,6 +190,16 @@ class Ledger:
             if number in self._by_number:
                 self._boot(number)
                 self._append({"generation": number, "boot": True, "at": time.time()}, durable=True)
+
+    def forgive(self, number: int) -> None:
+        """What was counted against the root of a generation counts no more: its last start was none that ended badly,
+        or somebody wants it to run whatever it did.
+        """
+        with self._lock:
+            root = one.root if (one := self._by_number.get(number)) is not None else ""
+            if any(one.boots for one in self._by_number.values() if one.root == root):
+                self._well(number)
+                self._append({"generation": number, "well": True, "at": time.time()}, durable=True)
 
     def _append(self, fields: dict[str, Any], *, durable: bool = False) -> None:
         line = _line(self._next, fields)

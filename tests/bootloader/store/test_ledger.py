@@ -113,16 +113,20 @@ def test_what_one_file_lost_the_other_tells(tmp_path: Path, name: str) -> None:
         assert not opened(tmp_path / "ledger.jsonl").mended
 
 
-def test_starts_at_boot_are_counted_until_it_is_healthy(tmp_path: Path) -> None:
+def test_starts_at_boot_are_counted_per_root_healthy_or_not_until_it_is_forgiven(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
-    for boots in (1, 2):
-        ledger = opened(path)
-        fill(ledger, "-" if boots == 1 else "")
-        ledger.count_boot(1)
-        assert [one.boots for one in ledger.newest_first()] == [boots]
-    assert [one.boots for one in opened(path).newest_first()] == [2]
-    opened(path).mark(1, "healthy")
-    assert [one.boots for one in opened(path).newest_first()] == [0]
+    fill(opened(path), "--")
+    other = opened(path).add("cd" * 32, "host", "restart", "", 1).number
+    for number in (1, 1, 2, other):
+        opened(path).count_boot(number)
+    opened(path).mark(2, "healthy")
+    assert [one.boots for one in opened(path).newest_first()] == [1, 1, 2]
+    for _ in range(2):
+        opened(path).forgive(2)
+        assert [one.boots for one in opened(path).newest_first()] == [1, 0, 0]
+    lines = path.read_bytes()
+    opened(path).forgive(2)
+    assert path.read_bytes() == lines, "nothing was to be forgiven"
 
 
 def test_the_files_do_not_grow_without_bound(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from bootloader.store.ledger import Generation
-from bootloader.store.triage import MOST_BOOTS, ladder
+from bootloader.store.triage import MOST_BOOTS, MOST_HEALTHY_BOOTS, ladder, worn
 
-A, B, BASE = "aa" * 32, "bb" * 32, "cc" * 32
+A, B, BASE, C, D = "aa" * 32, "bb" * 32, "cc" * 32, "dd" * 32, "ee" * 32
+WORN = MOST_HEALTHY_BOOTS
 
 
 def generation(
@@ -59,7 +60,37 @@ def generation(
         ),
         pytest.param(B, [generation(2, B, "applied", boots=MOST_BOOTS)], "", [], id="takes it down, nothing is left"),
         pytest.param(
-            B, [generation(2, B, "healthy", boots=MOST_BOOTS + 1)], "", [B], id="healthy, and the power fails often"
+            B, [generation(2, B, "healthy", boots=WORN - 1)], "", [B], id="healthy, and the power fails now and then"
+        ),
+        pytest.param(
+            B,
+            [generation(2, B, "healthy", boots=WORN), generation(1, A, "healthy")],
+            BASE,
+            [A, BASE],
+            id="was healthy, and takes the device down since",
+        ),
+        pytest.param(
+            A,
+            [
+                generation(4, A, "healthy", boots=WORN, who="bootloader"),
+                generation(3, B, "healthy", boots=WORN),
+                generation(2, C, "healthy"),
+            ],
+            BASE,
+            [BASE],
+            id="what takes it down twice is not in the code",
+        ),
+        pytest.param(
+            A,
+            [
+                generation(5, A, "healthy", boots=WORN),
+                generation(4, D, "healthy"),
+                generation(3, B, "healthy", boots=WORN),
+                generation(2, C, "healthy"),
+            ],
+            BASE,
+            [D, C, BASE],
+            id="the one of long ago does not count",
         ),
         pytest.param(
             BASE,
@@ -96,6 +127,10 @@ def test_the_device_starts_the_best_that_it_has(
 def test_why_it_is_not_the_live_one_is_told() -> None:
     failed, healthy = generation(2, B, "failed"), generation(1, A, "healthy")
     assert ladder(B, [failed, healthy])[0].why == "generation 2 failed: why"
-    worn = replace(failed, fate="applied", boots=MOST_BOOTS)
-    assert ladder(B, [worn, healthy])[0].why == f"generation 2 was started {MOST_BOOTS} times and never was healthy"
+    tired = replace(failed, fate="applied", boots=MOST_BOOTS)
+    assert worn([tired, healthy]) == {B}
+    assert (
+        ladder(B, [tired, healthy])[0].why
+        == f"generation 2 was started {MOST_BOOTS} times in a row and cut off soon each time"
+    )
     assert ladder("", [healthy])[0].why == "it was not known what is live"
