@@ -1,0 +1,48 @@
+"""Finds what lives in this process of a module's definitions, in one pass over all objects.
+
+Functions are found however well they are hidden: behind decorators, in closures, in some library's list of callbacks.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Container
+from dataclasses import dataclass
+from types import AsyncGeneratorType, CodeType, CoroutineType, FunctionType, GeneratorType
+from typing import Any, TypeAlias
+
+Suspended: TypeAlias = "GeneratorType[Any, Any, Any] | CoroutineType[Any, Any, Any] | AsyncGeneratorType[Any, Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """``functions``, ``suspended``: those whose code is of the files asked for; ``instances``: of the classes."""
+
+    functions: list[FunctionType]
+    suspended: list[Suspended]
+    instances: list[object]
+
+
+def census(files: Container[str], classes: Container[type] = ()) -> Census:
+    """Objects that the collector does not see, because the application froze them, are not found."""
+    found = Census([], [], [])
+    for thing in gc.get_objects():
+        kind = type(thing)
+        if kind is FunctionType:
+            if thing.__code__.co_filename in files:
+                found.functions.append(thing)
+        elif kind in _CODE:
+            if code_of(thing).co_filename in files:
+                found.suspended.append(thing)
+        elif kind in classes:
+            found.instances.append(thing)
+    return found
+
+
+def code_of(suspended: Suspended) -> CodeType:
+    """The code that a suspended body runs."""
+    code: CodeType = getattr(suspended, _CODE[type(suspended)])
+    return code
+
+
+_CODE: dict[type, str] = {GeneratorType: "gi_code", CoroutineType: "cr_code", AsyncGeneratorType: "ag_code"}

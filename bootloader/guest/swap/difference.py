@@ -1,0 +1,381 @@
+"""Two sources of one module become a plan, or a refusal that names the statement which does not allow one.
+
+Pure. The rule: a patch leads to the module that a new start would have, but for the state that has built up since. So a
+definition is replaced where it stands, a value is given anew only where its source changed, and what merely runs at
+import must be what it was, and must not have used what changed.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+
+from .admission import admit
+from .effects import Meaning, reads
+from .identity import pairs
+from .plan import Bind, Describe, Edit, Path, Plan, Scope, Unbind
+from .refusal import Refusal, quoted
+from .signature import annotations_of, changed_parameters, defaults, is_annotated_otherwise, nature
+from .source import Function, Source, alike, place, start
+from .statements import Part, bound_by, by_name, parts, same
+
+
+def difference(old: Source, new: Source, *, touched: Iterable[Path] = (), runs_as_main: bool = False) -> Plan:
+    """How to lead the module of ``old`` to ``new``. ``touched``: names that it imports and that change elsewhere."""
+    return _Comparison(old, new, set(touched), runs_as_main).plan()
+
+
+def meaning_of(tree: ast.Module) -> Meaning:
+    """What the names of a module stand for: its imports, and what else it binds."""
+    imported: dict[str, str] = {}
+    bound: list[str] = []
+    for node in tree.body:
+        match node:
+            case ast.Import(names=names):
+                for alias in names:
+                    imported[alias.asname or alias.name.partition(".")[0]] = (
+                        alias.name if alias.asname else alias.name.partition(".")[0]
+                    )
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                imported.update({alias.asname or alias.name: f"{module}.{alias.name}" for alias in names})
+            case _:
+                bound += bound_by(node)
+    return Meaning(imported, bound)
+
+
+class _Comparison:
+    def __init__(self, old: Source, new: Source, touched: set[Path], runs_as_main: bool) -> None:
+        self._old, self._new = old, new
+        self._runs_as_main = runs_as_main
+        self._given = frozenset(touched)
+        self._plan = Plan(old, new, touched=touched)
+        self._meaning_before, self._meaning = meaning_of(old.tree), meaning_of(new.tree)
+        self._kept: list[tuple[Scope, Part]] = []
+        self._compared: set[Scope] = set()
+        self._places = sorted({place(code) for codes in old.codes.values() for code in codes}, key=_line)
+
+    def plan(self) -> Plan:
+        if _futures(self._old.tree) != _futures(self._new.tree):
+            raise self._refusal(1, "changed its imports from `__future__`")
+        self._body((), self._old.tree.body, self._new.tree.body)
+        self._follow()
+        moved = _classes(self._old.tree.body)
+        self._plan.classes = {
+            scope: line for scope, line in _classes(self._new.tree.body).items() if moved.get(scope, line) != line
+        }
+        return self._plan
+
+    def _refusal(self, line: int, what: str) -> Refusal:
+        return Refusal(self._new.path, line, what)
+
+    def _body(self, scope: Scope, old: list[ast.stmt], new: list[ast.stmt]) -> None:
+        """Compare the bodies of the module, or of one class."""
+        before = list(parts(old, self._meaning_before, runs_as_main=self._runs_as_main))
+        after = list(parts(new, self._meaning, runs_as_main=self._runs_as_main))
+        self._effects(scope, _of_kind(before, "effect"), _of_kind(after, "effect"))
+        self._describe(scope, old, new, before, after)
+        shared = {name for part in (*before, *after) if part.kind == "effect" for name in bound_by(part.node)}
+        mine, its = by_name(before), by_name(after)
+        for name, group in its.items():
+            if name in mine:
+                self._stays(scope, name, mine[name], group, shared)
+            else:
+                self._comes(scope, name, group, shared)
+        for name in mine.keys() - its.keys():
+            if name in shared:
+                raise self._refusal(start(mine[name][0].whole), f"bound `{name}`, which is bound elsewhere too")
+            first = mine[name][0]
+            self._plan.steps.append(Unbind(scope, name, first.kind, start(first.whole)))
+            self._plan.touched.add((*scope, name))
+
+    def _effects(self, scope: Scope, old: list[Part], new: list[Part]) -> None:
+        where = f"in the body of class `{scope[-1]}`" if scope else "at import"
+        for one, other in itertools.zip_longest(old, new):
+            if one is None or other is None or not self._is_same(one, other, bodies=False):
+                for part in new:
+                    if not any(self._is_same(each, part, bodies=False) for each in old):
+                        raise self._refusal(start(part.whole), f"changed what runs {where}: {quoted(part.node)}")
+                for part in old:
+                    if not any(self._is_same(part, each, bodies=False) for each in new):
+                        raise self._refusal(start(part.whole), f"ran {where}, and is gone: {quoted(part.node)}")
+                raise self._refusal(start((other or one).whole), f"changed the order of what runs {where}")
+            self._kept.append((scope, other))
+            self._pair(one, other)
+
+    def _describe(
+        self, scope: Scope, old: list[ast.stmt], new: list[ast.stmt], before: list[Part], after: list[Part]
+    ) -> None:
+        documented = _doc_of(old) != _doc_of(new)
+        declared = _declared(after)
+        annotated = not same(_declared(before), declared)
+        if documented or annotated:
+            line = start(new[0]) if new else 1
+            self._plan.steps.append(
+                Describe(scope, documented, _doc_of_statement(new), tuple(declared) if annotated else None, line)
+            )
+
+    def _stays(self, scope: Scope, name: str, old: list[Part], new: list[Part], shared: set[str]) -> None:
+        line = start(new[-1].whole)
+        if [part.kind for part in old] == [part.kind for part in new]:
+            unlike = [pair for pair in zip(old, new, strict=True) if not self._is_same(*pair)]
+            if not unlike or (new[0].kind in ("function", "class") and self._edited(scope, old, new)):
+                for one, other in zip(old, new, strict=True):
+                    self._kept.append((scope, other))
+                    self._pair(one, other)
+                return
+        elif {part.kind for part in (*old, *new)} & {"function", "class"} and old[0].kind != new[0].kind:
+            raise self._refusal(line, f"made `{name}` a {new[-1].kind}, which was a {old[-1].kind}")
+        if name in shared:
+            raise self._refusal(line, f"changed `{name}`, which is bound elsewhere too")
+        if name == "__slots__" and scope:
+            raise self._refusal(line, f"changed `__slots__` of class `{scope[-1]}`")
+        if any(part.kind == "class" for part in (*old, *new)):
+            raise self._refusal(line, f"changed how often class `{name}` is defined")
+        admit(self._old.path, scope, old, self._meaning_before)
+        self._plan.bases += admit(self._new.path, scope, new, self._meaning)
+        for one, other in zip(old, new, strict=False):
+            if one.kind == other.kind == "function" and self._fits_cells(_function(one), _function(other)):
+                self._pair(one, other)  # whoever holds the old object, runs the new body all the same
+        self._bind(scope, name, new, old[-1])
+
+    def _comes(self, scope: Scope, name: str, group: list[Part], shared: set[str]) -> None:
+        if name in shared:
+            raise self._refusal(start(group[0].whole), f"binds `{name}`, which is bound elsewhere too")
+        if name == "__slots__" and scope:
+            raise self._refusal(start(group[0].whole), f"gave class `{scope[-1]}` `__slots__`")
+        self._plan.bases += admit(self._new.path, scope, group, self._meaning)
+        self._bind(scope, name, group, None)
+
+    def _bind(self, scope: Scope, name: str, group: Sequence[Part], before: Part | None) -> None:
+        statements = tuple(part.node for part in group)
+        kind = before.kind if before else None
+        self._plan.steps.append(Bind(scope, name, group[-1].kind, statements, kind, start(group[-1].whole)))
+        self._plan.touched.add((*scope, name))
+
+    def _edited(self, scope: Scope, old: list[Part], new: list[Part]) -> bool:
+        """Edit the functions and classes of one name in place; False where they have to be made anew."""
+        if new[0].kind == "class":
+            for one, other in zip(old, new, strict=True):
+                self._class(scope, one.node, other.node)
+            return True
+        found = [(_function(one), _function(other)) for one, other in zip(old, new, strict=True)]
+        if not all(self._fits(before, after) for before, after in found):
+            return False
+        for before, after in found:
+            self._edit(scope, before, after)
+        return True
+
+    def _fits(self, old: Function, new: Function) -> bool:
+        """Whether the function object can stay, with the new code in it."""
+        if isinstance(old, ast.Lambda) or isinstance(new, ast.Lambda):
+            return type(old) is type(new)
+        if not same(old.decorator_list, new.decorator_list, bodies=False):
+            return False
+        if old.decorator_list and nature(old) != nature(new):
+            return False
+        return self._fits_cells(old, new)
+
+    def _fits_cells(self, old: Function, new: Function) -> bool:
+        before, after = self._old.code_of(old), self._new.code_of(new)
+        return before is not None and after is not None and before.co_freevars == after.co_freevars
+
+    def _edit(self, scope: Scope | None, old: Function, new: Function) -> None:
+        before, after = self._old.code_of(old), self._new.code_of(new)
+        if before is None or after is None:
+            return
+        anew = changed_parameters(old, new)
+        annotated = is_annotated_otherwise(old, new)
+        if scope is not None:
+            for name, default in defaults(new).items():
+                if name in anew and not self._meaning.is_free(default):
+                    raise self._refusal(default.lineno, f"has a default that runs code: {quoted(default)}")
+            if anew or annotated or not alike(before, after):
+                self._plan.changed.append(after.co_qualname)
+        if anew or annotated or _arity(before) != _arity(after) or defaults(old).keys() != defaults(new).keys():
+            self._plan.edits.append(Edit(after.co_qualname, scope, before, after, new, anew, annotated))
+
+    def _class(self, scope: Scope, old: ast.stmt, new: ast.stmt) -> None:
+        assert isinstance(old, ast.ClassDef)
+        assert isinstance(new, ast.ClassDef)
+        for what in ("bases", "keywords", "decorator_list", "type_params"):
+            if not same(getattr(old, what, None), getattr(new, what, None), bodies=False):
+                named = {"keywords": "metaclass or keywords", "decorator_list": "decorators"}.get(what, what)
+                raise self._refusal(new.lineno, f"changed the {named.replace('_', ' ')} of class `{new.name}`")
+        inner = (*scope, new.name)
+        self._compared.add(inner)
+        self._body(inner, old.body, new.body)
+
+    def _is_same(self, old: Part, new: Part, *, bodies: bool = True) -> bool:
+        whole = old.node is old.whole and new.node is new.whole
+        return (whole and self._old.segment(old.whole) == self._new.segment(new.whole)) or same(
+            old.node, new.node, bodies=bodies
+        )
+
+    def _pair(self, old: Part, new: Part) -> None:
+        """Find the successor of all code in a statement."""
+        if old.kind not in ("function", "class", "effect"):
+            return
+        if self._old.segment(old.whole) == self._new.segment(new.whole):
+            self._pair_moved(old.whole, new.whole)
+            return
+        if old.kind == "class":
+            if self._is_same(old, new):  # its body is compared for itself otherwise
+                self._pair_within(old.node, new.node)
+            return
+        if old.kind == "function":
+            one, other = _function(old), _function(new)
+            self._succeed(one, other)
+            self._pair_within(one, other)
+        else:
+            self._pair_within(old.node, new.node)
+
+    def _pair_within(self, old: ast.AST, new: ast.AST) -> None:
+        for one, other in pairs(old, new):
+            self._succeed(one, other)
+            self._edit(None, one, other)
+
+    def _succeed(self, old: Function, new: Function) -> None:
+        before, after = self._old.code_of(old), self._new.code_of(new)
+        if before is not None and after is not None:
+            self._plan.successors.append((before, after))
+
+    def _pair_moved(self, old: ast.stmt, new: ast.stmt) -> None:
+        """The code of a statement whose text is the same: by place, all lines moved by as many."""
+        by = start(new) - start(old)
+        first = bisect_left(self._places, start(old), key=_line)
+        last = bisect_right(self._places, old.end_lineno or old.lineno, key=_line)
+        for name, line in self._places[first:last]:
+            before, after = self._old.codes[name, line], self._new.codes.get((name, line + by), [])
+            if len(before) == len(after):
+                self._plan.successors += zip(before, after, strict=True)
+
+    def _follow(self) -> None:
+        """What stayed, but was made from something that changed, changes too, or can't."""
+        if not self._plan.touched:
+            return
+        self._unfold()
+        todo = True
+        while todo:  # each round takes at least one part out
+            todo = False
+            for scope, part in list(self._kept):
+                used = self._used_by(scope, part)
+                if used:
+                    self._kept.remove((scope, part))
+                    todo |= self._follow_part(scope, part, used)
+
+    def _follow_part(self, scope: Scope, part: Part, used: Path) -> bool:
+        """Whether a name stands for another object now."""
+        if part.kind == "function":
+            self._follow_function(scope, part)
+            return False
+        if part.kind == "import":
+            self._bind(scope, part.name, [part], part)
+            return False
+        if part.kind == "value" and (part.value is None or self._meaning.is_derived(part.value)):
+            self._bind(scope, part.name, [part], part)
+            return True
+        ran = "ran at import with" if part.kind == "effect" else "was made with"
+        raise self._refusal(start(part.whole), f"{ran} the old `{'.'.join(used)}`: {quoted(part.node)}")
+
+    def _follow_function(self, scope: Scope, part: Part) -> None:
+        """A kept function: its decorators can't be run again, its defaults and annotations can be evaluated again."""
+        node = _function(part)
+        for decorator in getattr(node, "decorator_list", ()):
+            if used := self._is_touched(scope, decorator):
+                raise self._refusal(decorator.lineno, f"was decorated with the old `{'.'.join(used)}`")
+        anew = frozenset(name for name, default in defaults(node).items() if self._is_touched(scope, default))
+        annotated = any(self._is_touched(scope, each) for each in annotations_of(node))
+        code = self._new.code_of(node)
+        before = next((old for old, new in self._plan.successors if new is code), None)
+        if code is None or before is None:
+            raise self._refusal(start(node), f"can't be told from what is beside it: {quoted(node)}")
+        for edit in [each for each in self._plan.edits if each.new is code]:
+            self._plan.edits.remove(edit)
+            anew |= edit.anew
+            annotated |= edit.annotated
+        self._plan.edits.append(Edit(code.co_qualname, scope, before, code, node, anew, annotated))
+        if anew and code.co_qualname not in self._plan.changed:
+            self._plan.changed.append(code.co_qualname)
+
+    def _unfold(self) -> None:
+        """Look into the classes that did not change."""
+        for scope, part in self._kept:  # grows while it is walked
+            if isinstance(part.node, ast.ClassDef) and (*scope, part.name) not in self._compared:
+                inner = parts(part.node.body, self._meaning, runs_as_main=self._runs_as_main)
+                self._kept += [((*scope, part.name), each) for each in inner]
+
+    def _used_by(self, scope: Scope, part: Part) -> Path:
+        """What ``part`` reads, while it is evaluated, of what changed; empty for nothing."""
+        nodes: Iterable[ast.AST] = [part.node if part.value is None else part.value]
+        if isinstance(part.node, ast.ClassDef):  # its body has parts of its own
+            nodes = [*part.node.bases, *part.node.keywords, *part.node.decorator_list]
+        elif part.kind == "import":
+            return (part.name,) if not scope and (part.name,) in self._given else ()
+        return next((used for node in nodes if (used := self._is_touched(scope, node))), ())
+
+    def _is_touched(self, scope: Scope, node: ast.AST) -> Path:
+        for path in reads(node):
+            for end in range(1, len(path) + 1):
+                if path[:end] in self._plan.touched or (scope and (*scope, *path[:end]) in self._plan.touched):
+                    return path[:end]
+        return ()
+
+
+def _function(part: Part) -> Function:
+    node = part.node if part.value is None else part.value
+    assert isinstance(node, Function)
+    return node
+
+
+def _of_kind(found: Iterable[Part], kind: str) -> list[Part]:
+    return [part for part in found if part.kind == kind]
+
+
+def _declared(found: Iterable[Part]) -> list[ast.stmt]:
+    """The annotated names of a body, without their values."""
+    return [
+        ast.copy_location(ast.AnnAssign(part.node.target, part.node.annotation, None, part.node.simple), part.node)
+        for part in found
+        if isinstance(part.node, ast.AnnAssign) and isinstance(part.node.target, ast.Name)
+    ]
+
+
+def _doc_of_statement(body: list[ast.stmt]) -> ast.Expr | None:
+    match body[:1]:
+        case [ast.Expr(ast.Constant(str())) as node]:
+            return node
+    return None
+
+
+def _doc_of(body: list[ast.stmt]) -> object:
+    node = _doc_of_statement(body)
+    return node.value.value if node is not None and isinstance(node.value, ast.Constant) else None
+
+
+def _futures(tree: ast.Module) -> set[str]:
+    return {
+        alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        for alias in node.names
+    }
+
+
+def _classes(body: Iterable[ast.stmt], scope: Scope = ()) -> dict[Scope, int]:
+    """On which line each class begins."""
+    found: dict[Scope, int] = {}
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            found[*scope, node.name] = start(node)
+            found |= _classes(node.body, (*scope, node.name))
+    return found
+
+
+def _arity(code: object) -> tuple[object, ...]:
+    return tuple(getattr(code, name) for name in ("co_argcount", "co_posonlyargcount", "co_kwonlyargcount"))
+
+
+def _line(at: tuple[str, int]) -> int:
+    return at[1]

@@ -1,0 +1,94 @@
+"""The application's modules as they are loaded: by file, in the order of their needs, and who imports what of whom."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
+
+from .plan import Path
+from .source import Source
+
+
+class Modules:
+    """What is loaded from below ``live`` at this moment."""
+
+    def __init__(self, live: str) -> None:
+        self._live = live
+        self.by_path: dict[str, list[ModuleType]] = {}
+        for module in list(sys.modules.values()):
+            file = getattr(module, "__file__", None)
+            if isinstance(module, ModuleType) and isinstance(file, str) and file.startswith(live + "/"):
+                found = self.by_path.setdefault(file[len(live) + 1 :], [])
+                if module not in found:
+                    found.append(module)
+
+    def importers(self, module: ModuleType, paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
+        """Who may see what ``paths`` of ``module`` stand for: the tree path of a module, and its own name for it."""
+        wanted = {path: vars(module).get(path[0]) for path in paths}
+        for file, found in self.by_path.items():
+            for other in found:
+                if other is module:
+                    continue
+                for name, value in list(vars(other).items()):
+                    if value is module:
+                        yield from ((file, (name, *path)) for path in wanted)
+                    for path, held in wanted.items():
+                        if held is not None and value is held:
+                            yield file, (name, *path[1:])
+
+
+def imports_from(tree: ast.Module, importer: ModuleType, module: ModuleType) -> dict[str, str]:
+    """The names that ``importer`` has from ``module``, by its own source: its name for each, and the module's."""
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and _resolved(node, importer) == module.__name__:
+            found.update({alias.asname or alias.name: alias.name for alias in node.names})
+    return found
+
+
+def in_order(sources: Mapping[str, Source], modules: Modules) -> list[str]:
+    """Paths of changed modules, those that others import first."""
+    names = {module.__name__: path for path in sources for module in modules.by_path.get(path, ())}
+    needs = {
+        path: {names[name] for name in _imported(source.tree, modules.by_path.get(path, [])) if name in names}
+        for path, source in sources.items()
+    }
+    ordered: list[str] = []
+    visited: set[str] = set()
+
+    def visit(path: str) -> None:
+        if path in visited:
+            return
+        visited.add(path)
+        for needed in sorted(needs[path]):
+            visit(needed)
+        ordered.append(path)
+
+    for path in sorted(sources):
+        visit(path)
+    return ordered
+
+
+def _imported(tree: ast.Module, loaded: list[ModuleType]) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+        elif isinstance(node, ast.ImportFrom):
+            for module in loaded:
+                base = _resolved(node, module)
+                yield base
+                yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _resolved(node: ast.ImportFrom, importer: ModuleType) -> str:
+    if not node.level:
+        return node.module or ""
+    package = importer.__package__ or importer.__name__.rpartition(".")[0]
+    try:
+        return importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+    except ImportError:  # beyond the top package: the import itself will say so
+        return ""

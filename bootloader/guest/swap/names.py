@@ -1,0 +1,129 @@
+"""Gives names of a module and of its classes what the new source binds them to, and takes away those that are gone."""
+
+from __future__ import annotations
+
+import ast
+import gc
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from types import FunctionType, ModuleType
+from typing import Any
+
+from . import classes, donor
+from .plan import Bind, Describe, Plan, Scope, Step, Unbind
+from .refusal import Refusal
+from .undo import Undo
+
+
+class Names:
+    """The names of one living module, with the plan for it."""
+
+    def __init__(self, plan: Plan, module: ModuleType) -> None:
+        self._plan = plan
+        self._namespace: dict[str, Any] = vars(module)
+        scopes = {step.scope for step in plan.steps} | {edit.scope for edit in plan.edits if edit.scope}
+        self.classes: dict[Scope, list[type]] = {
+            scope: classes.chain(plan, self._namespace, scope) for scope in scopes if scope is not None
+        }
+        self._module = module
+
+    def check(self, namespaces: Collection[int], aside: Collection[int]) -> None:
+        """Refuse what the living module can't take.
+
+        ``namespaces``: identities of the module namespaces in which replaced functions are replaced too; ``aside``: of
+        objects of this patch.
+        """
+        for scope, node in self._plan.bases:
+            classes.check_base(self._plan, scope, node, self._namespace)
+        for step in self._plan.steps:
+            if step.scope:
+                classes.check(self._plan, step, self.classes[step.scope][-1])
+            if isinstance(step, Bind) and step.before == step.kind == "function":
+                self._check_holders(step, namespaces, aside)
+
+    def _check_holders(self, step: Bind, namespaces: Collection[int], aside: Collection[int]) -> None:
+        """Refuse to replace a function object that somebody would keep."""
+        place: Mapping[str, Any] = vars(self.classes[step.scope][-1]) if step.scope else self._namespace
+        live = place.get(_mangled(step))
+        function = getattr(live, "__func__", live)
+        if not isinstance(function, FunctionType):
+            return
+        known = {id(live), *namespaces, *aside}
+        for holder in gc.get_referrers(function, live):
+            if id(holder) in known or (isinstance(holder, dict) and holder.get("__dict__") is not None):
+                continue
+            if isinstance(holder, dict) and step.scope and holder.get(_mangled(step)) is live:
+                continue  # the class's own
+            if isinstance(holder, FunctionType | type) and step.scope:
+                continue
+            what = f"makes another object of `{'.'.join(step.path)}`, and a {type(holder).__name__} holds the one it is"
+            raise Refusal(self._plan.new.path, step.line, what)
+
+    def perform(self, undo: Undo) -> None:
+        """Take all steps, in the order of the source."""
+        for step in self._plan.steps:
+            match step:
+                case Bind():
+                    self._bind(step, undo)
+                case Unbind():
+                    self._unbind(step, undo)
+                case Describe():
+                    self._describe(step, undo)
+        for scope, chain in self.classes.items():
+            if scope:
+                classes.settle(chain[-1], undo)
+        for scope, line in self._plan.classes.items():
+            self._move(scope, line, undo)
+
+    def _run(self, step: Step, statements: Sequence[ast.stmt]) -> dict[str, Any]:
+        return donor.run(self._plan.new, self._namespace, step.scope, self.classes[step.scope], statements)
+
+    def _bind(self, step: Bind, undo: Undo) -> None:
+        value = self._run(step, step.statements)[_mangled(step)]
+        if step.scope:
+            classes.bind(self.classes[step.scope][-1], _mangled(step), value, undo)
+        else:
+            undo.item(self._namespace, step.name, value)
+
+    def _unbind(self, step: Unbind, undo: Undo) -> None:
+        if step.scope:
+            classes.unbind(self.classes[step.scope][-1], _mangled(step), undo)
+        else:
+            undo.without(self._namespace, step.name)
+
+    def _describe(self, step: Describe, undo: Undo) -> None:
+        body = [*([step.doc] if step.doc else []), *(step.annotations or ())]
+        made = self._run(step, body)
+        if step.documented:
+            if step.scope:
+                undo.member(self.classes[step.scope][-1], "__doc__", made.get("__doc__") if step.doc else None)
+            else:
+                undo.item(self._namespace, "__doc__", made.get("__doc__") if step.doc else None)
+        if step.annotations is not None:
+            owner: Any = self.classes[step.scope][-1] if step.scope else self._module
+            deferred = made.get("__annotate__") or made.get("__annotate_func__")
+            if sys.version_info >= (3, 14) and deferred is not None:
+                undo.attribute(owner, "__annotate__", deferred)
+            elif sys.version_info >= (3, 14):
+                undo.attribute(owner, "__annotations__", made.get("__annotations__", {}))
+            elif step.scope:
+                undo.member(owner, "__annotations__", made.get("__annotations__", {}))
+            else:
+                undo.item(self._namespace, "__annotations__", made.get("__annotations__", {}))
+
+    def _move(self, scope: Scope, line: int, undo: Undo) -> None:
+        names: Mapping[str, Any] = self._namespace
+        live: object = None
+        for name in scope:
+            live = names.get(name)
+            if not isinstance(live, type):
+                return
+            names = vars(live)
+        if isinstance(live, type) and live.__module__ == self._module.__name__:
+            classes.move(live, line, undo)
+
+
+def _mangled(step: Bind | Unbind) -> str:
+    """The name as it is kept: in a class, private ones have the class's name before them."""
+    name, owner = step.name, step.scope[-1].lstrip("_") if step.scope else ""
+    return f"_{owner}{name}" if owner and name.startswith("__") and not name.endswith("__") else name

@@ -1,0 +1,122 @@
+"""One module's source: its syntax tree, its text by statement, and the code object of each function in it.
+
+Pure: what it is made from is handed in. A code object has no link to its syntax: the two are joined by name and first
+line, and where several lambdas share a line, by the columns that their instructions come from.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cached_property
+from importlib.util import decode_source
+from types import CodeType
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+Place = tuple[str, int]
+
+_OPTIMIZED = 0x1  # inspect.CO_OPTIMIZED: a function's code, not a class's or a module's
+
+
+class Source:
+    """``path``: in the tree; ``filename``: what code objects are to call it, under the live folder."""
+
+    def __init__(self, path: str, data: bytes, filename: str) -> None:
+        self.path = path
+        self.data = data
+        self.filename = filename
+        text = decode_source(data)
+        self.tree = ast.parse(text, filename)
+        self.code: CodeType = compile(text, filename, "exec", dont_inherit=True)
+        self._lines = text.encode().splitlines(keepends=True)
+
+    def segment(self, node: ast.stmt) -> bytes:
+        """The text of a statement, decorators included. Equal text is an equal statement."""
+        last = (node.end_lineno or node.lineno) - 1
+        first, column = start(node) - 1, node.col_offset
+        if first == last:
+            return self._lines[first][column : node.end_col_offset]
+        lines = [self._lines[first][column:], *self._lines[first + 1 : last], self._lines[last][: node.end_col_offset]]
+        return b"".join(lines)
+
+    @cached_property
+    def codes(self) -> dict[Place, list[CodeType]]:
+        """All code below the module's own, by name and first line, in the order of the constants."""
+        found: dict[Place, list[CodeType]] = {}
+        for code in nested(self.code):
+            found.setdefault(place(code), []).append(code)
+        return found
+
+    def code_of(self, node: Function) -> CodeType | None:
+        """The code object of a function; None where it can't be told apart, or the compiler left it out."""
+        name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
+        found = [code for code in self.codes.get((name, start(node)), ()) if code.co_flags & _OPTIMIZED]
+        if len(found) > 1 and isinstance(node, ast.Lambda):
+            body = _span_of(node.body)
+            inside = [(_span(code), code) for code in found]
+            fitting = [(span, code) for span, code in inside if span and _within(span, body)]
+            # A lambda in the body of another lies within the span of both: the wider one is the outer's.
+            fitting.sort(key=lambda each: (each[0][0], [-part for part in each[0][1]]))
+            found = [fitting[0][1]] if fitting else []
+        return found[0] if len(found) == 1 else None
+
+
+def start(node: ast.stmt | ast.expr) -> int:
+    """The line on which a statement begins: that of its first decorator."""
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return decorators[0].lineno if decorators else node.lineno
+
+
+def place(code: CodeType) -> Place:
+    """What finds a code object's syntax."""
+    return code.co_name, code.co_firstlineno
+
+
+def nested(code: CodeType) -> Iterator[CodeType]:
+    """All code objects within ``code``, outer ones first."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from nested(constant)
+
+
+def alike(one: CodeType, other: CodeType) -> bool:
+    """Whether two code objects do the same, wherever they stand."""
+    return (
+        one.co_code == other.co_code
+        and one.co_flags == other.co_flags
+        and one.co_names == other.co_names
+        and one.co_varnames == other.co_varnames
+        and one.co_freevars == other.co_freevars
+        and one.co_cellvars == other.co_cellvars
+        and len(one.co_consts) == len(other.co_consts)
+        and all(map(_equal, one.co_consts, other.co_consts))
+    )
+
+
+def _equal(one: object, other: object) -> bool:
+    if isinstance(one, CodeType) and isinstance(other, CodeType):
+        return alike(one, other)
+    return type(one) is type(other) and repr(one) == repr(other)
+
+
+_Span = tuple[tuple[int, int], tuple[int, int]]
+
+
+def _span_of(node: ast.expr) -> _Span:
+    return (node.lineno, node.col_offset), (node.end_lineno or node.lineno, node.end_col_offset or 0)
+
+
+def _span(code: CodeType) -> _Span | None:
+    """From where to where its instructions come."""
+    known = [
+        ((line, column), (end_line, end_column))
+        for line, end_line, column, end_column in code.co_positions()
+        if line is not None and end_line is not None and column is not None and end_column is not None
+        if (line, column) < (end_line, end_column)
+    ]
+    return (min(begin for begin, _ in known), max(end for _, end in known)) if known else None
+
+
+def _within(inner: _Span, outer: _Span) -> bool:
+    return outer[0] <= inner[0] and inner[1] <= outer[1]

@@ -1,0 +1,222 @@
+"""Makes a running application the one that its new source describes: all changed modules together, or none.
+
+``prepare`` compares, looks at what lives, and refuses or promises; it touches nothing. ``commit`` does it, and puts all
+of it back where anything fails. The files that change have the same name before and after, below the live folder, so
+that code objects, tracebacks and ``inspect`` go on to find them. Knows nothing of how an order comes, or who hears.
+"""
+
+from __future__ import annotations
+
+import gc
+import linecache
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.machinery import EXTENSION_SUFFIXES
+from types import ModuleType
+
+from . import frames, functions
+from .census import Census, census
+from .difference import difference
+from .modules import Modules, imports_from, in_order
+from .names import Names
+from .plan import Bind, Path, Plan, Unbind
+from .refusal import Refusal, Undone
+from .report import Report
+from .source import Source
+from .successors import Successors
+from .undo import Undo
+
+_ROUNDS = 20
+_QUIET_S = 0.2
+
+
+class Swap:
+    """One for each process of an application. ``live``: the folder that it runs from, as its modules' files begin."""
+
+    def __init__(self, live: str) -> None:
+        self._live = live.rstrip("/")
+        self._frozen = gc.get_freeze_count()
+
+    def prepare(self, old: str, new: str, paths: Sequence[str]) -> Prepared:
+        """Compare the trees in the folders ``old`` and ``new`` at the changed ``paths``; raises :class:`Refusal`."""
+        modules = Modules(self._live)
+        plans = _Comparison(self._live, old, new, modules).plans(paths)
+        prepared = Prepared(plans, modules)
+        if plans:
+            if gc.get_freeze_count() > self._frozen:
+                raise Refusal(next(iter(plans)), 0, "can't be patched: the application called `gc.freeze()`")
+            prepared.check()
+        return prepared
+
+
+class Prepared:
+    """A patch that can be made. Worth nothing any more once the process has been patched otherwise."""
+
+    def __init__(self, plans: dict[str, Plan], modules: Modules) -> None:
+        self._plans = plans
+        self._modules = modules
+        self._files = frozenset(plan.old.filename for plan in plans.values())
+        self._successors = Successors(pair for plan in plans.values() for pair in plan.successors)
+
+    @property
+    def concerned(self) -> bool:
+        """Whether this process has loaded anything of what changed."""
+        return bool(self._plans)
+
+    def check(self) -> None:
+        """Look at what lives; raises :class:`Refusal`."""
+        for plan in self._plans.values():
+            for code, line in frames.modules_running({plan.old.filename}):
+                if any(old.co_firstlineno > line for old, _ in plan.successors if old in code.co_consts):
+                    raise Refusal(
+                        plan.new.path, line, "is still running its body, above definitions that it has yet to make"
+                    )
+        found = census(self._files)
+        namespaces = {id(vars(module)) for _, module in self._loaded()}
+        for plan in self._plans.values():
+            functions.check(plan, found.functions, self._successors)
+        for plan, module in self._loaded():
+            if getattr(module.__spec__, "_initializing", False):
+                raise Refusal(plan.new.path, 0, "is still being imported")
+            Names(plan, module).check(namespaces, {id(found.functions)})
+
+    def commit(self) -> Report:
+        """Make the patch; raises :class:`Undone` where that fails, with everything put back."""
+        report = Report()
+        if not self._plans:
+            return report
+        undo = Undo()
+        try:
+            with _quiet():
+                found = self._perform(undo)
+        except BaseException as error:
+            undo.roll_back()
+            raise self._undone(error) from error
+        for file in self._files:
+            linecache.cache.pop(file, None)
+        self._tell(report, found)
+        return report
+
+    def _loaded(self) -> Iterator[tuple[Plan, ModuleType]]:
+        for path, plan in self._plans.items():
+            for module in self._modules.by_path[path]:
+                yield plan, module
+
+    def _perform(self, undo: Undo) -> Census:
+        found = census(self._files)
+        swapped = []
+        for function in found.functions:
+            old = function.__code__
+            new = self._successors.of(old)
+            if new is not None and functions.fits(old, new):
+                functions.swap(function, new, undo)
+                swapped.append((function, old))
+        for plan, module in self._loaded():
+            names = Names(plan, module)
+            names.perform(undo)
+            signatures = functions.Signatures(plan, vars(module), names.classes)
+            for function, old in swapped:
+                if function.__globals__ is vars(module):
+                    signatures.apply(function, old, undo)
+        return found
+
+    def _undone(self, error: BaseException) -> Undone:
+        path = next(iter(self._plans))
+        return Undone(path, 0, f"could not be patched: {type(error).__name__}: {error}"[:300])
+
+    def _tell(self, report: Report, found: Census) -> None:
+        for plan, module in self._loaded():
+            name = module.__name__
+            report.modules.append(name)
+            report.patched += [f"{name}.{changed}" for changed in plan.changed]
+            for step in plan.steps:
+                if isinstance(step, Bind):
+                    (report.patched if step.before else report.added).append(".".join((name, *step.path)))
+                elif isinstance(step, Unbind):
+                    report.removed.append(".".join((name, *step.path)))
+        report.old = frames.outdated(self._files, found.suspended, self._successors)
+
+
+class _Comparison:
+    """From the paths that changed to a plan for each module that they concern."""
+
+    def __init__(self, live: str, old: str, new: str, modules: Modules) -> None:
+        self._live, self._old, self._new = live, old, new
+        self._modules = modules
+        self._sources: dict[str, tuple[Source, Source]] = {}
+        self._touched: dict[str, set[Path]] = {}
+
+    def plans(self, paths: Sequence[str]) -> dict[str, Plan]:
+        """Plans by tree path, in the order in which they are to be performed."""
+        for path in paths:
+            if path in self._modules.by_path:
+                if path.endswith(tuple(EXTENSION_SUFFIXES)):
+                    raise Refusal(path, 0, "is native code, and loaded")
+                before, after = self._read(self._old, path), self._read(self._new, path)
+                if after is None:
+                    raise Refusal(path, 0, "is gone, and was imported")
+                if before is None:
+                    raise Refusal(path, 0, "was imported, but the tree did not have it")
+                self._sources[path] = before, after
+        plans = {path: self._compare(path) for path in self._sources}
+        todo = list(plans)
+        for _ in range(_ROUNDS * len(plans)):
+            if not todo:
+                break
+            for path in self._pass_on(plans[todo.pop()]):
+                plans[path] = self._compare(path)
+                todo.append(path)
+        else:
+            if todo:
+                raise Refusal(todo[0], 0, "is imported in too many ways to tell what its change concerns")
+        order = in_order({path: self._sources[path][1] for path in plans}, self._modules)
+        return {path: plans[path] for path in order}
+
+    def _read(self, tree: str, path: str) -> Source | None:
+        try:
+            with open(f"{tree}/{path}", "rb") as file:
+                return Source(path, file.read(), f"{self._live}/{path}")
+        except FileNotFoundError:
+            return None
+        except SyntaxError as error:
+            raise Refusal(path, error.lineno or 0, f"does not compile: {error.msg}") from error
+
+    def _compare(self, path: str) -> Plan:
+        before, after = self._sources[path]
+        main = any(module.__name__ == "__main__" for module in self._modules.by_path[path])
+        return difference(before, after, touched=self._touched.get(path, ()), runs_as_main=main)
+
+    def _pass_on(self, plan: Plan) -> set[str]:
+        """The modules that have something that changes from the one of ``plan``, and did not know."""
+        replaced = {step.path for step in plan.steps if isinstance(step, Bind) and step.before is not None}
+        concerned: set[str] = set()
+        for module in self._modules.by_path[plan.new.path] if replaced else ():
+            for path, seen in self._modules.importers(module, replaced):
+                if seen not in self._touched.get(path, ()) and self._has(path, seen, module):
+                    self._touched.setdefault(path, set()).add(seen)
+                    concerned.add(path)
+        return concerned
+
+    def _has(self, path: str, seen: Path, module: ModuleType) -> bool:
+        """Whether the source of ``path`` says that it has that name from ``module``."""
+        if path not in self._sources:
+            source = self._read(self._old, path)
+            if source is None:
+                return False
+            self._sources[path] = source, source
+        importers = self._modules.by_path[path]
+        if any(vars(importer).get(seen[0]) is module for importer in importers):
+            return True
+        return any(seen[0] in imports_from(self._sources[path][0].tree, importer, module) for importer in importers)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Other threads are not let in between two steps, unless one of them waits for something."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_QUIET_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)

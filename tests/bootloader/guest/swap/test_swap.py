@@ -1,0 +1,69 @@
+"""The engine on this very process: what an edit leads to, and what is refused."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bootloader.guest.swap import Refusal
+from tests.bootloader.guest.swap.process import Process, process
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Process]:
+    yield from process(tmp_path)
+
+
+def test_a_function_held_by_others_runs_its_new_body(app: Process) -> None:
+    app.start(app="def f():\n    return 1\n", other="from app import f\nheld = [f]\n")
+    other = app.load("other")
+    report = app.patch(app="# moved\ndef f():\n    'now with a docstring'\n    return 2\n")
+    assert (other.f(), other.held[0](), other.f.__doc__) == (2, 2, "now with a docstring")
+    assert report.as_fields()["patched"] == ["app.f"]
+
+
+def test_lines_that_only_moved_are_right_and_not_reported(app: Process) -> None:
+    app.start(app="def f():\n    raise OSError\n\ng = lambda: f()\n")
+    module = app.load()
+    report = app.patch(app="\n\n\ndef f():\n    raise OSError\n\n# more\ng = lambda: f()\n")
+    with pytest.raises(OSError) as caught:
+        module.g()
+    assert [frame.lineno for frame in traceback.extract_tb(caught.value.__traceback__)][1:] == [8, 5]
+    assert inspect.getsource(module.f).startswith("def f():\n    raise")
+    assert report.patched == []
+
+
+EDITS = re.findall(
+    r"^=== (.*)\n((?s:.*?))^--- after\n((?s:.*?))^--- (then|refused)\n(.*)$",
+    (Path(__file__).parent / "edits.txt").read_text(),
+    re.MULTILINE,
+)
+
+
+def of_kind(kind: str) -> list[Any]:
+    return [pytest.param(*row[1:3], row[4], id=row[0].replace(" ", "-")) for row in EDITS if row[3] == kind]
+
+
+@pytest.mark.parametrize(("before", "after", "claim"), of_kind("then"))
+def test_an_edit_is_taken_in_place(app: Process, before: str, after: str, claim: str) -> None:
+    app.start(app=before)
+    module = app.load()
+    app.patch(app=after)
+    assert eval(claim, vars(module))
+
+
+@pytest.mark.parametrize(("before", "after", "reason"), of_kind("refused"))
+def test_what_can_not_be_done_is_refused_in_words(app: Process, before: str, after: str, reason: str) -> None:
+    app.start(app=before)
+    module = app.load()
+    names = dict(vars(module))
+    with pytest.raises(Refusal) as refused:
+        app.prepare(app=after)
+    assert reason in refused.value.reason
+    assert vars(module) == names
