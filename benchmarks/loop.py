@@ -11,7 +11,7 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -21,15 +21,17 @@ from bootloader.wire.errors import Fault
 
 from . import machine, report, sync
 from .answers import Answers
-from .contestants import Contestant, hupper, rsync, watchfiles, watchmedo
-from .contestants.floor import Floor
+from .contestants import Contestant, hupper, patchers, rsync, watchfiles, watchmedo
+from .contestants.floor import Floor, PatchedFloor
 from .contestants.reactor import Reactor
 from .guard import guarded
-from .measure import APPLICATIONS, Cell, Ratios, Row, Sync, aims, stage_medians
-from .projects import LARGE_FILES, SMALL_FILES, make
+from .measure import Cell, Ratios, Row, Sync, aims, stage_medians
+from .projects import HEAVY, LARGE_FILES, LIGHT, PATCHED, SMALL_FILES, make
 from .rounds import Problem, Rounds, Save
 
-CONTESTANTS: dict[str, Callable[[], Contestant]] = {
+Contestants = dict[str, Callable[[], Contestant]]
+
+RESTARTERS: Contestants = {
     "floor": Floor,
     "reactor": Reactor,
     "hupper-tuned": hupper.tuned,
@@ -39,7 +41,17 @@ CONTESTANTS: dict[str, Callable[[], Contestant]] = {
     "rsync-kept": rsync.kept,
     "rsync-naive": rsync.naive,
 }
-"""Makes a contestant, by its name."""
+PATCHERS: Contestants = {
+    "floor": PatchedFloor,
+    "reactor": Reactor,
+    "jurigged-tuned": patchers.jurigged_tuned,
+    "jurigged": patchers.jurigged,
+    "autoreload": patchers.autoreload,
+}
+CONTESTANTS: dict[str, Contestants] = {LIGHT: RESTARTERS, HEAVY: RESTARTERS, PATCHED: PATCHERS}
+"""Who takes part with which application, and makes it: some start it again, some patch it while it runs."""
+KINDS = tuple(CONTESTANTS)
+NAMES = tuple(dict.fromkeys([*RESTARTERS, *PATCHERS]))
 
 SAVES, QUICK_SAVES = 30, 6
 
@@ -89,17 +101,12 @@ def run(options: argparse.Namespace, scratch: Path) -> int:
     facts = machine.facts()
     output.event("machine", **facts)
     output.text("# Benchmark of the loop", "\n".join(f"- {name}: {value}" for name, value in facts.items()))
-    names = []
-    for name in (name for name in CONTESTANTS if not options.only or name in options.only):
-        if reason := CONTESTANTS[name]().absent():
-            output.problem(name, f"skipped, {reason}")
-        else:
-            names.append(name)
-    if not names:
+    present = _present(options, output)
+    if not any(present.values()):
         return 1
-    rows = _saves(options, names, scratch, output)
-    if not options.quick:
-        _whole_trees(names, scratch, output)
+    rows = _saves(options, present, scratch, output)
+    if not options.quick and LIGHT in present:
+        _whole_trees(present[LIGHT], scratch, output)
     if output.notes:
         output.text("\n".join(["## Out, or skipped", "", *(f"- {note}" for note in output.notes)]))
     found = aims(Ratios(rows))
@@ -109,15 +116,28 @@ def run(options: argparse.Namespace, scratch: Path) -> int:
     return 0 if any(row.times_ms for row in rows) else 1
 
 
-def _saves(options: argparse.Namespace, names: list[str], scratch: Path, output: Output) -> list[Row]:
+def _present(options: argparse.Namespace, output: Output) -> dict[str, Contestants]:
+    """Who takes part here, by application."""
+    skipped: dict[str, str] = {}
+    present = {}
+    for application in options.application:
+        wanted = {name: make for name, make in CONTESTANTS[application].items() if name in options.only}
+        skipped.update((name, reason) for name, make in wanted.items() if (reason := make().absent()))
+        present[application] = {name: make for name, make in wanted.items() if name not in skipped}
+    for name, reason in skipped.items():
+        output.problem(name, f"skipped, {reason}")
+    return present
+
+
+def _saves(options: argparse.Namespace, present: Mapping[str, Contestants], scratch: Path, output: Output) -> list[Row]:
     """The cells of one application at once, so that the sizes are compared under the same noise."""
     sizes = [SMALL_FILES] if options.quick else [SMALL_FILES, LARGE_FILES]
     rows: list[Row] = []
     results: dict[Cell, list[Mapping[str, Any]]] = {}
     with closing(Answers()) as answers:
-        for application in APPLICATIONS:
+        for application, contestants in present.items():
             cells = [Cell(application, files) for files in sizes]
-            taking_part = [(CONTESTANTS[name](), cell) for name in names for cell in cells]
+            taking_part = [(make_one(), cell) for make_one in contestants.values() for cell in cells]
             ours = {cell: contestant for contestant, cell in taking_part if isinstance(contestant, Reactor)}
 
             def warmed(ours: Mapping[Cell, Reactor] = ours) -> None:
@@ -137,20 +157,22 @@ def _tell(rows: list[Row], results: Mapping[Cell, list[Mapping[str, Any]]], outp
         output.event("row", **row.summary())
     for kind, ratio in found.items():
         output.event("ratio", kind=kind, **ratio.summary())
-    output.text(report.saves(rows), *report.ratios(found))
+    patched = [row for row in rows if row.cell.application == PATCHED]
+    restarted = [row for row in rows if row not in patched]
+    output.text(*(report.saves(part) for part in (restarted, patched) if part), *report.ratios(found))
     if results:
         stages = {cell: stage_medians(own) for cell, own in results.items()}
-        rungs = Counter(str(result.get("rung")) for own in results.values() for result in own)
+        rungs = Counter(f"{result.get('rung')} ({cell.application})" for cell, own in results.items() for result in own)
         for cell, medians_ms in stages.items():
             output.event("stages", **asdict(cell), median_ms=medians_ms)
         output.text(report.stages(stages), f"Rungs: {', '.join(f'{count} {name}' for name, count in rungs.items())}.")
 
 
-def _whole_trees(names: list[str], scratch: Path, output: Output) -> None:
+def _whole_trees(names: Collection[str], scratch: Path, output: Output) -> None:
     """First sync and no-op, for those that know one. Its applications' answers go to nobody's port."""
     found: list[Sync] = []
     for files in (SMALL_FILES, LARGE_FILES):
-        project = make(scratch / f"tree-{files}", "tree", port=9, heavy=False, files=files)
+        project = make(scratch / f"tree-{files}", "tree", port=9, application=LIGHT, files=files)
         for name in sync.KINDS:
             if name in names:
                 output.progress(f"whole tree: {name}, {files:,} files")
@@ -168,7 +190,17 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loop", description=(__doc__ or "").partition("\n")[2])
     parser.add_argument("--json", action="store_true", help="one JSON object a line in place of tables")
     parser.add_argument("--saves", type=int, metavar="N", help=f"saves a contestant and cell, {SAVES} if not given")
-    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, metavar="NAME", help=f"of {', '.join(CONTESTANTS)}")
+    parser.add_argument(
+        "--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=f"of {', '.join(NAMES)}"
+    )
+    parser.add_argument(
+        "--application",
+        nargs="+",
+        choices=CONTESTANTS,
+        default=CONTESTANTS,
+        metavar="NAME",
+        help=", ".join(CONTESTANTS),
+    )
     parser.add_argument(
         "--quick", action="store_true", help=f"a look: {QUICK_SAVES} saves, the small project, no syncs"
     )

@@ -1,8 +1,9 @@
 """The projects that the contestants run: the same small application, alone or among 10,000 files.
 
 Owns what the application looks like and how an editor saves it. The application says that it runs, and which
-version of it, with one datagram from the first statement of ``main``; the address stands in the file, so that no
-contestant has to carry an environment variable. Knows nothing of contestants.
+version of it, with one datagram: from the first statement of ``main``, or, where it is there to be patched, from the
+loop that calls what is edited. The address stands in the file, so that no contestant has to carry an environment
+variable. Knows nothing of contestants.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ WAYS = ("replace", "write")
 
 SMALL_FILES, LARGE_FILES = 10, 10_000
 
+LIGHT, HEAVY, PATCHED = "light", "heavy", "patched"
+"""The applications: one of the standard library alone, one that imports numpy, and one that goes on running."""
+
 OUTSIDE = ("collections", "dataclasses", "json", "logging", "math", "pathlib", "signal", "socket", "sys", "time")
 """What the light application imports from outside of its own tree; the heavy one imports numpy too."""
 
@@ -26,7 +30,7 @@ version = "0.1.0"
 
 [tool.reactor]
 entry = "station.main:main"
-reload = "restart"
+reload = "{reload}"
 """
 
 _MAIN = '''\
@@ -66,6 +70,43 @@ def main():
 if __name__ == "__main__":
     main()
 '''
+
+_LOOP = '''\
+"""A weather station that is never stopped: its loop calls what is edited."""
+
+import socket
+import time
+
+from station import display, pressure, rain, sensor, smoothing, wind
+
+channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+last = None
+
+
+def turn():
+    global last
+    version = rain.version()
+    if version != last:
+        said = b"%s %d %d" % ({name!r}, version, time.monotonic_ns())
+        channel.sendto(said, ("127.0.0.1", {port}))
+        last = version
+
+
+def main():
+    while True:
+        turn()
+        time.sleep(0.001)
+
+
+if __name__ == "__main__":
+    main()
+'''
+
+_VERSION = """
+
+def version():
+    return {version}
+"""
 
 _PART = '''\
 """One part of the station."""
@@ -132,46 +173,54 @@ class Project:
     folder: Path
     name: str
     port: int
-    heavy: bool
+    application: str
 
     @property
     def outside(self) -> tuple[str, ...]:
         """What the application imports from outside of its own tree."""
-        return (*OUTSIDE, "numpy") if self.heavy else OUTSIDE
+        return (*OUTSIDE, "numpy") if self.application == HEAVY else OUTSIDE
+
+    @property
+    def edited(self) -> Path:
+        """The file that is saved."""
+        return self.folder / "station" / ("rain.py" if self.application == PATCHED else "main.py")
 
     def save(self, version: int, way: str) -> int:
-        """Saves the application's main file as an editor does; the CLOCK_MONOTONIC of its start, in ns.
+        """Saves the edited file as an editor does; the CLOCK_MONOTONIC of its start, in ns.
 
         The clock is read before the first system call of the save, so that nothing a contestant does can come
         before it.
         """
-        content = self._main(version)
-        path = self.folder / "station" / "main.py"
+        path, content = self.edited, self._content(version)
         if way == "write":
             began_ns = time.monotonic_ns()
             path.write_bytes(content)
         else:
-            aside = path.with_name("main.py.tmp")
+            aside = path.with_name(f"{path.name}.tmp")
             began_ns = time.monotonic_ns()
             aside.write_bytes(content)
             aside.rename(path)
         return began_ns
 
-    def _main(self, version: int) -> bytes:
+    def _content(self, version: int) -> bytes:
+        if self.application == PATCHED:
+            return (_PART.format(more="") + _VERSION.format(version=version)).encode()
         return _MAIN.format(version=version, name=self.name.encode(), port=self.port).encode()
 
 
-def make(folder: Path, name: str, *, port: int, heavy: bool, files: int) -> Project:
+def make(folder: Path, name: str, *, port: int, application: str, files: int) -> Project:
     """Writes a project of exactly ``files`` files into ``folder``, its application at version 0."""
-    project = Project(folder, name, port, heavy)
+    project = Project(folder, name, port, application)
     package = folder / "station"
     package.mkdir(parents=True)
-    (folder / "pyproject.toml").write_text(_SETTINGS)
+    (folder / "pyproject.toml").write_text(_SETTINGS.format(reload="auto" if application == PATCHED else "restart"))
     (package / "__init__.py").write_text("")
     (package / "calibration.json").write_text('{"gain": 1.02, "offset": -0.4}\n')
     for part in ("sensor", "display", "wind", "rain", "pressure"):
         (package / f"{part}.py").write_text(_PART.format(more=""))
-    (package / "smoothing.py").write_text(_PART.format(more=_NUMPY if heavy else ""))
+    (package / "smoothing.py").write_text(_PART.format(more=_NUMPY if application == HEAVY else ""))
+    if application == PATCHED:
+        (package / "main.py").write_text(_LOOP.format(name=name.encode(), port=port))
     project.save(0, "write")
     for number in range(files - SMALL_FILES):
         _filler(folder / "parts", number)

@@ -37,7 +37,7 @@ def saves(rows: Sequence[Row]) -> str:
 def ratios(found: Ratios) -> list[str]:
     """The tables of ratios; one with nothing to compare is left out."""
     tables = [
-        _pivot("How many times the floor", found.restart, lambda ratio: str(ratio.above[1])),
+        _pivot("How many times the floor", found.floor, lambda ratio: str(ratio.above[1])),
         _pivot("How many times reactor", found.ahead, lambda ratio: str(ratio.above[1])),
         _pivot("10,000 files by 10", found.size, lambda ratio: ratio.above[1].application),
         _pivot("Heavy by light", found.weight, lambda ratio: f"{ratio.above[1].files:,} files"),

@@ -16,8 +16,8 @@ from bootloader.wire.errors import Fault
 
 from .answers import Answers
 from .contestants import Contestant
-from .measure import APPLICATIONS, Cell, Row
-from .projects import WAYS, Project, make
+from .measure import Cell, Row
+from .projects import Project, make
 
 ANSWER_S = 15.0
 WARM_S, WARM_TRIES, WARM_ANSWERS = 5.0, 8, 2
@@ -65,7 +65,7 @@ class Turn:
     def save(self, answers: Answers, timeout_s: float) -> tuple[str, float | None]:
         """Saves the next version, in the next way, when it is time; the way, and the ms to the answer."""
         self.version += 1
-        way = WAYS[self.version % len(WAYS)]
+        way = self.contestant.ways[self.version % len(self.contestant.ways)]
         time.sleep(max(REST_S, self.saved_s + PACE_S - time.monotonic()))
         self.saved_s = time.monotonic()
         began_ns = self.project.save(self.version, way)
@@ -113,8 +113,9 @@ class Rounds:
         label = f"{contestant.name}-{cell.files}"
         folder = self.scratch / label
         (folder / "run").mkdir(parents=True)
-        heavy = cell.application == APPLICATIONS[-1]
-        project = make(folder / "project", label, port=self.answers.port, heavy=heavy, files=cell.files)
+        project = make(
+            folder / "project", label, port=self.answers.port, application=cell.application, files=cell.files
+        )
         turn = Turn(contestant, cell, project)
         running.callback(self._leave, turn)
         try:

@@ -16,6 +16,8 @@ class Contestant(Protocol):
     """One way from a save to the new code running. Errors of :meth:`setup` and :meth:`settle` are faults."""
 
     name: str
+    ways: tuple[str, ...]
+    """How its project is saved to, in turns: every way that it notices."""
 
     def absent(self) -> str:
         """Why it can't take part here; empty where it can."""

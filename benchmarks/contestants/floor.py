@@ -7,15 +7,17 @@ import sys
 from pathlib import Path
 
 from benchmarks.processes import REPOSITORY, Program
-from benchmarks.projects import Project
+from benchmarks.projects import WAYS, Project
 
 START_S = 30.0
 
 
 class Floor:
-    """The two hand-made programs, and a copy of the project for the target's side."""
+    """Two hand-made programs, and a copy of the project for the target's side, whose ``target`` starts it anew."""
 
     name = "floor"
+    ways: tuple[str, ...] = WAYS
+    _target = "target"
 
     def __init__(self) -> None:
         self._programs: list[Program] = []
@@ -28,7 +30,7 @@ class Floor:
         """Starts the target, then the host."""
         tree = scratch / "tree"
         shutil.copytree(project.folder, tree)
-        port = self._start(scratch / "target.log", "target", str(tree), *project.outside)
+        port = self._start(scratch / "target.log", self._target, str(tree), *project.outside)
         self._start(scratch / "host.log", "host", str(project.folder), port)
 
     def settle(self) -> None:
@@ -49,3 +51,9 @@ class Floor:
         self._programs.append(program)
         program.until(lambda: bool(program.tail()), "first line", START_S)
         return program.tail()
+
+
+class PatchedFloor(Floor):
+    """The same, with a target that executes what arrives in the application that runs."""
+
+    _target = "patched"

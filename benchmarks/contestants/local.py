@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.processes import Program
-from benchmarks.projects import Project
+from benchmarks.projects import WAYS, Project
 
 RUN = (sys.executable, "-m", "station.main")
 
@@ -18,8 +18,9 @@ RUN = (sys.executable, "-m", "station.main")
 class Local:
     """A contestant that is one command, run in the project's folder."""
 
-    def __init__(self, name: str, package: str, command: tuple[str, ...]) -> None:
+    def __init__(self, name: str, package: str, command: tuple[str, ...], ways: tuple[str, ...] = WAYS) -> None:
         self.name = name
+        self.ways = ways
         self._package = package
         self._command = command
         self._program: Program | None = None

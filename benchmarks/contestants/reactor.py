@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchmarks.processes import Program
-from benchmarks.projects import Project
+from benchmarks.projects import WAYS, Project
 
 READY_S = 120.0
 RESULT_S = 15.0
@@ -80,6 +80,7 @@ class Reactor:
     """The contestant that all this is about."""
 
     name = "reactor"
+    ways: tuple[str, ...] = WAYS
 
     def __init__(self) -> None:
         self._dev: Dev | None = None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import sshd
 from benchmarks.processes import Program, finish
-from benchmarks.projects import Project
+from benchmarks.projects import WAYS, Project
 from benchmarks.sshd import Sshd
 
 SETUP_S, STOP_S = 60.0, 10.0
@@ -46,6 +46,8 @@ done
 
 class Rsync:
     """One of the two loops, its own sshd at the other end."""
+
+    ways: tuple[str, ...] = WAYS
 
     def __init__(self, name: str, host: str, loop: str) -> None:
         self.name = name

@@ -39,7 +39,8 @@ def _start(connection: socket.socket) -> int:
         os._exit(0)  # not the modules' teardown, which nobody waits for
 
 
-def _receive(connection: socket.socket, size: int) -> bytes:
+def receive(connection: socket.socket, size: int) -> bytes:
+    """Exactly ``size`` bytes; the end of the connection is the end of the process."""
     data = bytearray()
     while len(data) < size:
         part = connection.recv(size - len(data))
@@ -67,9 +68,9 @@ def main(tree: str, modules: list[str]) -> None:
     child = _start(connection)
     try:
         while True:
-            path_size, size = FRAME.unpack(_receive(connection, FRAME.size))
-            path = _receive(connection, path_size).decode()
-            content = _receive(connection, size)
+            path_size, size = FRAME.unpack(receive(connection, FRAME.size))
+            path = receive(connection, path_size).decode()
+            content = receive(connection, size)
             os.kill(child, signal.SIGTERM)
             with open(f"{tree}/{path}", "wb") as file:
                 file.write(content)
