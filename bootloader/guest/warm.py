@@ -11,28 +11,25 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
-import importlib
 import json
 import os
 import select
 import signal
 import socket
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from .. import libc
 from . import limits
+from .ahead import children, import_all
 from .descriptors import apart
 from .entry import Guest
 from .output import Output
 
 _ORDER_BYTES = 4 * 1024 * 1024
-_IMPORT_S = 60.0
 _END_S = 2.0
 _POLL_S = 0.005
 
@@ -98,22 +95,12 @@ class Warm:
             self._control.sendall(json.dumps(fields).encode() + b"\n")
 
     def _warm_up(self, names: list[str]) -> None:
-        """Import ``names``; what can't be imported, or starts threads, costs its warmth and nothing else."""
+        """Import ``names``; what can't be imported, or not ahead, costs its warmth and nothing else."""
         start = time.monotonic()
-        failed: dict[str, str] = {}
-        signal.signal(signal.SIGALRM, _too_long)
-        for name in names:
-            signal.setitimer(signal.ITIMER_REAL, _IMPORT_S)
-            try:
-                importlib.import_module(name)
-            except BaseException as error:  # noqa: BLE001 - a foreign module's import may raise anything, SystemExit too
-                failed[name] = f"{type(error).__name__}: {error}"[:200]
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            if threading.active_count() > 1:
-                self._tell(threads=name)
-                os._exit(3)  # a fork would lose the thread: the bootloader starts again without this module
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        failed, cold = import_all(names)
+        if cold is not None:
+            self._tell(cold=cold[0], why=cold[1])
+            os._exit(3)  # the bootloader starts again without this module
         gc.collect()
         gc.freeze()
         self._tell(ready=len(names), failed=failed, seconds=round(time.monotonic() - start, 4))
@@ -175,7 +162,7 @@ class Warm:
                 if pid in self._children:
                     ended.append((self._children.pop(pid)[0], os.waitstatus_to_exitcode(status)))
         if any_ended:
-            self._tell(ended=ended, left=[pid for pid in _own_children() if pid not in self._children])
+            self._tell(ended=ended, left=[pid for pid in children() if pid not in self._children])
 
     def _end_all(self) -> None:
         """Kill whatever was made here and what that left behind, and see it gone: its ports and pins are free then."""
@@ -187,7 +174,7 @@ class Warm:
                 os.killpg(pid, signal.SIGKILL)
         deadline = time.monotonic() + _END_S
         while time.monotonic() < deadline:
-            for pid in _own_children():
+            for pid in children():
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             try:
@@ -205,19 +192,6 @@ def _confine(group: str, kind: str) -> None:
             limits.join(group)
         except OSError as error:
             os.write(2, f"no limits are set for this process: {error}\n".encode())
-
-
-def _own_children() -> list[int]:
-    """Direct children, those that were adopted too; none where the system does not tell."""
-    try:
-        with open(f"/proc/self/task/{os.getpid()}/children") as file:
-            return [int(pid) for pid in file.read().split()]
-    except OSError:
-        return []
-
-
-def _too_long(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise TimeoutError(f"its import took longer than {_IMPORT_S:g} s")
 
 
 def main() -> Callable[[], None] | None:

@@ -41,12 +41,13 @@ class WarmParent:
         self.dead = False
         self.retired = False
         self.on_ready: Callable[[dict[str, Any]], None] = lambda _note: None
-        self.on_dead: Callable[[str | None], None] = lambda _cold_module: None
+        self.on_dead: Callable[[tuple[str, str] | None], None] = lambda _cold: None
+        """Called with the module that has to be left cold, and what it does, if it died of one."""
         self._turns = turns
         self._children: dict[int, Child] = {}
         self._next = 1
         self._buffer = b""
-        self._threaded: str | None = None
+        self._cold: tuple[str, str] | None = None
         self._orphans: list[int] = []
         self._confinement = confinement
         self._group = confinement.group()
@@ -146,8 +147,8 @@ class WarmParent:
         elif "ready" in note:
             self.ready = True
             self.on_ready(note)
-        elif "threads" in note:
-            self._threaded = note["threads"]
+        elif "cold" in note:
+            self._cold = note["cold"], note["why"]
 
     def _died(self) -> None:
         """The parent is gone, and its children with it: the kernel kills them, and we kill their groups."""
@@ -166,7 +167,7 @@ class WarmParent:
             child.signal_group(signal.SIGKILL)
             child.end(-signal.SIGKILL)
         self._children.clear()
-        self.on_dead(self._threaded)
+        self.on_dead(self._cold)
 
     def retire(self) -> None:
         """Fork no more, and end when the last child that anybody still listens to has ended."""
@@ -176,7 +177,7 @@ class WarmParent:
 
     def close(self) -> None:
         """End the parent and everything that it forked. It sees to that itself, if it can be made to listen."""
-        self.on_dead = lambda _cold_module: None
+        self.on_dead = lambda _cold: None
         if not self.dead and self.ready:
             with suppress(OSError):
                 self._control.shutdown(socket.SHUT_RDWR)

@@ -217,10 +217,16 @@ class Warmth:
 
     def learn(self, modules: list[str]) -> None:
         """An application imported ``modules``: those that the parent lacks are warmed in another one, aside."""
-        new = [name for name in modules if name not in self._modules and name not in self._cold]
+        known = set(self._modules)
+        new = [name for name in modules if name not in known and not self._is_cold(name)]
         if new:
             self._modules = (self._modules + new)[:_MODULES]
             self._turns.later(_LATER_S, self._warm_another)
+
+    def _is_cold(self, name: str) -> bool:
+        """Whether it is left cold, or a package is that it is in, and which would be imported with it."""
+        parts = name.split(".")
+        return any(".".join(parts[:end]) in self._cold for end in range(1, len(parts) + 1))
 
     def fit(self, env: Mapping[str, str]) -> None:
         """Modules read the environment when they are imported, so another one needs another parent, and now."""
@@ -237,7 +243,7 @@ class Warmth:
     # the parents
 
     def _make(self, on_ready: Callable[[dict[str, Any]], None]) -> WarmParent:
-        modules = [name for name in self._modules if name not in self._cold] if self._tries < _TRIES else []
+        modules = [name for name in self._modules if not self._is_cold(name)] if self._tries < _TRIES else []
         warm = WarmParent(modules, self._env, self._turns, self._lock, self._confinement)
         warm.on_ready = on_ready
         warm.on_dead = lambda cold: self._died(warm, cold)
@@ -246,7 +252,8 @@ class Warmth:
     def _warm_another(self) -> None:
         if self._closing or self._next_warm is not None:
             return
-        if self._warm is not None and set(self._modules) <= set(self._warm.modules) | self._cold:
+        has = set(self._warm.modules) if self._warm is not None else set()
+        if all(name in has or self._is_cold(name) for name in self._modules):
             return
         self._next_warm = self._make(self._replace)
 
@@ -270,14 +277,14 @@ class Warmth:
             self._journal.add("notice", {"code": "not-warm", "text": f"{name} could not be imported ahead: {why}"})
         self._keep()
 
-    def _died(self, warm: WarmParent, cold: str | None) -> None:
+    def _died(self, warm: WarmParent, cold: tuple[str, str] | None) -> None:
         """A parent died: its applications died with it, and have said so. The next one starts without ``cold``."""
-        self._tries += 1
         if cold is not None:
-            self._cold.add(cold)
-            text = f"{cold} starts a thread when it is imported, so it is imported at each start"
+            self._cold.add(cold[0])  # the next one has less to import, so this comes to an end
+            text = f"{cold[0]} {cold[1]} when it is imported, so it is imported at each start"
             self._journal.add("notice", {"code": "left-cold", "text": text})
         else:
+            self._tries += 1
             self._journal.add("notice", {"code": "warm-parent-died", "text": "the warm parent ended and is replaced"})
         if warm is self._next_warm:
             self._next_warm = None

@@ -239,15 +239,37 @@ def test_a_module_that_raises_or_takes_too_long_costs_its_warmth_alone(parents: 
     assert "fine" not in failed
 
 
-def test_a_module_that_starts_a_thread_ends_the_parent_which_names_it(parents: Parents) -> None:
-    (parents.folder / "threaded.py").write_text(
-        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
-    )
-    warm = parents.start("json", "threaded", "csv")
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ("import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()", "starts a thread"),
+        ("import subprocess\nrunning = subprocess.Popen(['sleep', '100'])", "starts a process"),
+        ("import socket\nsocket_ = socket.socket()", "opens a socket"),
+        ("import os\npipe = os.pipe()", "opens a pipe"),
+        ("device = open('/proc/self/stat')", "opens /proc/"),
+        ("import asyncio\nloop = asyncio.new_event_loop()", "opens "),
+        ("import os\nos.open(__file__, os.O_RDONLY)\nraise OSError('after all')", "opens /"),
+    ],
+    ids=lambda value: value[:40].replace("\n", " "),
+)
+def test_a_module_that_leaves_what_a_fork_would_spoil_ends_the_parent_which_names_it(
+    parents: Parents, source: str, what: str
+) -> None:
+    (parents.folder / "spoils.py").write_text(source + "\n")
+    warm = parents.start("json", "spoils", "csv")
     child = parents.fork(warm)
     assert parents.next("end") == -signal.SIGKILL
-    assert parents.next("dead") == "threaded"
+    name, does = parents.next("dead")
+    assert name == "spoils"
+    assert does.startswith(what)
     parents.do(child.close)
+
+
+def test_a_module_may_open_what_is_the_same_to_all_and_what_it_closes_again(parents: Parents) -> None:
+    source = "nothing = open('/dev/null'), open('/dev/urandom', 'rb')\nopen(__file__).close()\n"
+    (parents.folder / "tidy.py").write_text(source)
+    parents.start("tidy")
+    assert parents.next("ready")["failed"] == {}
 
 
 @pytest.mark.parametrize("what", ["os.closerange(0, 100)", "os._exit(0)", "os.kill(os.getpid(), 11)"])

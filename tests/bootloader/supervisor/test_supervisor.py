@@ -390,6 +390,11 @@ def importing(target: Target, module: str, folder: str, **env: str) -> str:
     return target.logs(change)[-1]
 
 
+def until_warm(target: Target, module: str, folder: str) -> None:
+    """Start applications until one finds ``module`` imported."""
+    assert any(importing(target, module, folder) == "warm" for _ in range(200)), f"{module} never was warm"
+
+
 def test_a_module_that_starts_a_thread_is_left_cold_with_a_notice(target: Target) -> None:
     thread = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
     folder = libraries(target, threaded=thread)
@@ -397,6 +402,35 @@ def test_a_module_that_starts_a_thread_is_left_cold_with_a_notice(target: Target
     assert "threaded starts a thread" in target.notice("left-cold")["text"]
     assert [importing(target, "threaded", folder) for _ in range(3)] == ["cold"] * 3
     assert len([e for e in target.events if e.get("code") == "left-cold"]) == 1
+
+
+def test_a_package_that_opens_a_socket_is_left_cold_with_all_that_is_in_it_and_the_others_are_warm(
+    target: Target,
+) -> None:
+    folder = libraries(target, fine="")
+    package = Path(folder) / "opens"
+    package.mkdir()
+    (package / "__init__.py").write_text("import socket\nheld = socket.socket()\n")
+    for number in range(12):  # more than a parent is tried again for
+        (package / f"m{number}.py").touch()
+    inside = "".join(f"import opens.m{number}\n" for number in range(12))
+    (Path(folder) / "both.py").write_text(inside + "import fine\n")
+    assert importing(target, "both", folder) == "cold"
+    until_warm(target, "fine", folder)
+    assert importing(target, "opens.m7", folder) == "cold"
+    left = {event["text"] for event in target.events if event.get("code") == "left-cold"}
+    assert left == {
+        f"{name} opens a socket when it is imported, so it is imported at each start" for name in ("opens", "both")
+    }
+
+
+def test_a_save_never_waits_for_what_is_imported_ahead(target: Target) -> None:
+    folder = libraries(target, slow="import sys\nif 'app' not in sys.modules: open(__file__ + '.gate').close()\n")
+    gate = Path(folder) / "slow.py.gate"
+    os.mkfifo(gate)
+    assert [importing(target, "slow", folder) for _ in range(3)] == ["cold"] * 3
+    gate.open("w").close()  # it has come there, and goes on only now
+    until_warm(target, "slow", folder)
 
 
 def test_a_module_that_can_not_be_imported_ahead_costs_its_warmth_alone_and_once(target: Target) -> None:
