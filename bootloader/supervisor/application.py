@@ -323,6 +323,8 @@ class Application:
         if "modules" in note and isinstance(note["modules"], list):
             self.on_modules([name for name in note["modules"] if isinstance(name, str)])
         if "died" in note:
+            if self.state is State.RUNNING:
+                self._disarm()  # on its way out, which may take longer than to settle
             what = f"{note['died']}: {note.get('message', '')}".removesuffix(": ")
             fields = {key: note[key] for key in PROBLEM_KEYS if key in note}
             problem = {"code": "application-died", "application": self.spec.name, "generation": self.generation}

@@ -297,6 +297,13 @@ def test_a_change_that_starts_nothing_is_healthy_at_once(shared: Target) -> None
     assert shared.status("net")["pid"] == net
 
 
+def test_one_that_died_of_an_exception_does_not_settle_while_it_cleans_up(shared: Target) -> None:
+    late = "import atexit, threading\natexit.register(threading.Event().wait, 1.0)\ndef main(): raise ValueError\n"
+    change = shared.ship(late, app(settle_s=0.1))
+    assert change.fate()["state"] == "failed"
+    assert change.state("healthy", "failed")["state"] == "failed"
+
+
 def test_a_generation_is_not_blamed_for_how_the_last_one_ended(shared: Target) -> None:
     files = {"one.py": WAIT, "two.py": "def main(): raise ValueError\n"}
     one, two = app("one", "one:main", settle_s=0.0), app("two", "two:main", settle_s=0.0)
