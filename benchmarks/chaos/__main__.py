@@ -31,6 +31,12 @@ _MEMORY = Path("/dev/shm")
 _BOOTED = 40
 _AGAIN = 3
 _CHANGES = 4
+_UPGRADES = 3
+"""The third has the first one's files go."""
+
+_UPGRADES_SHARE = 100
+"""Each has a hundred files that are alike."""
+
 _STEPS = 60
 
 
@@ -86,7 +92,12 @@ class _Round:
         return made, folders.read(made.state)[0]
 
     def power(self, until_s: float) -> None:
-        power.attack(self._recorded[0], self._tally, self._chance, booted=_BOOTED, again=_AGAIN, until_s=until_s)
+        half_s = (time.monotonic() + until_s) / 2
+        power.attack(self._recorded[0], self._tally, self._chance, booted=_BOOTED, again=_AGAIN, until_s=half_s)
+        upgraded = recording.record_upgrades(_made(self._scratch / "upgrades"), self._seed, _UPGRADES)
+        power.attack(
+            upgraded, self._tally, self._chance, booted=_BOOTED, again=1, until_s=until_s, share=_UPGRADES_SHARE
+        )
 
     def damage(self, until_s: float) -> None:
         damage.endure(*self._recorded, self._tally, damage.HARDSHIPS)

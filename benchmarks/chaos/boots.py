@@ -35,6 +35,14 @@ def named(root: str, known: Mapping[str, Generation]) -> str:
     return f"generation {known[root].number}" if root in known else f"unknown root {root[:12]}"
 
 
+def wrong_release(root: str, promise: Promise) -> list[Broken]:
+    """The bootloader that runs has to be one that may."""
+    if root in promise.releases:
+        return []
+    wanted = " or ".join(sorted(one[:12] or "the installed one" for one in promise.releases))
+    return [(LOST, f"the bootloader is {root[:12] or 'the installed one'}, not {wanted}")]
+
+
 def wrong_tree(folder: Path, wanted: Generation) -> list[Broken]:
     """Every file that is not as it should be, one that should not be there included."""
     top = folder.resolve()
@@ -64,7 +72,7 @@ def running(device: Device, promise: Promise, known: Mapping[str, Generation], *
     Its word counts from when the target was reached or marked; where it did not begin ``anew``, being up is enough.
     """
     root = NOTHING if device.root() == EMPTY.root else device.root()
-    broken = wrong_root(root, promise.may_run, known)
+    broken = wrong_root(root, promise.may_run, known) + wrong_release(device.release(), promise)
     if root in known:
         if known[root].well and anew:
             try:

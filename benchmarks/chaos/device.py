@@ -182,6 +182,23 @@ class Device:
         """The root that it says is live."""
         return self.call("hello").text("root")
 
+    def release(self) -> str:
+        """The root of the bootloader that answers."""
+        return self.call("hello").text("release")
+
+    def upgrade(self, release: Overlay) -> None:
+        """Have it try another bootloader, and reach that."""
+        assert self._link is not None
+        body, blobs = release.message()
+        self._link.call("upgrade", body, blobs, timeout_s=SOON_S)
+        deadline = time.monotonic() + SOON_S
+        while self.release() != release.root:
+            if time.monotonic() > deadline:
+                raise Fault("chaos-no-upgrade", f"it does not run {release.root[:12]}; {self.said()}")
+            with suppress(Fault):  # the one of before, on its way out
+                time.sleep(_POLL_S)
+                self.reach()
+
     def ship(self, generation: Generation) -> None:
         """Have it run ``generation``: from what it has, with all blobs that it lacks."""
         assert self._link is not None

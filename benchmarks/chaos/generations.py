@@ -50,13 +50,19 @@ _ASSETS = ("notes.txt", "empty", "tool.sh", "pack/big.bin")
 NOTHING = ""
 """The root of a target that never got anything."""
 
+INSTALLED = ""
+"""What stands for the bootloader that a target was installed with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What must be true after a boot. ``may_run``: the roots of which one runs; ``kept``: those it can go back to."""
+    """What must be true after a boot. ``may_run``: the roots of which one runs; ``kept``: those it can go back to;
+    ``releases``: the bootloaders of which one runs them, by root.
+    """
 
     may_run: frozenset[str]
     kept: frozenset[str]
+    releases: frozenset[str] = frozenset({INSTALLED})
 
 
 @dataclass(frozen=True, slots=True)

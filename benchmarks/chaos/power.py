@@ -7,6 +7,7 @@ share, drawn by lot, is booted for real.
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,10 +33,11 @@ class Cut:
     promise: Promise
 
 
-def cuts(recording: Recording, share: int = 1) -> Iterator[Cut]:
+def cuts(recording: Recording, share: int = 1, most: int = sys.maxsize) -> Iterator[Cut]:
     """Every disk after every operation, each once a promise.
 
-    Of the outcomes in which a single thing is lost, only each ``share``-th: they are nearly all there are.
+    Of the outcomes in which a single thing is lost, only each ``share``-th: they are nearly all there are. Of a window,
+    some ``most`` operations.
     """
     single = 0
     disk = Disk(recording.start, recording.inodes)
@@ -45,6 +47,8 @@ def cuts(recording: Recording, share: int = 1) -> Iterator[Cut]:
         for at, step in enumerate([None, *steps]):
             if step is not None:
                 disk.do(step)
+            if at % (len(steps) // most + 1):
+                continue
             for name, make in disk.outcomes():
                 single += name.startswith(("content ", "lost "))
                 if name.startswith(("content ", "lost ")) and single % share:
@@ -82,8 +86,9 @@ def attack(
     again: int,
     until_s: float,
     share: int = 1,
+    most: int = sys.maxsize,
 ) -> None:
-    """Boot all cuts, until the clock says ``until_s``; ``share`` as for :func:`cuts`.
+    """Boot all cuts, until the clock says ``until_s``; ``share`` and ``most`` as for :func:`cuts`.
 
     Some ``booted`` of them are booted for real. In ``again`` boots that have something to mend, the power is cut again
     after each operation. Where time is short, each of the three has a part of it.
@@ -91,7 +96,7 @@ def attack(
     for_real, to_mend = Lot(booted, chance), Lot(again, chance)
     now_s = time.monotonic()
     cuts_until_s, again_until_s = (now_s + part * (until_s - now_s) for part in (0.6, 0.8))
-    for cut in _all_booted(recording, tally, cuts_until_s, share):
+    for cut in _all_booted(cuts(recording, share, most), recording, tally, cuts_until_s):
         for_real.offer(cut)
         if "all contents" in cut.where:
             to_mend.offer(cut)
@@ -100,7 +105,8 @@ def attack(
             scratch = recording.state.parent / f"again-{number}"
             scratch.mkdir()
             mending = boot(recording, cut.image, cut.promise, scratch)
-            for _ in _all_booted(mending, tally, again_until_s, share, f"{cut.where}; in the boot after it, "):
+            where = f"{cut.where}; in the boot after it, "
+            for _ in _all_booted(cuts(mending, share, most), mending, tally, again_until_s, where):
                 pass
     device = Device(recording.state, recording.home, recording.state.parent / "log")
     for cut in for_real.drawn:
@@ -115,9 +121,11 @@ def attack(
             device.cut()
 
 
-def _all_booted(recording: Recording, tally: Tally, until_s: float, share: int, where: str = "") -> Iterator[Cut]:
-    """The cuts, each booted as far as the disk goes."""
-    for cut in cuts(recording, share):
+def _all_booted(
+    made: Iterator[Cut], recording: Recording, tally: Tally, until_s: float, where: str = ""
+) -> Iterator[Cut]:
+    """The cuts that are ``made`` of a recording, each booted as far as the disk goes."""
+    for cut in made:
         if time.monotonic() > until_s:
             tally.counts["recordings not cut to their end, for want of time"] += 1
             return

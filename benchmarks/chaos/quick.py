@@ -12,12 +12,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from bootloader.keeper.release import Unusable, kept
 from bootloader.state import State
 from bootloader.store.store import Store
 from bootloader.wire.errors import Fault
 
-from .boots import Broken, wrong_root, wrong_tree
-from .generations import NOTHING, Generation, Promise
+from .boots import Broken, wrong_release, wrong_root, wrong_tree
+from .generations import INSTALLED, NOTHING, Generation, Promise
 from .tally import LOST, MIXTURE, OTHER
 
 
@@ -36,12 +37,22 @@ def quick(state: Path, promise: Promise, known: Mapping[str, Generation]) -> lis
                 broken += wrong_tree(state / "live", known[root]) or _wrong_bytecode(state, known[root])
             for other in sorted(promise.kept - {root}):
                 broken += _back(store, known[other])
+        broken += _wrong_kept(state, promise)
     except (Fault, OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
         broken = [(OTHER, f"the boot itself broke: {type(error).__name__}: {error}")]
     finally:
         if opened is not None:
             opened.close()
     return [(kind, f"{what}; notices: {notices}") for kind, what in broken]
+
+
+def _wrong_kept(state: Path, promise: Promise) -> list[Broken]:
+    """The keeper would start a bootloader that it should not, or can't start the one that it should."""
+    try:
+        release = kept(state)
+    except Unusable as why:
+        return [(LOST, f"the bootloader that was kept does not run: {why}")]
+    return wrong_release(release.root if release is not None else INSTALLED, promise)
 
 
 def _wrong_bytecode(state: Path, wanted: Generation) -> list[Broken]:

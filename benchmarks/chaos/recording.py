@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from bootloader.wire.errors import Fault
+from bootloader.wire.overlay import Overlay
+from reactor.cli.upgrade import package, release
 
 from ..processes import REPOSITORY
 from . import folders
 from .device import Device
 from .disk import Disk, Image
-from .generations import NOTHING, Generation, Promise, make
+from .generations import INSTALLED, NOTHING, Generation, Promise, make
 
 INSIDE = Path(__file__).parent / "inside"
 """What is put before all else on the Python path of every process that is recorded."""
@@ -48,7 +50,7 @@ def inside(state: Path, more: Mapping[str, str]) -> dict[str, str]:
 
 
 @dataclass
-class _Recorder:
+class Recorder:
     """Drives one recorded bootloader, step by step."""
 
     device: Device
@@ -57,6 +59,7 @@ class _Recorder:
     windows: list[tuple[Promise, int]] = field(default_factory=list)
     kept: frozenset[str] = frozenset()
     before: frozenset[str] = frozenset({NOTHING})
+    releases: frozenset[str] = frozenset({INSTALLED})
 
     def step(self, act: Callable[[], None], generation: Generation, *, well: bool = True, held: bool = False) -> None:
         """``act`` has ``generation`` run; then all is on the disk, and it, or what ran before an ill one, boots.
@@ -69,13 +72,26 @@ class _Recorder:
         self.device.mark()
         act()
         self.device.event(lambda event: event["event"] == "generation" and event["state"] == fate, f"that it {fate}")
-        self.windows.append((Promise(self.before | {root}, self.kept), began))
+        self.windows.append((Promise(self.before | {root}, self.kept, self.releases), began))
         if well:
             self.kept |= {root}
             self.before = frozenset({root})
         elif held:
             self.before |= {root}
         self.fallen()
+        self.quiet()
+
+    def upgrade(self, release: Overlay) -> None:
+        """Have another bootloader tried and kept; until that is confirmed, the one of before boots."""
+        began = self.size()
+        self.device.upgrade(release)
+        self.windows.append((Promise(self.before, self.kept, self.releases), began))
+        self.quiet()
+        began = self.size()
+        self.device.call("confirm", release=release.root)
+        self.windows.append((Promise(self.before, self.kept, self.releases | {release.root}), began))
+        self.releases = frozenset({release.root})
+        self.windows.append((Promise(self.before, self.kept, self.releases), self.size()))
         self.quiet()
 
     def fallen(self) -> None:
@@ -87,6 +103,7 @@ class _Recorder:
             time.sleep(0.05)
 
     def size(self) -> int:
+        """How long the record is now."""
         return self.record.stat().st_size if self.record.exists() else 0
 
     def quiet(self) -> None:
@@ -108,15 +125,9 @@ def record(scratch: Path, seed: str, changes: int, *, crash_loop: bool) -> Recor
     Raises a :class:`Fault` where the record does not lead from the folder as it was to the folder as it is.
     """
     chance = random.Random(f"{seed} power")
-    state, home = scratch / "state", scratch / "home"
-    told = scratch / "record"
-    device = Device(state, home, scratch / "log", inside(state, {"CHAOS_RECORD": str(told)}))
-    device.meet()
-    start, inodes = folders.read(state)
-    recorder = _Recorder(device, told)
-    try:
-        device.start()
-        recorder.quiet()
+
+    def drive(recorder: Recorder) -> None:
+        device = recorder.device
         last: Generation | None = None
         for number in range(1, changes + 1):
             last = make(number, last, chance)
@@ -131,11 +142,41 @@ def record(scratch: Path, seed: str, changes: int, *, crash_loop: bool) -> Recor
             for number in range(changes + 2, changes + 4):
                 ill = make(number, ill, chance, well=False)
                 recorder.step(lambda new=ill: device.ship(new), ill, well=False, held=True)  # type: ignore[misc]
+
+    return driven(scratch, drive)
+
+
+def record_upgrades(scratch: Path, seed: str, upgrades: int) -> Recording:
+    """Record a bootloader that runs one generation and is replaced by so many others, each a comment longer."""
+
+    def drive(recorder: Recorder) -> None:
+        only = make(1, None, random.Random(f"{seed} upgrade"))
+        recorder.step(lambda: recorder.device.ship(only), only)
+        contents = package()
+        for number in range(1, upgrades + 1):
+            contents["bootloader/boot.py"] += f"# {number}\n".encode()
+            recorder.upgrade(release(contents))
+
+    return driven(scratch, drive)
+
+
+def driven(scratch: Path, drive: Callable[[Recorder], None]) -> Recording:
+    """Start a bootloader on a new folder, have ``drive`` do something with it, and end it; all of it is recorded."""
+    state, home = scratch / "state", scratch / "home"
+    told = scratch / "record"
+    device = Device(state, home, scratch / "log", inside(state, {"CHAOS_RECORD": str(told)}))
+    device.meet()
+    start, inodes = folders.read(state)
+    recorder = Recorder(device, told)
+    try:
+        device.start()
+        recorder.quiet()
+        drive(recorder)
         end = recorder.size()
         device.end()
     finally:
         device.cut()
-    recorder.windows.append((Promise(recorder.before, recorder.kept), end))
+    recorder.windows.append((Promise(recorder.before, recorder.kept, recorder.releases), end))
     made = Recording(start, inodes, _split(told, recorder.windows), recorder.known, state, home)
     _check(made)
     return made
@@ -148,7 +189,7 @@ def boot(recording: Recording, image: Image, promise: Promise, scratch: Path) ->
     start, inodes = folders.read(recording.state)
     seen = inside(recording.state, {"CHAOS_RECORD": str(told)})
     device = Device(recording.state, recording.home, scratch / "log", seen)
-    recorder = _Recorder(device, told)
+    recorder = Recorder(device, told)
     try:
         device.start()
         recorder.quiet()

@@ -83,6 +83,16 @@ def test_after_a_power_cut_the_old_or_the_new_generation_is_there_whole(recorded
     assert tally.counts["power cuts"] > 1000
 
 
+@pytest.mark.timeout(300)
+def test_after_a_power_cut_in_an_upgrade_the_old_or_the_new_bootloader_is_there_whole(scratch: Path) -> None:
+    recorded = recording.record_upgrades(scratch, "ci", 1)
+    tally = Tally()
+    chance = random.Random("ci")
+    power.attack(recorded, tally, chance, booted=2, again=0, until_s=math.inf, share=500, most=40)
+    assert broken(tally) == []
+    assert tally.counts["power cuts"] > 200
+
+
 def test_a_target_that_does_not_fsync_is_found_out(recorded: recording.Recording) -> None:
     certain = ("fsync", "sync")
     windows = [(promise, [step for step in steps if step["op"] not in certain]) for promise, steps in recorded.windows]
