@@ -70,8 +70,9 @@ def groups() -> Path:
     own = own_group()
     try:
         assert own is not None
-        (own / "reactor-test").mkdir()
-        (own / "reactor-test").rmdir()
+        probe = own / f"reactor-test-{os.getpid()}"
+        probe.mkdir()
+        probe.rmdir()
     except (OSError, AssertionError) as error:
         pytest.skip(f"no cgroups (v2) can be made here: {error}")
     return own
