@@ -97,9 +97,3 @@ def rows() -> list[Row]:
         for path in sorted(EDITS.rglob("*.edit"))
     ]
 
-
-def write(files: dict[str, str], tree: Path) -> None:
-    """Put ``files`` into the folder ``tree``."""
-    for path, text in files.items():
-        (tree / path).parent.mkdir(parents=True, exist_ok=True)
-        (tree / path).write_text(text, encoding="utf-8")
