@@ -77,29 +77,25 @@ def is_swapped(row: Row, swap: Any, folder: Path) -> str:
     run(row, "hold", scope)
     engine = swap.Swap(str(stage.live))
     untouched = picture(stage.live)
-    answer = engine.prepare(str(stage.tree), str(after), row.paths)
-    assert picture(stage.live) == untouched, "preparing it touched something"
-    reason = answer.reason if isinstance(answer, swap.Refusal) else ""
-    if not reason and row.told.get("undone"):
+    try:
+        prepared = engine.prepare(str(stage.tree), str(after), row.paths)
+        assert picture(stage.live) == untouched, "preparing it touched something"
+        assert row.patched or row.told.get("undone"), "it was to be refused, but can be patched"
         stage.switch(after)
-        try:
-            answer.commit()
-        except swap.Undone as undone:
-            reason = str(undone)
-        assert reason, "it was to fail, and be undone, but was patched"
-        assert picture(stage.live) == untouched, f"undoing it left something behind: {reason}"
-    if not row.patched:
-        assert reason, "it was to be refused, but can be patched"
-        assert all(word in reason for word in row.words("because")), f"the reason says something else: {reason}"
+        report = prepared.commit().as_fields()
+    except (swap.Refusal, swap.Undone) as refusal:
+        assert not row.patched, f"it was to be patched, but: {refusal.reason}"
+        assert isinstance(refusal, swap.Undone) == bool(row.told.get("undone")), f"not then: {refusal.reason}"
+        assert picture(stage.live) == untouched, f"something was left behind: {refusal.reason}"
+        assert all(word in refusal.reason for word in row.words("because")), f"another reason: {refusal.reason}"
         return ""
-    assert not reason, f"it was to be patched, but was refused: {reason}"
-    stage.switch(after)
-    report = answer.commit()
+    assert row.patched, "it was to fail and be undone, but was patched"
     for section in ("probe", "kept"):
         run(row, section, scope)
-    assert sorted(report.old) == sorted(row.words("old")), f"what still runs its old body: {report.old}"
-    assert all(any(word in held for held in report.held) for word in row.words("held")), f"held: {report.held}"
-    assert set(row.words("patched")) <= set(report.patched), f"what was patched: {report.patched}"
+    old = sorted(each["name"] for each in report["old"])
+    assert old == sorted(row.words("old")), f"what still runs its old body: {old}"
+    assert all(any(word in note for note in report["notes"]) for word in row.words("notes")), str(report["notes"])
+    assert set(row.words("patched")) <= {*report["patched"], *report["added"]}, str(report["patched"])
     return ""
 
 

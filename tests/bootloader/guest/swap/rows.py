@@ -12,8 +12,8 @@ A row is one file, ``edits/<topic>/<name>.edit``: a sentence that it claims, ``k
     === kept                runs after it too: what a restart would have lost
 
 ``rung`` is *patch* or *restart*. ``because`` are words of the reason for a restart, ``old`` functions of which the
-report says that they still run their old body, ``held`` who it says still holds a deleted module, ``patched``
-names that it says were patched, all separated by `` | ``. ``python`` is the first version that reads the row. A
+report says that they still run their old body, ``notes`` words of its notes, ``patched`` names that it says were
+patched, all separated by `` | ``. ``python`` is the first version that reads the row. A
 *restart* before which the edit was tried, and undone, says ``undone: yes``.
 """
 
@@ -25,7 +25,7 @@ from pathlib import Path
 
 EDITS = Path(__file__).parent / "edits"
 _MARK = "=== "
-_KEYS = ("rung", "because", "old", "held", "patched", "python", "undone")
+_KEYS = ("rung", "because", "old", "notes", "patched", "python", "undone")
 
 
 @dataclass
