@@ -18,6 +18,7 @@ from typing import Any
 from tests.bootloader.guest.swap.rows import Row, rows
 from tests.bootloader.guest.swap.stage import Stage, apart
 
+
 def main(chosen: list[str]) -> int:
     """Run the rows whose names begin with one of ``chosen``; how many were wrong."""
     from bootloader.guest import swap  # here: once, and not again in every process that is forked
@@ -40,7 +41,9 @@ def run(row: Row, section: str, scope: dict[str, Any]) -> None:
     try:
         exec(compile(text, f"<{section}>", "exec"), scope)
     except BaseException as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == f"<{section}>"]
+        lines = [
+            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == f"<{section}>"
+        ]
         at = text.splitlines()[(lines or [1])[-1] - 1].strip() if lines else "(not compiled)"
         raise AssertionError(f"{row.name}, {section}: `{at}` failed: {error!r}") from error
 
@@ -77,6 +80,7 @@ def is_swapped(row: Row, swap: Any, folder: Path) -> str:
     run(row, "hold", scope)
     engine = swap.Swap(str(stage.live))
     untouched = picture(stage.live)
+    refused = None
     try:
         prepared = engine.prepare(str(stage.tree), str(after), row.paths)
         assert picture(stage.live) == untouched, "preparing it touched something"
@@ -84,10 +88,12 @@ def is_swapped(row: Row, swap: Any, folder: Path) -> str:
         stage.switch(after)
         report = prepared.commit().as_fields()
     except (swap.Refusal, swap.Undone) as refusal:
-        assert not row.patched, f"it was to be patched, but: {refusal.reason}"
-        assert isinstance(refusal, swap.Undone) == bool(row.told.get("undone")), f"not then: {refusal.reason}"
-        assert picture(stage.live) == untouched, f"something was left behind: {refusal.reason}"
-        assert all(word in refusal.reason for word in row.words("because")), f"another reason: {refusal.reason}"
+        refused = refusal
+    if refused is not None:
+        assert not row.patched, f"it was to be patched, but: {refused.reason}"
+        assert isinstance(refused, swap.Undone) == bool(row.told.get("undone")), f"not then: {refused.reason}"
+        assert picture(stage.live) == untouched, f"something was left behind: {refused.reason}"
+        assert all(word in refused.reason for word in row.words("because")), f"another reason: {refused.reason}"
         return ""
     assert row.patched, "it was to fail and be undone, but was patched"
     for section in ("probe", "kept"):
@@ -113,7 +119,12 @@ def picture(live: Path) -> dict[str, Any]:
     for function in gc.get_objects():
         if isinstance(function, FunctionType) and function.__code__.co_filename.startswith(str(live)):
             code: CodeType = function.__code__
-            seen[f"function {id(function)}"] = (id(code), function.__defaults__, function.__doc__, vars(function).copy())
+            seen[f"function {id(function)}"] = (
+                id(code),
+                function.__defaults__,
+                function.__doc__,
+                vars(function).copy(),
+            )
     return seen
 
 

@@ -6,7 +6,7 @@ from textwrap import indent
 
 from hypothesis import strategies as st
 
-HEAD = '''\
+HEAD = """\
 import functools
 
 
@@ -21,7 +21,7 @@ def counted(function):
 
     return wrapper
 
-'''
+"""
 Definition = tuple[str, str]
 """The name that it binds, and its source."""
 

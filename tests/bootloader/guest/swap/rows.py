@@ -96,4 +96,3 @@ def rows() -> list[Row]:
         read(path.relative_to(EDITS).with_suffix("").as_posix(), path.read_text(encoding="utf-8"))
         for path in sorted(EDITS.rglob("*.edit"))
     ]
-

@@ -72,7 +72,7 @@ def _become(run: Callable[[Path], str], folder: Path, pipe: int) -> None:
     said = wrong = ""
     try:
         said = run(folder)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001
         wrong = "".join(traceback.format_exception(error, limit=-6))[-4000:]
     with open(pipe, "w", encoding="utf-8") as told:
         told.write(f"{said}\0{wrong}")

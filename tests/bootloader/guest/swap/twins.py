@@ -114,7 +114,9 @@ def outcome(called: Any, depth: int) -> Any:
         if isinstance(called, type):
             made = called()
             return {
-                name: outcome(getattr(made, name), depth) if callable(getattr(made, name)) else repr(getattr(made, name))
+                name: outcome(getattr(made, name), depth)
+                if callable(getattr(made, name))
+                else repr(getattr(made, name))
                 for name in dir(made)
                 if name[:2] != "__" and not isinstance(getattr(made, name), type)
             }
@@ -124,7 +126,7 @@ def outcome(called: Any, depth: int) -> Any:
         if inspect.isgenerator(result):
             return list(result)
         return outcome(result, depth + 1) if callable(result) and depth < 3 else repr(result)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         return f"{type(error).__name__}: {error}"
 
 
