@@ -80,20 +80,20 @@ def is_swapped(row: Row, swap: Any, folder: Path) -> str:
     run(row, "hold", scope)
     engine = swap.Swap(str(stage.live))
     untouched = picture(stage.live)
-    refused = None
+    reason, undone = "", False
     try:
         prepared = engine.prepare(str(stage.tree), str(after), row.paths)
         assert picture(stage.live) == untouched, "preparing it touched something"
         assert row.patched or row.told.get("undone"), "it was to be refused, but can be patched"
         stage.switch(after)
         report = prepared.commit().as_fields()
-    except (swap.Refusal, swap.Undone) as refusal:
-        refused = refusal
-    if refused is not None:
-        assert not row.patched, f"it was to be patched, but: {refused.reason}"
-        assert isinstance(refused, swap.Undone) == bool(row.told.get("undone")), f"not then: {refused.reason}"
-        assert picture(stage.live) == untouched, f"something was left behind: {refused.reason}"
-        assert all(word in refused.reason for word in row.words("because")), f"another reason: {refused.reason}"
+    except (swap.Refusal, swap.Undone) as refusal:  # whose traceback holds what was tried: it has to go
+        reason, undone = refusal.reason, isinstance(refusal, swap.Undone)
+    if reason:
+        assert not row.patched, f"it was to be patched, but: {reason}"
+        assert undone == bool(row.told.get("undone")), f"not then: {reason}"
+        assert picture(stage.live) == untouched, f"something was left behind: {reason}"
+        assert all(word in reason for word in row.words("because")), f"another reason: {reason}"
         return ""
     assert row.patched, "it was to fail and be undone, but was patched"
     for section in ("probe", "kept"):
@@ -107,6 +107,7 @@ def is_swapped(row: Row, swap: Any, folder: Path) -> str:
 
 def picture(live: Path) -> dict[str, Any]:
     """All that a swap could touch: the names of the application's modules and classes, the state of its functions."""
+    gc.collect()
     seen: dict[str, Any] = {}
     for name, module in sys.modules.items():
         if (getattr(module, "__file__", None) or "").startswith(str(live)):
