@@ -41,10 +41,9 @@ def run(row: Row, section: str, scope: dict[str, Any]) -> None:
     try:
         exec(compile(text, f"<{section}>", "exec"), scope)
     except BaseException as error:
-        lines = [
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == f"<{section}>"
-        ]
-        at = text.splitlines()[(lines or [1])[-1] - 1].strip() if lines else "(not compiled)"
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno or 1 for frame in frames if frame.filename == f"<{section}>"]
+        at = text.splitlines()[lines[-1] - 1].strip() if lines else "(not compiled)"
         raise AssertionError(f"{row.name}, {section}: `{at}` failed: {error!r}") from error
 
 
