@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TypeVar
 
 from .journal import Journal
@@ -21,6 +22,7 @@ from .store.triage import BOOTLOADER, STEADY_S, worn
 from .supervisor.supervisor import Supervisor
 from .supervisor.transition import Transition
 from .wire.errors import Fault, Refused
+from .wire.launch import PATH as LAUNCH
 from .wire.messages import Body
 from .wire.overlay import Overlay
 
@@ -116,6 +118,13 @@ class Changes:
             self._forgive()
             return self._start_live(who)
 
+    def restart(self, who: str) -> Body:
+        """Stop what runs, and start what is live."""
+        with self.locked():
+            self._fallen.clear()
+            self._forgive()
+            return self._start_live(who, again=True)
+
     def roll_back(self, number: int, who: str) -> Body:
         """Back to the generation of that number; 0 is the last healthy one of another tree."""
         with self.locked():
@@ -149,30 +158,41 @@ class Changes:
     def _take(self, staged: Staged, who: str, began: float, rung: str = "", why: str = "") -> Body:
         """What is staged becomes what runs, if it compiles."""
         written = (path for path, entry in staged.edits.items() if entry is not None)
+        before, after = staged.launch_before, staged.launch
+        reload = after.reload if not rung else RESTART  # the way back is for what failed
+        was = self._store.live
         transition = Transition(
-            staged.launch,
-            lambda running: decide(staged.launch_before, staged.launch, staged.edits, running),
+            after,
+            lambda running, unpatchable: decide(
+                before, after, staged.edits, running, reload=reload, unpatchable=unpatchable
+            ),
             lambda decision: self._store.switch(staged, who, rung or decision.rung, why or decision.why).number,
             began,
             proven=self._has_been_healthy(staged.manifest.root),
             tree=staged.tree.folder,
+            before=was.folder if was is not None else Path(),
+            paths=tuple(path for path in staged.edits if path != LAUNCH),
             check=tuple(path for path in written if path.endswith(".py")),
             note=lambda: self._store.note(staged),
         )
         transition.stage("store")
         number = self._supervisor.change(transition)
+        took, reason = rung or transition.decision.rung, why or transition.decision.why
+        if transition.patch is not None:
+            self._store.ledger.explain(number, took, reason)  # how it went was not known at the switch
         self._settle_soon(transition.told)
         return {
             "change": transition.number,
             "generation": number,
             "root": staged.manifest.root,
-            "rung": rung or transition.decision.rung,
-            "why": why or transition.decision.why,
+            "rung": took,
+            "why": reason,
+            "patch": transition.reports,
             "stages_ms": dict(transition.stages_ms),
         }
 
-    def _start_live(self, who: str, *, at_boot: bool = False) -> Body:
-        """Start what is live and does not run."""
+    def _start_live(self, who: str, *, again: bool = False, at_boot: bool = False) -> Body:
+        """Start what is live and does not run; ``again``: and what runs, too, once it has stopped."""
         launch, root, last = self._store.launch(), self._store.manifest.root, self._store.ledger.last()
         if launch is None:
             raise Refused("nothing-live", "this target has no application yet", do="push one")
@@ -183,17 +203,20 @@ class Changes:
             self._steady = threading.Timer(STEADY_S, self._store.ledger.forgive, [last.number])
             self._steady.name, self._steady.daemon = "steady", True
             self._steady.start()
-        running = self._supervisor.running()
-        start = tuple(app.name for app in launch.applications if app.name not in running)
+
+        def decided(running: tuple[str, ...], _unpatchable: str = "") -> Decision:
+            stop = running if again else ()
+            start = tuple(app.name for app in launch.applications if app.name in stop or app.name not in running)
+            return Decision(RESTART, f"started by {who}", stop, start)
+
         number = last.number
-        change = self._supervisor.changes
-        if start:
-            decision = Decision(RESTART, f"started by {who}", (), start)
+        change, started = self._supervisor.changes, decided(self._supervisor.running()).start
+        if started:
             began, proven = time.monotonic(), self._has_been_healthy(root)
-            transition = Transition(launch, lambda _running: decision, lambda _decision: number, began, proven)
+            transition = Transition(launch, decided, lambda _decision: number, began, proven)
             self._supervisor.change(transition)
-            change = transition.number
-        return {"change": change, "generation": number, "root": root, "started": list(start)}
+            change, started = transition.number, transition.decision.start
+        return {"change": change, "generation": number, "root": root, "started": list(started)}
 
     def _go_back(self, root: str, name: str, who: str, why: str) -> Body:
         began = time.monotonic()

@@ -1,7 +1,7 @@
 """Which rung of the reload ladder a change takes, for which applications, and why, in words for the user. Pure.
 
-Rungs, lightest first: *patch* (not taken yet: every change restarts), *restart*, *hold* (what does not compile is
-refused before it gets here; what dies may be held, see ``breaker``), *rollback*.
+Rungs, lightest first: *patch* (the running applications take the change in place, if each of them can), *restart*,
+*hold* (what does not compile is refused before it gets here; what dies may be held, see ``breaker``), *rollback*.
 """
 
 from __future__ import annotations
@@ -9,30 +9,49 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from .wire.errors import Refused
 from .wire.launch import DEPENDS, Application, Launch
 from .wire.launch import PATH as LAUNCH_PATH
 
-RESTART, HOLD, ROLLBACK = "restart", "hold", "rollback"
+PATCH, RESTART, HOLD, ROLLBACK = "patch", "restart", "hold", "rollback"
+_NATIVE = (".so", ".pyd", ".dylib")
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``restart``: names of the applications that stop and start again; those in neither list go on untouched."""
+    """``patch``, ``stop``, ``start``: the names of the applications that take the change in place, stop, and start
+    (again); those in none of them go on untouched.
+    """
 
     rung: str
     why: str
     stop: tuple[str, ...]
     start: tuple[str, ...]
+    patch: tuple[str, ...] = ()
+
+    @property
+    def concerned(self) -> tuple[str, ...]:
+        """Those that run the new code afterwards."""
+        return self.start + self.patch
 
 
 NOTHING = Decision("", "", (), ())
 
 
-def decide(before: Launch | None, after: Launch, changed: Iterable[str], running: Collection[str]) -> Decision:
+def decide(
+    before: Launch | None,
+    after: Launch,
+    changed: Iterable[str],
+    running: Collection[str],
+    *,
+    reload: str = RESTART,
+    unpatchable: str = "",
+) -> Decision:
     """What a change of the files ``changed`` asks for, where the applications ``running`` run now.
 
     An init application is left alone while neither its settings, nor its own top-level package, nor a sibling
-    project has changed.
+    project has changed. ``reload`` is as in the settings; ``unpatchable``: why what runs can't take it in place, where
+    that is known. Where ``reload`` allows nothing but that, it is :class:`Refused`.
     """
     paths = sorted(changed)
     old = {app.name: app for app in before.applications} if before is not None else {}
@@ -44,7 +63,15 @@ def decide(before: Launch | None, after: Launch, changed: Iterable[str], running
         if app.name not in running or not app.init or moved or app != old.get(app.name) or _touches(app, paths)
     )
     stop = tuple(name for name in running if name not in new or name in start)
-    return Decision(RESTART, _why(old, paths, stop), stop, start)
+    unpatchable = unpatchable or _unpatchable(before, after, paths)
+    if before is not None and stop and reload != RESTART:
+        if not unpatchable:
+            return Decision(PATCH, "code changed", (), tuple(name for name in start if name not in running), stop)
+        if reload == PATCH:
+            do = 'set `reload = "auto"` to let it restart'
+            raise Refused("not-patchable", f"it can't be patched, and is not to restart: {unpatchable}", do=do)
+    why = unpatchable if stop and reload != RESTART else ""
+    return Decision(RESTART, why or _why(old, paths, stop), stop, start)
 
 
 def fall(live: str, healthy: Sequence[str], base: str, fallen: Collection[str]) -> tuple[str, ...]:
@@ -65,12 +92,30 @@ def _touches(app: Application, paths: list[str]) -> bool:
     return any(path.startswith(DEPENDS + "/") or not own.isdisjoint(path.split("/")) for path in paths)
 
 
+def _unpatchable(before: Launch | None, after: Launch, paths: list[str]) -> str:
+    """Why no application can take a change of ``paths`` in place; empty where one might.
+
+    What the settings say of the target's own conduct, such as ``reload``, is nothing to them.
+    """
+    if before is None:
+        return "first start"
+    if (before.applications, before.path) != (after.applications, after.path):
+        return "its settings changed"
+    native = next((path for path in paths if path.endswith(_NATIVE)), "")
+    if native:
+        return f"`{native}` is native code"
+    assets = [path for path in paths if not path.endswith(".py") and path != LAUNCH_PATH]
+    if not assets:
+        return "" if paths else "asked to"
+    return "only assets changed" if len(assets) == len(paths) else f"`{assets[0]}` changed, too"
+
+
 def _why(old: dict[str, Application], paths: list[str], stopped: tuple[str, ...]) -> str:
     if not stopped:
         return "first start" if not old else "it was not running"
     if LAUNCH_PATH in paths:
         return "its settings changed"
-    code = [path for path in paths if path.endswith((".py", ".so"))]
+    code = [path for path in paths if path.endswith((".py", *_NATIVE))]
     if not code:
         return "only assets changed" if paths else "asked to"
     return "code changed"

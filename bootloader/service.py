@@ -65,6 +65,7 @@ class Service:
             "manifest": self._manifest,
             "apply": self._apply,
             "start": self._start,
+            "restart": self._restart,
             "history": self._history,
             "rollback": self._rollback,
             "events": self._events,
@@ -180,6 +181,9 @@ class Service:
 
     def _start(self, _fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         return pack(self._changes.start(peer.host))
+
+    def _restart(self, _fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
+        return pack(self._changes.restart(peer.host))
 
     def _rollback(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         return pack(self._changes.roll_back(fields.integer("generation", 0), peer.host))

@@ -39,7 +39,7 @@ def _say(text: str) -> None:
 
 def _main() -> int:
     try:
-        from .cli import create, dev, history, logs, push, rollback, status, trusting, upgrade
+        from .cli import create, dev, history, logs, push, restart, rollback, status, trusting, upgrade
     except ModuleNotFoundError as error:
         _say(f"{error.name} is missing; the host needs: pip install 'live-reactor[host]'")
         return 1
@@ -55,6 +55,7 @@ def _main() -> int:
         ("push", "ship once; 0 only if it became healthy", push.add, push.run),
         ("status", "what a target is and runs", status.add, status.run),
         ("history", "the generations of a target", history.add, history.run),
+        ("restart", "stop what runs, and start it again", restart.add, restart.run),
         ("rollback", "back to an earlier generation", rollback.add, rollback.run),
         ("logs", "what the applications have said", logs.add, logs.run),
         ("new", "make a project that runs", create.add, create.run),

@@ -19,13 +19,14 @@ from .report import clean, whole
 
 RUNNING, HEALTHY, REPLACED = "running", "healthy", "replaced"
 FATES = (RUNNING, HEALTHY, "failed", REPLACED)
-STAGES = ("store", "check", "stop", "switch", "start")
+STAGES = ("store", "check", "prepare", "stop", "switch", "patch", "start")
 """The stages of a change that a target measures."""
 
 NEVER_TOLD = "what became of it was never told"
 
 _MOST_MS = 1e8
 _EARLY = 64
+_NAMES = 1000
 _WAITING = 64
 
 
@@ -45,6 +46,10 @@ class Outcome:
     saved_at: float
     stages_ms: dict[str, float] = field(default_factory=dict)
     running_at: float | None = None
+    patched: tuple[str, ...] = ()
+    """What was replaced in what runs, where it was."""
+    old: tuple[str, ...] = ()
+    """What still runs its old body there."""
 
     def result(self, *, healthy: bool, why: str = "", replaced: bool = False) -> dict[str, Any]:
         """The ``result`` event. ``replaced``: by the next change, before it was known whether it is healthy."""
@@ -59,6 +64,8 @@ class Outcome:
         }
         if replaced:
             told["replaced"] = True
+        if self.rung == "patch":
+            told |= {"patched": list(self.patched), "old": list(self.old)}
         stages = dict(self.stages_ms)
         if self.running_at is not None:
             took = round((self.running_at - self.saved_at) * 1000, 2)
@@ -101,6 +108,16 @@ def stages_of(fields: Fields) -> dict[str, float]:
     told = fields.child("stages_ms")
     times = {name: told.number(name) for name in STAGES if name in told}
     return {name: value for name, value in times.items() if 0 <= value <= _MOST_MS}
+
+
+def patch_of(answer: Fields) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What an answer says was replaced, and what of it still runs its old body."""
+    reports = [answer.child("patch").child(name) for name in answer.child("patch").plain()]
+    patched = [
+        clean(name) for report in reports for key in ("patched", "added", "removed") for name in report.texts(key)
+    ]
+    old = [clean(row.text("name")) for report in reports for row in report.objects("old")]
+    return tuple(patched[:_NAMES]), tuple(old[:_NAMES])
 
 
 class Outcomes:

@@ -72,8 +72,6 @@ class Settings:
     def notes(self) -> tuple[str, ...]:
         """One line for each setting that is accepted and has no effect in this version."""
         notes = []
-        if self.reload == "patch":
-            notes.append("'reload = \"patch\"' has no effect in this version: every change restarts the application")
         for name, target in self.targets.items():
             if target.requirements:
                 notes.append(f"'requirements' of target '{name}' has no effect in this version: nothing is installed")

@@ -33,6 +33,7 @@ from . import handover, hook, limits
 from .channel import Channel
 from .check import check
 from .output import Output
+from .patch import Patch
 from .problem import problem
 
 _ANSWER_CHARS = 10_000
@@ -106,7 +107,8 @@ class Guest:
 
     def _go(self, go: dict[str, Any]) -> NoReturn:
         self._enter(go)
-        self._channel = Channel(self._orders, self._output.note, {})
+        patch = Patch(self._tree)
+        self._channel = Channel(self._orders, self._output.note, {"prepare": patch.prepare, "commit": patch.commit})
         signal.signal(signal.SIGTERM, self._on_terminate)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         code: object = 1

@@ -139,6 +139,8 @@ class Ledger:
                 self._well(number)
             else:
                 self._fate(number, line.text("fate"), line.text("why", ""))
+            if "rung" in line:
+                self._explain(number, line.text("rung"), line.text("reason", ""))
 
     def _keep(self, generation: Generation) -> None:
         """The oldest is forgotten for it, but not the last healthy one, which a rollback may want."""
@@ -156,6 +158,9 @@ class Ledger:
         self._by_number[number] = replace(old, fate=fate, fate_why=why, was_healthy=was_healthy)
         if fate == "healthy":
             self._healthy = max(number, self._healthy)
+
+    def _explain(self, number: int, rung: str, why: str) -> None:
+        self._by_number[number] = replace(self._by_number[number], rung=rung, why=why)
 
     def _boot(self, number: int) -> None:
         old = self._by_number[number]
@@ -183,6 +188,14 @@ class Ledger:
             if number in self._by_number:
                 self._fate(number, fate, why[:_TOLD_CHARS])
                 self._append({"generation": number, "fate": fate, "at": time.time(), "why": why[:_TOLD_CHARS]})
+
+    def explain(self, number: int, rung: str, why: str) -> None:
+        """Which rung a generation took in the end, and why."""
+        with self._lock:
+            if (old := self._by_number.get(number)) is not None:
+                self._explain(number, rung, why[:_TOLD_CHARS])
+                told = {"rung": rung, "reason": why[:_TOLD_CHARS], "at": time.time()}
+                self._append({"generation": number, "fate": old.fate, "why": old.fate_why, **told})
 
     def count_boot(self, number: int) -> None:
         """A generation is about to be started at boot. On the disk for certain: it may take the device down."""

@@ -69,6 +69,8 @@ class Application:
         """How its last process ended, until somebody has seen to that."""
         self.is_late = False
         """Whether it was not ready within ``ready_s``."""
+        self.missed: set[str] = set()
+        """What has changed in the tree, and not in its process: it was not concerned."""
         self.wanted_at = time.monotonic()
         """Since when it is to run, on the monotonic clock."""
         self.is_alone: Callable[[], bool] = lambda: True
@@ -115,6 +117,7 @@ class Application:
     def start(self) -> None:
         """Start it, for the first time or again."""
         self._child = None
+        self.missed.clear()
         self._sweep_left_s = self.spec.grace_s
         self._started_at, self._ready_at, self.is_late = time.monotonic(), None, False
         self._event(Event.GO, "")
@@ -123,6 +126,17 @@ class Application:
         """A process of its group said that it is ready."""
         if self.spec.ready == "notify":
             self._event(Event.READY, "it said that it is ready")
+
+    def patched(self, generation: int) -> None:
+        """Its code is that of ``generation`` now: it has to stay up for its settle time once more.
+
+        One that is to say itself that it is ready, and has not yet, is still to do so.
+        """
+        self.generation = generation
+        if self._ready_at is not None:
+            self.is_late = False
+        if self._ready_at is not None or self.spec.ready == "settle":
+            self._event(Event.PATCHED, "patched")
 
     def ask(self, do: str, within_s: float, on_answer: Answer, **fields: Any) -> None:
         """Order something of the running application. ``on_answer`` is called once, at a later turn: with what it
@@ -209,8 +223,10 @@ class Application:
                 self._child.on_deaf = self._grow_deaf
                 self._late = self._late or self._turns.later(self.spec.ready_s, self._grow_late)
             case Action.ARM_SETTLE if self.spec.ready == "settle":
-                settle_s = self.spec.settle_s
-                self._timer = self._turns.later(settle_s, lambda: self._event(Event.SETTLED, f"up for {settle_s:g} s"))
+                self._arm_settle("up")
+            case Action.PROVE:
+                self._disarm()
+                self._arm_settle("patched, and up")
             case Action.TERMINATE:
                 self._signal(signal.SIGTERM)
                 self._timer = self._turns.later(self._sweep_left_s, lambda: self._event(Event.GRACE_OVER, ""))
@@ -220,6 +236,11 @@ class Application:
                 self._tell("notice", {"code": "killed", "text": text, "application": self.spec.name})
             case Action.SWEEP:
                 self._begin_sweep()
+
+    def _arm_settle(self, what: str) -> None:
+        settle_s = self.spec.settle_s
+        over = partial(self._event, Event.SETTLED, f"{what} for {settle_s:g} s")
+        self._timer = self._turns.later(settle_s, over)
 
     def _signal(self, number: int) -> None:
         """To the group. A process so new that its id is not known yet gets it at the next turn."""

@@ -18,7 +18,7 @@ class State(StrEnum):
     RUNNING = "running"
     """Its entry point has been called."""
     HEALTHY = "healthy"
-    """It reported ready, or stayed up for its settle time."""
+    """It reported ready, or stayed up for its settle time, and has done so since it was patched."""
     FINISHED = "finished"
     """It ended by itself with status 0, as a script does."""
     STOPPING = "stopping"
@@ -34,6 +34,8 @@ class Event(Enum):
     """It stayed up for its settle time."""
     READY = "ready"
     """It said that it is ready."""
+    PATCHED = "patched"
+    """Its code was replaced in place."""
     ENDED = "ended"
     """Its process is gone, with status 0."""
     DIED = "died"
@@ -47,6 +49,8 @@ class Action(Enum):
 
     SPAWN = "spawn"
     ARM_SETTLE = "arm settle"
+    PROVE = "prove"
+    """Start the settle time, whatever made it healthy before."""
     TERMINATE = "terminate"
     """SIGTERM to the group, and start the grace time."""
     KILL = "kill"
@@ -68,9 +72,11 @@ TABLE: dict[tuple[State, Event], Step] = {
     (State.STARTING, Event.STOP): (State.STOPPING, (Action.TERMINATE,)),
     (State.RUNNING, Event.SETTLED): (State.HEALTHY, ()),
     (State.RUNNING, Event.READY): (State.HEALTHY, ()),
+    (State.RUNNING, Event.PATCHED): (State.RUNNING, (Action.PROVE,)),
     (State.RUNNING, Event.ENDED): (State.FINISHED, (Action.SWEEP,)),
     (State.RUNNING, Event.DIED): (State.FAILED, (Action.SWEEP,)),
     (State.RUNNING, Event.STOP): (State.STOPPING, (Action.TERMINATE,)),
+    (State.HEALTHY, Event.PATCHED): (State.RUNNING, (Action.PROVE,)),
     (State.HEALTHY, Event.ENDED): (State.FINISHED, (Action.SWEEP,)),
     (State.HEALTHY, Event.DIED): (State.FAILED, (Action.SWEEP,)),
     (State.HEALTHY, Event.STOP): (State.STOPPING, (Action.TERMINATE,)),

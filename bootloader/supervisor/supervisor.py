@@ -1,20 +1,22 @@
 """Owns what runs: the applications, in their order, and the change from one generation to the next.
 
 Everything here happens on one thread (``turns``); other threads call the public methods. A change of generation is a
-``transition``: applications stop, the live tree is switched, applications start, and it is over when they are healthy
-or one has failed. What rung it takes is decided in ``ladder``, what states mean in ``lifecycle``, who starts when in
-``plan``, and what follows a death in ``recovery``.
+``transition``: applications stop, the live tree is switched, applications start; or they take the change in place, if
+each of them can (``patch``). It is over when they are healthy or one has failed. What rung it takes is decided in
+``ladder``, what states mean in ``lifecycle``, who starts when in ``plan``, and what follows a death in ``recovery``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..journal import Journal
+from ..ladder import RESTART
 from ..store.loans import Loan
 from ..wire.errors import Fault, Refused
 from .aftermath import Aftermath
@@ -22,6 +24,7 @@ from .application import Application
 from .breaker import Next
 from .confine import Confinement
 from .lifecycle import ALIVE, WELL, State
+from .patch import Patch
 from .recovery import Recovery
 from .stack import Stack
 from .transition import Transition
@@ -140,8 +143,8 @@ class Supervisor:
             for transition in (self._live, self._change):
                 if transition is not None:
                     transition.told.set()  # no more will be
-            if self._change is not None:
-                self._change.switched.set_exception(_ending())
+                    if not transition.switched.done():
+                        transition.switched.set_exception(_ending())
             self._stack.stop("the bootloader ends", grace_s)
             self._proceed()
 
@@ -160,26 +163,31 @@ class Supervisor:
     # the change of a generation
 
     def _receive(self, transition: Transition) -> None:
-        try:
-            if self._closing is not None:
-                raise _ending()
+        def receive() -> None:
             if self._change is not None:
                 raise Refused("busy", "another change is under way", do="try again")
             if transition.check:
                 self._warmth.check(transition.tree, transition.check, partial(self._checked, transition))
             else:
                 self._begin(transition)
-        except Exception as error:  # noqa: BLE001 - handed to the thread that asked for the change
-            self._break_off(transition, error)
+
+        self._attempt(transition, receive)
 
     def _checked(self, transition: Transition, problem: dict[str, Any]) -> None:
-        transition.stage("check")
-        try:
-            if self._closing is not None:
-                raise _ending()
+        def go_on() -> None:
             if problem:
                 raise Refused.from_fields(problem)
             self._begin(transition)
+
+        transition.stage("check")
+        self._attempt(transition, go_on)
+
+    def _attempt(self, transition: Transition, step: Callable[[], None]) -> None:
+        """One step towards a change. Where it fails, the change does not come about."""
+        try:
+            if self._closing is not None:
+                raise _ending()
+            step()
         except Exception as error:  # noqa: BLE001 - handed to the thread that asked for the change
             self._break_off(transition, error)
 
@@ -189,10 +197,34 @@ class Supervisor:
         self._change = transition
         self._changes += 1
         transition.number = self._changes
-        transition.decision = transition.decide(self._stack.running)
+        self._decide(transition, "")
+
+    def _decide(self, transition: Transition, unpatchable: str) -> None:
+        """Begin what the change asks for: applications are asked whether they can take it in place, or stop."""
+        transition.decision = transition.decide(self._stack.running, unpatchable)
+        if transition.decision.patch:
+            patch = Patch([self._stack[name] for name in transition.decision.patch])
+            if behind := patch.behind(transition.paths):
+                return self._decide(transition, behind)
+            transition.patch, transition.asking = patch, True
+            prepared = partial(self._prepared, transition)
+            patch.prepare(str(transition.before), str(transition.tree), transition.paths, prepared)
         for name in transition.decision.stop:
             self._stack[name].stop("a new generation")
         self._proceed()
+        return None
+
+    def _prepared(self, transition: Transition, why: str) -> None:
+        """All applications can take it in place, or ``why`` one can't: then nothing has been touched."""
+        if self._change is not transition:
+            return  # it was broken off
+        transition.stage("prepare")
+        transition.asking = False
+        if why:
+            transition.patch = None
+            self._attempt(transition, lambda: self._decide(transition, why))
+        else:
+            self._proceed()
 
     def _break_off(self, transition: Transition, error: Exception) -> None:
         """The change does not come about. What was stopped for it starts again, as nothing else has changed."""
@@ -215,9 +247,9 @@ class Supervisor:
             if not busy and not self._closing.done():
                 self._closing.set_result(None)
         elif self._change is not None:
-            if self._change.noted and not any(map(self._must_go, busy)):
+            if self._change.noted and not self._change.asking and not any(map(self._must_go, busy)):
                 self._switch(self._change)
-        elif self._live is not None:
+        elif self._live is not None and not self._live.asking:
             self._stack.start_due(self._recovery.rests)
             self._judge(self._live)
 
@@ -226,7 +258,8 @@ class Supervisor:
         return app.state not in ALIVE or (self._change is not None and app.spec.name in self._change.decision.stop)
 
     def _switch(self, change: Transition) -> None:
-        change.stage("stop")
+        if change.decision.stop:
+            change.stage("stop")
         try:
             change.generation = change.switch(change.decision)
         except Exception as error:  # noqa: BLE001 - handed to the thread that asked for the change
@@ -239,6 +272,34 @@ class Supervisor:
         self._warmth.fit(next((app.env for app in change.launch.applications if not app.init), {}))
         self._recovery.forget()
         self._stack.renew(change.launch, change.decision.start, change.generation)
+        for app in self._stack:
+            if app.spec.name not in change.decision.concerned:
+                app.missed.update(change.paths)
+        if change.patch is not None:
+            change.asking = True
+            change.patch.commit(partial(self._patched, change, change.patch))
+        else:
+            change.switched.set_result(change.generation)
+        self._proceed()
+
+    def _patched(self, change: Transition, patch: Patch, why: str) -> None:
+        """All applications have taken the new tree, which is live; or ``why`` one has not: then they start again."""
+        if self._closing is not None:
+            return
+        change.stage("patch")
+        change.asking = False
+        decision = change.decision
+        if why:
+            start = decision.concerned
+            change.decision = replace(decision, rung=RESTART, why=why, stop=decision.patch, start=start, patch=())
+            for name in decision.patch:
+                self._stack[name].generation = change.generation
+                self._stack[name].stop("it could not be patched")
+                self._stack.want(name)
+        else:
+            change.decision, change.reports = replace(decision, why=patch.words), patch.reports
+            for name in decision.patch:
+                self._stack[name].patched(change.generation)
         change.switched.set_result(change.generation)
         self._proceed()
 
@@ -246,14 +307,15 @@ class Supervisor:
         """How far those are that the last change started. One that failed may come to be well after its next start."""
         if live.fate in ("healthy", "replaced"):
             return
-        apps = [self._stack[name] for name in live.decision.start]
+        apps = [self._stack[name] for name in live.decision.concerned]
         failed = next((app for app in apps if app.has_failed), None)
         if failed is not None and live.fate != "failed":
             self._fate(live, "failed", f"{failed.spec.name} {failed.why}")
             if failed.state in ALIVE and live.launch.on_failure == "rollback" and not live.proven:
                 self._on_fall(live.generation, f"{failed.spec.name} {failed.why}")
         if not live.fate and all(app.state in WELL or app.state is State.RUNNING for app in apps):
-            live.stage("start")
+            if live.decision.start:
+                live.stage("start")
             self._fate(live, "running", "")
         if all(app.state in WELL for app in apps):
             self._fate(live, "healthy", ", ".join(app.why for app in apps if app.why))

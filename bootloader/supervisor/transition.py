@@ -7,35 +7,46 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..ladder import NOTHING, Decision
 from ..wire.launch import Launch
+from .patch import Patch
 
 
 @dataclass(eq=False)
 class Transition:
-    """``decide`` gets the names of what runs; ``switch`` makes the new tree live and returns its generation's number.
+    """``decide`` gets the names of what runs, and why that can't be patched, where that is known; ``switch`` makes the
+    new tree live and returns its generation's number.
 
-    ``proven``: its tree has been healthy. ``check`` lists the Python files of the folder ``tree`` that must compile
-    first. ``note`` is called on the thread that asks, while those are compiled and applications stop; the switch comes
-    after it.
+    ``proven``: its tree has been healthy. ``tree`` is its folder, ``before`` that of the one that is live, ``paths``
+    what differs; ``check`` lists the Python files that must compile first. ``note`` is called on the thread that asks,
+    while those are compiled and applications stop; the switch comes after it.
     """
 
     launch: Launch
-    decide: Callable[[tuple[str, ...]], Decision]
+    decide: Callable[[tuple[str, ...], str], Decision]
     switch: Callable[[Decision], int]
     began: float
     proven: bool = False
     tree: Path = Path()
+    before: Path = Path()
+    paths: tuple[str, ...] = ()
     check: tuple[str, ...] = ()
     note: Callable[[], None] = lambda: None
     noted: bool = False
     stages_ms: dict[str, float] = field(default_factory=dict)
     decision: Decision = NOTHING
+    patch: Patch | None = None
+    """What running applications are asked, where they are to take it in place."""
+    asking: bool = False
+    """Whether they have not answered yet, before the switch or after it."""
+    reports: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What was replaced in each application that was patched."""
     switched: Future[int] = field(default_factory=Future)
     told: threading.Event = field(default_factory=threading.Event)
     """Set as soon as it is known how the change fares: its applications run, or one has failed."""

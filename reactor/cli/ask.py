@@ -1,4 +1,4 @@
-"""Asks targets one thing, over one link each: what ``status``, ``history``, ``rollback`` and ``logs`` have in common.
+"""Asks targets one thing, over one link each: what ``status``, ``history``, ``restart``, ``rollback``, ``logs`` share.
 
 What a target answers is read field by field and told in words of this host: nothing that it adds gets through.
 """
@@ -6,7 +6,8 @@ What a target answers is read field by field and told in words of this host: not
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from bootloader.wire.messages import Fields
 
 from ..follow import Follower, Paths, translate
 from ..link import Link
+from ..outcomes import NEVER_TOLD, Fate, Outcome, Outcomes
 from ..project import Project
 from ..report import clean, whole
 from ..targets import Target
@@ -25,6 +27,10 @@ from ..terminal import Terminal
 from . import options
 
 Told = dict[str, Any]
+
+_CALL_S = 120.0
+_WAIT_S = 5.0
+_FATE_S = 600.0
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +92,31 @@ def each(arguments: argparse.Namespace, terminal: Terminal, ask: Callable[[Asked
             terminal.fault(fault, target.name)
             well = False
     return 0 if well else 1
+
+
+def change(asked: Asked, rung: str, request: Mapping[str, Any]) -> bool:
+    """Have a target take a ``rung``, which is also what that request is called, and show whether it becomes well."""
+    outcomes = Outcomes()
+    results: list[Told] = []
+    is_under_way = False
+
+    def hear(event: Fields, at: float, told: Told | None) -> None:
+        if event.text("event", "") == "generation":
+            results.extend(outcomes.happened(Fate.read(event, at)))
+        elif told is not None and is_under_way:
+            asked.terminal.tell(told)
+
+    follower = asked.follow(hear, context_events=1)
+    is_under_way, began = True, time.monotonic()
+    answer, _ = asked.link.call(rung, request, timeout_s=_CALL_S)
+    number, generation = whole(answer.integer("change")), whole(answer.integer("generation"))
+    root, reason = clean(answer.text("root")), clean(answer.text("why", "asked to"))
+    results += outcomes.expect(Outcome(number, generation, root, (), rung, reason, began))
+    while not results and time.monotonic() < began + _FATE_S:
+        follower.pull(asked.link, _WAIT_S)
+    result = (results or outcomes.give_up(NEVER_TOLD))[0]
+    asked.terminal.tell({"target": asked.name, **result})
+    return bool(result["healthy"])
 
 
 def generation_of(one: Fields) -> Told:

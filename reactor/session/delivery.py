@@ -18,7 +18,7 @@ from bootloader.wire.manifest import EMPTY, Edits, Manifest
 from .. import shipment, syntax
 from ..follow import shown, tree_file
 from ..link import Link
-from ..outcomes import Fate, Outcome, Outcomes, stages_of
+from ..outcomes import Fate, Outcome, Outcomes, patch_of, stages_of
 from ..report import Pace, clean, problem, whole
 from ..scan import FileChanged, Scanner
 
@@ -199,7 +199,9 @@ class Delivery:
         self.has, self.generation = save.manifest, whole(answer.integer("generation"))
         rung, why = clean(answer.text("rung")), clean(answer.text("why"))
         change, files = whole(answer.integer("change")), self._files(parcel.edits)
-        self._expect(Outcome(change, self.generation, self.has.root, files, rung, why, save.saved_at, stages))
+        outcome = Outcome(change, self.generation, self.has.root, files, rung, why, save.saved_at, stages)
+        outcome.patched, outcome.old = patch_of(answer)
+        self._expect(outcome)
 
     def _start(self, control: Link, save: Save) -> None:
         """The target should have this tree already: start what does not run, or say that it does."""

@@ -199,8 +199,8 @@ class Target:
     # requests
 
     def overlay(self, files: Files, *apps: Application, **launch: Any) -> Overlay:
-        """The overlay from what the target has to ``files``, with all blobs."""
-        tree = contents(files, Launch(apps or (app(),), **launch))
+        """The overlay from what the target has to ``files``, with all blobs; it restarts what it concerns."""
+        tree = contents(files, Launch(apps or (app(),), **{"reload": "restart", **launch}))
         bare = overlay.diff(self.tree, manifest_of(tree))
         blobs = {blob_name(tree[path]): tree[path] for path, entry in bare.edits.items() if entry is not None}
         return Overlay(bare.base, bare.root, bare.edits, blobs)

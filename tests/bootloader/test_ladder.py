@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootloader.ladder import RESTART, decide, fall
+from bootloader.ladder import PATCH, RESTART, decide, fall
+from bootloader.wire.errors import Refused
 from bootloader.wire.launch import PATH, Application, Launch
 
 APP = Application("app", "blinky.main:main")
@@ -69,6 +70,52 @@ def test_a_change_restarts_what_it_touches(
     assert decision.rung == RESTART
     assert (decision.stop, decision.start) == (stop, start)
     assert decision.why == why
+
+
+ASSETS = "only assets changed"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed", "running", "patch", "start", "why"),
+    [
+        pytest.param(BOTH, BOTH, ["blinky/main.py"], ALL, ("app",), (), "code changed", id="code"),
+        pytest.param(BOTH, BOTH, ["netkeeper.py"], ALL, ALL, (), "code changed", id="init's code"),
+        pytest.param(BOTH, BOTH, ["netkeeper.py"], ("net",), ("net",), ("app",), "code changed", id="app was dead"),
+        pytest.param(
+            BOTH, replace(BOTH, reload="patch"), [PATH], ALL, ("app",), (), "code changed", id="how to reload"
+        ),
+        pytest.param(
+            BOTH, BOTH, ["blinky/main.py"], ("net",), (), ("app",), "it was not running", id="nothing to patch"
+        ),
+        pytest.param(None, BOTH, ["blinky/main.py", PATH], (), (), ALL, "first start", id="first"),
+        pytest.param(BOTH, BOTH, ["blinky/logo.png"], ALL, (), ("app",), ASSETS, id="asset"),
+        pytest.param(BOTH, BOTH, ["a.py", "logo.png"], ALL, (), ("app",), "`logo.png` changed, too", id="asset, too"),
+        pytest.param(BOTH, BOTH, ["a.py", "b.so"], ALL, (), ("app",), "`b.so` is native code", id="native"),
+        pytest.param(BOTH, replace(BOTH, path=("src",)), [PATH], ALL, (), ALL, "its settings changed", id="path"),
+        pytest.param(BOTH, Launch((APP,)), [PATH], ALL, (), ("app",), "its settings changed", id="init removed"),
+    ],
+)
+def test_what_runs_takes_a_change_of_python_code_in_place(
+    before: Launch | None,
+    after: Launch,
+    changed: list[str],
+    running: tuple[str, ...],
+    patch: tuple[str, ...],
+    start: tuple[str, ...],
+    why: str,
+) -> None:
+    decision = decide(before, after, changed, running, reload="auto")
+    assert (decision.rung, decision.patch, decision.start) == (PATCH if patch else RESTART, patch, start)
+    assert decision.why == why
+    if decision.rung == RESTART and decision.stop and before is not None:
+        with pytest.raises(Refused, match=why) as caught:
+            decide(before, after, changed, running, reload="patch")
+        assert caught.value.code == "not-patchable"
+
+
+def test_what_says_that_it_can_not_be_patched_restarts_and_that_is_why() -> None:
+    decision = decide(BOTH, BOTH, ["blinky/main.py"], ALL, reload="auto", unpatchable="it said so")
+    assert (decision.rung, decision.why, decision.stop, decision.start) == (RESTART, "it said so", ("app",), ("app",))
 
 
 names = st.sampled_from(["a", "b", "c", "d"])

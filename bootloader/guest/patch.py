@@ -1,0 +1,41 @@
+"""What is ordered of a running application when its code is to be replaced: to prepare, then to commit.
+
+Owns what was prepared last. How code is replaced is ``swap``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import kin
+from .swap import Prepared, Refusal, Swap, Undone
+
+
+class Patch:
+    """``tree``: the folder that the application runs from, as its files are named in it."""
+
+    def __init__(self, tree: str) -> None:
+        self._swap = Swap(tree)
+        self._prepared: Prepared | None = None
+
+    def prepare(self, order: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See whether it can go from the tree ``old`` to ``new``, which differ in ``paths``; nothing is touched."""
+        self._prepared = None
+        if pid := kin.found():
+            return {"refused": f"its process {pid} runs its code, too, and a patch would not reach that"}
+        try:
+            self._prepared = self._swap.prepare(order["old"], order["new"], order["paths"])
+        except Refusal as refusal:
+            return {"refused": refusal.reason}
+        return {}
+
+    def commit(self, _order: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Replace it: the new tree is live now."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            return {"refused": "nothing was prepared"}
+        try:
+            return {"report": prepared.commit().as_fields()}
+        except Undone as undone:
+            return {"refused": undone.reason}

@@ -1,0 +1,108 @@
+"""One change that running applications take in place: what they are asked, and what they answer.
+
+All of them prepare, which touches nothing; only where each can, the tree is switched, and then they commit. Decides
+nothing, and lives on the supervisor's thread. Knows nothing of how a process replaces its code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from .application import Application
+
+PREPARE_S = 2.0
+COMMIT_S = 10.0
+"""It may import what the new code asks for."""
+
+_NAMES = 3
+_WHY_CHARS = 500
+_TEXT_CHARS = 300
+_ITEMS = 50
+_LISTS = ("modules", "patched", "added", "removed", "notes")
+
+OnOver = Callable[[str], None]
+
+
+class Patch:
+    """``on_over`` is called once for each step: with nothing, or with the words of the first that could not do it."""
+
+    def __init__(self, apps: Sequence[Application]) -> None:
+        self._apps = apps
+        self.reports: dict[str, dict[str, Any]] = {}
+        """What each application tells of what was replaced, as far as that makes sense."""
+
+    def behind(self, paths: Sequence[str]) -> str:
+        """Why one can't be asked at all: it runs an older one of ``paths`` than the tree has; empty where none does."""
+        for app in self._apps:
+            if missed := sorted(app.missed.intersection(paths)):
+                return f"{app.spec.name} runs an older `{missed[0]}`"
+        return ""
+
+    def prepare(self, old: str, new: str, paths: Sequence[str], on_over: OnOver) -> None:
+        """Ask whether they can go from the tree ``old`` to ``new``, where ``paths`` differ."""
+        self._ask("prepare", PREPARE_S, on_over, old=old, new=new, paths=list(paths))
+
+    def commit(self, on_over: OnOver) -> None:
+        """The tree is switched: have them take it."""
+        self._ask("commit", COMMIT_S, on_over)
+
+    def _ask(self, do: str, within_s: float, on_over: OnOver, **fields: Any) -> None:
+        waiting = {app.spec.name for app in self._apps}
+
+        def heard(name: str, answer: Mapping[str, Any]) -> None:
+            if not waiting:
+                return  # one has refused already
+            waiting.discard(name)
+            if isinstance(report := answer.get("report"), dict):
+                self.reports[name] = _sane(report)
+            if why := _why_not(name, answer):
+                waiting.clear()
+            if not waiting:
+                on_over(why)
+
+        for app in self._apps:
+            app.ask(do, within_s, partial(heard, app.spec.name), **fields)
+
+    @property
+    def words(self) -> str:
+        """What was replaced, and what goes on as it was, for the user."""
+        reports = [self.reports[app.spec.name] for app in self._apps if app.spec.name in self.reports]
+        names = [name for report in reports for key in ("patched", "added", "removed") for name in report[key]]
+        old = sorted({row["name"] for report in reports for row in report["old"]})
+        bodies = "its old body" if len(old) == 1 else "their old bodies"
+        again = (
+            f"{_shown([f'`{name}`' for name in old])} {'runs' if len(old) == 1 else 'run'} {bodies} until called again"
+        )
+        notes = [note for report in reports for note in report["notes"]][:_NAMES]
+        return "; ".join([_shown(names) or "nothing that was imported", *([again] if old else []), *notes])[:_WHY_CHARS]
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES
+    return ", ".join(names[:_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _sane(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What is as it should be of what a process tells: user code has its pipe, too."""
+    texts = {key: [one[:_TEXT_CHARS] for one in _items(report, key, str)] for key in _LISTS}
+    old = [
+        {key: str(row.get(key, ""))[:_TEXT_CHARS] for key in ("name", "where")} for row in _items(report, "old", dict)
+    ]
+    more = report.get("more")
+    return {**texts, "old": old, "more": more if isinstance(more, int) and 0 <= more < 2**31 else 0}
+
+
+def _items(report: Mapping[str, Any], key: str, kind: type) -> list[Any]:
+    found = report.get(key)
+    return [one for one in found if isinstance(one, kind)][:_ITEMS] if isinstance(found, list) else []
+
+
+def _why_not(name: str, answer: Mapping[str, Any]) -> str:
+    """What kept an application from it; empty where nothing did."""
+    if "unanswered" in answer:
+        return f"{name} {answer['unanswered']}"
+    if "failed" in answer:
+        return f"{name} could not be patched: {answer['failed']}"[:_WHY_CHARS]
+    return str(answer.get("refused", ""))[:_WHY_CHARS]

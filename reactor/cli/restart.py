@@ -1,0 +1,16 @@
+"""``reactor restart``: what runs stops, and starts again."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..terminal import Terminal
+from . import ask
+from .ask import add
+
+__all__ = ["add", "run"]
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Restart: 0 if each target became healthy again."""
+    return ask.each(arguments, terminal, lambda asked: ask.change(asked, "restart", {}))
