@@ -45,7 +45,7 @@ class Transition:
     """What running applications are asked, where they are to take it in place."""
     asking: bool = False
     """Whether they have not answered yet, before the switch or after it."""
-    reports: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    reports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What was replaced in each application that was patched."""
     switched: Future[int] = field(default_factory=Future)
     told: threading.Event = field(default_factory=threading.Event)

@@ -54,6 +54,16 @@ def test_a_generation_was_healthy_whatever_became_of_it_later(tmp_path: Path) ->
     assert ledger.last_healthy(before=1) is None
 
 
+def test_a_rung_that_was_not_held_to_is_told_as_it_was_in_the_end(tmp_path: Path) -> None:
+    ledger = opened(tmp_path / "ledger")
+    ledger.add(ROOT, "host", "patch", "code changed", 1)
+    ledger.mark(1, "failed", "it died")
+    ledger.explain(1, "restart", "it could not")
+    for one in (ledger.last(), opened(tmp_path / "ledger").last()):
+        assert one is not None
+        assert (one.rung, one.why, one.fate, one.fate_why) == ("restart", "it could not", "failed", "it died")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
