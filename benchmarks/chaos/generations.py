@@ -108,7 +108,9 @@ def make(number: int, before: Generation | None, chance: random.Random, *, well:
     says = f'SAYS = "{number}"\n'
     told = _TELL.replace("SENTENCE", repr(SAYS)).replace("FATE", _WELL if well else _ILL)
     files["app.py"] = (says + told).encode()
-    files[PATH] = Launch((Application("app", "app:main", settle_s=0.0 if well else 0.5, grace_s=2.0),)).encode()
+    files[PATH] = Launch(
+        (Application("app", "app:main", settle_s=0.0 if well else 0.5, grace_s=2.0),), reload="restart"
+    ).encode()
     modes = {place: RUNNABLE for place in files if place == "tool.sh" and chance.random() < 0.5}
     return Generation(number, files, modes, well)
 

@@ -201,7 +201,9 @@ def _evil(number: int, does: str) -> tuple[Generation, str]:
     code = f"import os, signal, sys, time\n\ndef main():\n    {_READY}"
     code += "".join(f"    {line}\n" for line in does.strip().splitlines())
     app = Application("app", "app:main", env={_MARK: mark}, grace_s=1.0, memory_mb=512, processes=200)
-    return Generation(number, {"app.py": code.encode(), PATH: Launch((app,)).encode()}, {}, False), mark
+    return Generation(
+        number, {"app.py": code.encode(), PATH: Launch((app,), reload="restart").encode()}, {}, False
+    ), mark
 
 
 def _left(mark: str) -> list[int]:

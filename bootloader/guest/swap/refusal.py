@@ -36,7 +36,7 @@ class Undone(_Placed):
     """The patch failed halfway, and the process is again as it was before."""
 
     def __init__(self, file: str, line: int, what: str) -> None:
-        super().__init__("patch-undone", file, line, what, "restart the application")
+        super().__init__("not-patchable", file, line, what, "restart the application")
 
 
 def quoted(node: ast.AST) -> str:
