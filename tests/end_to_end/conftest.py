@@ -106,10 +106,11 @@ class Bench:
         self.running: list[Running] = []
 
     def project(self, files: dict[str, str], settings: str = 'entry = "main:main"', name: str = "app") -> Path:
-        """A project of ``files``."""
+        """A project of ``files``, which each save restarts, where its settings do not say otherwise."""
         folder = self.folder / name
         folder.mkdir()
-        (folder / "pyproject.toml").write_text(f'[project]\nname = "{name}"\n\n[tool.reactor]\n{settings}\n')
+        own = settings if "reload" in settings else f'reload = "restart"\n{settings}'
+        (folder / "pyproject.toml").write_text(f'[project]\nname = "{name}"\n\n[tool.reactor]\n{own}\n')
         for path, text in files.items():
             save(folder / path, text)
         return folder

@@ -40,6 +40,41 @@ def test_a_saved_edit_becomes_the_running_program(bench: Bench) -> None:
     assert {"watch", "hash", "diff", "ship", "store", "check", "stop", "switch", "start"} <= result["stages_ms"].keys()
 
 
+def test_a_saved_edit_of_a_function_is_taken_in_place_with_the_state_that_there_was(bench: Bench) -> None:
+    source = """\
+import time
+
+count = 0
+
+def step():
+    print("one", count, flush=True)
+
+def main():
+    global count
+    while True:
+        count += 1
+        step()
+        time.sleep(0.02)
+"""
+    project = bench.project({"main.py": source}, 'entry = "main:main"\nreload = "auto"')
+    dev = bench.dev(project)
+    dev.wait("result", healthy=True)
+    mark = dev.mark()
+    save(project / "main.py", source.replace('"one"', '"two"'))
+    result = dev.wait("result", since=mark)
+    assert (result["rung"], result["reason"], result["healthy"]) == ("patch", "main.step", True)
+    assert (result["patched"], result["old"]) == (["main.step"], [])
+    assert {"prepare", "switch", "patch"} <= result["stages_ms"].keys()
+    until(lambda: any(text.startswith("two") for text in dev.texts()))
+    assert "two 1" not in dev.texts(), "it began anew"
+
+    mark = dev.mark()
+    save(project / "main.py", source.replace("count = 0", "count = int()"))
+    result = dev.wait("result", since=mark)
+    assert result["rung"] == "restart"
+    assert "`main.py:3`" in result["reason"]
+
+
 def test_the_blinky_example_blinks_otherwise_after_an_edit(bench: Bench) -> None:
     project = bench.example("blinky")
     dev = bench.dev(project)

@@ -69,7 +69,8 @@ class Desk:
 
     def __init__(self, folder: Path, files: dict[str, str], settings: str = "") -> None:
         self.folder = folder
-        self.write("pyproject.toml", f'[tool.reactor]\nentry = "main:main"\nsettle_s = 0.1\n{settings}')
+        always = 'entry = "main:main"\nsettle_s = 0.1\nreload = "restart"'
+        self.write("pyproject.toml", f"[tool.reactor]\n{always}\n{settings}")
         for path, text in files.items():
             self.write(path, text)
         self.project = Project.open(folder)
