@@ -3,8 +3,8 @@
 It is forked ahead of time, so that at a save the next process already exists. Orders come as JSON lines on a pipe:
 ``check`` compiles files and answers; ``go`` runs the application and never returns, and what is ordered from then on is
 for ``channel``; ``call`` calls one callable of it, answers, and never returns. The end of the pipe ends it. What it has
-to say (``checked``, ``running``, ``died``, ``modules``; of a call ``begun``, ``answered``, ``missing``; of a state
-``taking``, ``took``, ``giving``, ``gave``) goes as notes down its output pipe, in order with what the application
+to say (``checked``, ``running``, ``died``, ``modules``, ``left``; of a call ``begun``, ``answered``, ``missing``; of a
+state ``taking``, ``took``, ``giving``, ``gave``) goes as notes down its output pipe, in order with what the application
 prints.
 """
 
@@ -141,9 +141,23 @@ class Guest:
         numpy, is left to the kernel: nothing of the application's is in there that ``atexit`` has not seen.
         """
         shutdown, exits = threading._shutdown, atexit._run_exitfuncs  # type: ignore[attr-defined]
-        for step in (self._end, self._tell_modules, shutdown, exits, self._give, self._let_go, *_FLUSH):
+        for step in (
+            self._end,
+            self._tell_modules,
+            shutdown,
+            exits,
+            self._give,
+            self._let_go,
+            *_FLUSH,
+            self._tell_left,
+        ):
             _attempt(step)
         os._exit(code & 0xFF)
+
+    def _tell_left(self) -> None:
+        """It cleaned up, as far as it does: without this word, its outputs are put in their safe state."""
+        if os.getpid() == self._pid:  # not a fork of the application, at its own end
+            self._output.note(left=True)
 
     def _give(self) -> None:
         """Offer the state, in the time that is left. Nothing more is asked of it then: it ends."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..journal import Journal
 from ..store.loans import Loan
+from ..wire.errors import Fault
 from ..wire.launch import Application, Launch
 from ..wire.records import PROBLEM_KEYS
 from .application import End
@@ -40,7 +41,7 @@ class Aftermath:
             then()
             return
         own = Orders(self._folder, self._live, spec, launch, generation)
-        loan = self._lend()
+        loan = self._borrow()
         apps = loan.launch.applications if loan is not None else ()
         healthy = next((app for app in apps if app.name == spec.name), None)
         if loan is None or healthy is None or not healthy.safe:
@@ -60,6 +61,14 @@ class Aftermath:
 
         lent = Orders(self._folder, tree, healthy, loan.launch, loan.generation)
         self._call_safe(lent, "", lambda done: next_one(done=done))
+
+    def _borrow(self) -> Loan | None:
+        try:
+            return self._lend()
+        except (Fault, OSError) as error:
+            text = f"the last healthy generation can't be had, to make the outputs safe: {error}"
+            self._journal.add("notice", {"code": "internal-error", "text": text})
+            return None
 
     def _call_safe(self, orders: Orders, why: str, then: Callable[[bool], None]) -> None:
         """``then`` is told whether it was done; ``why`` another generation's was not called."""

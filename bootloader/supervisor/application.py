@@ -38,11 +38,8 @@ class End:
     why: str
     code: int | None = None
     signal: str | None = None
-
-    @property
-    def clean(self) -> bool:
-        """Whether it has cleaned up after itself, as far as can be known."""
-        return self.code == 0
+    clean: bool = False
+    """Whether it has cleaned up after itself: it came to its end by itself, as Python programs do, and it was well."""
 
 
 class Application:
@@ -90,6 +87,8 @@ class Application:
         self._sweep_left_s = 0.0
         self._orders = itertools.count(1)
         self._asked: dict[int, tuple[Answer, Timer]] = {}
+        self._left = False
+        """Whether its process has said that it has been through all that Python does at the end of a program."""
         self._is_spoilt = False
         """Whether its process ended over the state that was handed to it: another one starts, and nothing has died."""
 
@@ -119,6 +118,7 @@ class Application:
         self._child = None
         self.missed.clear()
         self._sweep_left_s = self.spec.grace_s
+        self._left = False
         self._started_at, self._ready_at, self.is_late = time.monotonic(), None, False
         self._event(Event.GO, "")
 
@@ -307,7 +307,8 @@ class Application:
             self._begin_sweep()
             return
         if status == 0:
-            self._over(End("asked to" if asked else "its entry point returned", code=0))
+            itself = "its entry point returned" if self._left else "exited with status 0, and without cleanup"
+            self._over(End("asked to" if asked else itself, code=0, clean=self._left))
         elif status > 0:
             self._over(End(_how(status), code=status))
         else:
@@ -318,7 +319,7 @@ class Application:
         self.end = end
         how = {"code": end.code, "signal": end.signal}
         more = {key: value for key, value in how.items() if value is not None}
-        self._event(Event.ENDED if end.clean else Event.DIED, end.why, **more)
+        self._event(Event.ENDED if end.code == 0 else Event.DIED, end.why, **more)
         self._give_up_asking(f"ended: {end.why}")
 
     def _line(self, kind: str, text: str) -> None:
@@ -339,6 +340,8 @@ class Application:
             self._answer(note["order"], note)
         if self._child is not None:
             self._handover.hear(self.spec, self.generation, note, self._child.kill)
+        if "left" in note:
+            self._left = True
         if "running" in note:
             self._event(Event.ENTERED, "")
         if "modules" in note and isinstance(note["modules"], list):

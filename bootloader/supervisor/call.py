@@ -78,12 +78,15 @@ class Call:
         """Fork, and send the orders."""
         self._tries += 1
         try:
-            fields = self._task.orders.fields(self._task.entry)
-            child = self._child = self._fork(self._tries > 1)
-        except OSError as error:
-            self._outcome(DIED, f"no process could be started: {error}")
+            self._begin()
+        except Exception as error:  # noqa: BLE001 - whatever kept it from being called is what comes of it
+            why = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            self._outcome(DIED, f"no process could be started: {why}")
             self._turns.soon(self._over)
-            return
+
+    def _begin(self) -> None:
+        fields = self._task.orders.fields(self._task.entry)
+        child = self._child = self._fork(self._tries > 1)
         child.on_line = self._line
         child.on_end = self._ended
         spec = self._task.orders.spec

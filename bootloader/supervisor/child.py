@@ -184,11 +184,16 @@ class Child:
             if time.monotonic() - began > _TURN_S:
                 self._turns.soon(lambda: self._drain(left, status))
                 return
-        self.on_end(status)
+        self._turns.attempt(lambda: self.on_end(status))
 
     def _pass_on(self, pipe: int, lines: Iterable[tuple[str, str]]) -> None:
-        for kind, text in list(lines):
-            self.on_line(STDERR if pipe == self._err and kind != NOTE else kind, text)
+        """Whatever comes of the lines, what follows them comes."""
+
+        def pass_on() -> None:
+            for kind, text in list(lines):
+                self.on_line(STDERR if pipe == self._err and kind != NOTE else kind, text)
+
+        self._turns.attempt(pass_on)
 
     def close(self) -> None:
         """Close the descriptors. Closing the orders ends a process that was never told to go."""

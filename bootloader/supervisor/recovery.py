@@ -81,7 +81,19 @@ class Recovery:
             return
         case, app.end = Case(app, app.end, launch, proven), None
         self._busy.add(app)
-        self._aftermath.make_safe(launch, app.spec, app.generation, case.end, lambda: self._made_safe(case))
+        then = partial(self._attempt, case, partial(self._made_safe, case), partial(self._over, app))
+        make_safe = partial(self._aftermath.make_safe, launch, app.spec, app.generation, case.end, then)
+        self._attempt(case, make_safe, then)
+
+    def _attempt(self, case: Case, step: Callable[[], None], otherwise: Callable[[], None]) -> None:
+        """A step between an end and its verdict. Where it raises, ``otherwise`` follows: no change waits for ever."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - an end that nobody sees to would hold up every change to come
+            text = f"what follows the end of {case.app.spec.name} met a fault: {type(error).__name__}: {error}"
+            self._journal.add("notice", {"code": "internal-error", "text": text})
+            if case.app in self._busy:
+                otherwise()
 
     def _made_safe(self, case: Case) -> None:
         app, launch = case.app, case.launch
@@ -91,8 +103,12 @@ class Recovery:
         breaker = self._breakers.get(app.spec.name, Breaker(launch.deaths, launch.window_s)).died(time.monotonic())
         self._breakers[app.spec.name] = breaker
         if asks(launch.on_failure, attached=self._attached()):
-            deaths, then = len(breaker.deaths), partial(self._judge, case, breaker)
-            self._aftermath.ask(launch, app.spec, app.generation, case.end, deaths, then)
+
+            def judge(answer: str) -> None:
+                self._attempt(case, partial(self._judge, case, breaker, answer), partial(self._over, app))
+
+            about = (launch, app.spec, app.generation, case.end, len(breaker.deaths))
+            self._attempt(case, partial(self._aftermath.ask, *about, judge), partial(judge, ""))
         else:
             self._judge(case, breaker, "")
 

@@ -125,15 +125,16 @@ class Turns:
     def _round(self) -> None:
         wait_s = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
         for key, _ in self.selector.select(wait_s):
-            self._turn(key.data)
+            self.attempt(key.data)
         for _ in range(len(self._calls)):  # those that they make come after what is ready and due
-            self._turn(self._calls.popleft())
+            self.attempt(self._calls.popleft())
         while self._timers and self._timers[0][0] <= time.monotonic():
             timer = heapq.heappop(self._timers)[2]
             if timer.call is not None:
-                self._turn(timer.call)
+                self.attempt(timer.call)
 
-    def _turn(self, function: Callable[[], None]) -> None:
+    def attempt(self, function: Callable[[], None]) -> None:
+        """Run ``function`` now, as a turn of its own: where it raises, its caller goes on. Only on the thread."""
         try:
             function()
         except Exception as error:  # noqa: BLE001 - the thread outlives any one turn; the fault becomes an event

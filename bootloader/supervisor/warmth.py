@@ -141,7 +141,7 @@ class Warmth:
         def told(outcome: Outcome) -> None:
             for parent in bare:
                 self._bare.discard(parent)
-                parent.close()
+                self._turns.attempt(parent.close)
             on_outcome(outcome)
 
         Call(task, self._turns, self._journal, fork, told).begin()

@@ -71,6 +71,49 @@ def test_any_signal_that_kills_is_followed_by_the_safe_state(alone: Target, numb
     alone.log("found made safe by 1")
 
 
+LEAVES = BLINKY.replace("threading.Event().wait()", "os._exit({status})").replace(
+    "import pathlib", "import os, pathlib"
+)
+
+
+def test_an_end_that_skips_its_own_cleanup_is_none_whatever_its_status(alone: Target) -> None:
+    change = alone.ship(LEAVES.format(version=1, deaf=False, status=0), app(safe="app:off"))
+    told = safe(alone)
+    assert told["outcome"] == "done"
+    assert change.state("finished")["why"] == "exited with status 0, and without cleanup"
+    assert (alone.state / "data" / "app" / "output").read_text() == "made safe by 1"
+
+
+def test_one_that_is_asked_to_stop_and_skips_its_cleanup_is_made_safe(alone: Target) -> None:
+    source = BLINKY.replace("signal.SIG_IGN", "lambda *_: os._exit(0)").replace("import pathlib", "import os, pathlib")
+    alone.ship(source.format(version=1, deaf=True), app(safe="app:off", settle_s=0.0)).healthy()
+    alone.log("up 1")
+    blinky(alone, 2)
+    assert safe(alone)["n"] < alone.log("found made safe by 1")["n"]
+
+
+def test_what_a_fork_of_the_application_says_at_its_end_is_not_taken_for_the_applications_own(alone: Target) -> None:
+    source = LEAVES.replace(
+        "    finally:", "        if os.fork() == 0: return\n        os.wait()\n        os._exit(0)\n    finally:"
+    )
+    source = source.replace("        os._exit({status})\n", "")
+    alone.ship(source.format(version=1, deaf=False), app(safe="app:off"))
+    assert safe(alone)["outcome"] == "done"
+
+
+HOG = BLINKY.replace("threading.Event().wait()", "held = [b'x' * 2**22 for _ in range(200)]")
+
+
+def test_one_that_takes_more_memory_than_it_may_is_made_safe(alone: Target) -> None:
+    change = alone.ship(HOG.format(version=1, deaf=False), app(safe="app:off", memory_mb=128))
+    assert safe(alone)["outcome"] == "done"
+    if "memory" in alone.call("status").child("confined").texts("limits"):
+        assert change.state("failed")["why"] == "killed by SIGKILL: out of memory"
+    else:
+        assert alone.problem(change)["what"] == "MemoryError"
+    alone.log("found made safe by 1")
+
+
 def test_one_that_takes_the_warm_parent_down_is_made_safe_all_the_same(alone: Target) -> None:
     blinky(alone, 1)
     os.kill(parent_of(alone.status()["pid"]), signal.SIGKILL)

@@ -30,10 +30,13 @@ class Board:
         self.healthy.mkdir()
         (folder / "live").symlink_to(self.caller.tree)
         self.loan: Loan | None = None
+        self.fails: OSError | None = None
         self.lent = 0
         self.aftermath = Aftermath(folder, self.caller.journal, self.caller.warmth, self._lend)
 
     def _lend(self) -> Loan | None:
+        if self.fails is not None:
+            raise self.fails
         self.lent += self.loan is not None
         return self.loan
 
@@ -142,9 +145,16 @@ def test_where_the_healthy_one_fails_the_one_that_died_is_tried(board: Board) ->
 
 def test_nothing_is_called_after_a_clean_end_or_where_there_is_nothing_to_call(board: Board) -> None:
     board.last_healthy("def off(): print('off')\n")
-    assert board.make_safe(end=End("its entry point returned", code=0)) == []
+    assert board.make_safe(end=End("its entry point returned", code=0, clean=True)) == []
     board.loan = None
     assert board.make_safe(Application("app", "app")) == []
+
+
+def test_where_the_healthy_generation_can_not_be_had_the_one_that_died_is_tried(board: Board) -> None:
+    board.live("def off(): print('off by 5')\n")
+    board.fails = OSError("the disk is gone")
+    (told,) = board.make_safe()
+    assert (told["outcome"], told["generation"]) == ("done", 5)
 
 
 def test_whatever_it_does_it_is_over_in_its_time(board: Board) -> None:

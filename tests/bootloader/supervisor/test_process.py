@@ -287,3 +287,22 @@ def test_what_a_module_prints_when_it_is_imported_is_no_note(
     parents.start("chatty")
     parents.next("ready")
     assert capfd.readouterr().out == ""
+
+
+def test_whatever_comes_of_what_a_process_says_its_end_is_told(parents: Parents) -> None:
+    warm = parents.start()
+    parents.next("ready")
+    child = parents.fork(warm)
+
+    def choke(_kind: str, _text: str) -> None:
+        raise ValueError("what it says can't be taken in")
+
+    def order() -> None:
+        child.on_line = choke
+        child.order(check=[], tree=str(parents.folder), live="", pycache="", id=1)
+        child.order(go={})  # which ends it with an exception, that it tells
+
+    parents.do(order)
+    while (told := parents.told.get(timeout=SOON_S))[0] == "fault":
+        assert isinstance(told[1], ValueError)
+    assert told == ("end", 1)
