@@ -115,7 +115,7 @@ def test_junk_on_the_output_is_carried_and_harms_nothing(shared: Target) -> None
     )
     change = shared.ship({"app.py": source, "app.py.junk": junk})
     lines = shared.logs(change)
-    assert lines[-1] == "after"
+    assert "after" in lines[-2:]  # the last word of the process may be taken for the rest of the junk
     assert "0123456789" in "".join(lines)
     assert change.healthy()
 
