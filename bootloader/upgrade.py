@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .keeper import release
+from .requirements import unmet
 from .tether import Tether
 from .wire.errors import Refused
 from .wire.manifest import EMPTY, Manifest, blob_name
@@ -24,6 +25,11 @@ _COMPILE_S = 120.0
 _CONFIRM_S = 20.0
 _SPARE_BYTES = 4 * 1024 * 1024
 _MAIN = "bootloader/__main__.py"
+_NEEDS = "bootloader/requirements.txt"
+_PACKAGES = ("bootloader", "rpyc")
+"""What a release may hold. The link overrides what is rpyc's own, so it needs one certain version, which is all Python
+and can be brought along; another one that is installed here stays there for the installed bootloader.
+"""
 
 
 class Upgrade:
@@ -55,7 +61,9 @@ class Upgrade:
         if manifest.root == self.root:
             raise Refused("same-release", "this release runs already", to=manifest.root[:12])
         try:
-            sealed = self._install(manifest, _contents(manifest, overlay))
+            contents = _contents(manifest, overlay)
+            _require(contents)
+            sealed = self._install(manifest, contents)
         except Refused:
             self._discard(manifest.root)
             raise
@@ -113,12 +121,24 @@ def _contents(manifest: Manifest, overlay: Overlay) -> dict[str, bytes]:
         content = overlay.blobs.get(entry.blake3)
         if not isinstance(content, bytes) or blob_name(content) != entry.blake3:
             raise Refused("missing-blob", "a file is not inside, or is not what it says", to=path)
-        if not path.startswith("bootloader/"):
+        if path.split("/")[0] not in _PACKAGES or "/" not in path:
             raise Refused("no-release", "a file lies outside of the package", to=path)
         contents[path] = content
     if _MAIN not in contents:
         raise Refused("no-release", "what was sent is no bootloader", to=_MAIN)
     return contents
+
+
+def _require(contents: dict[str, bytes]) -> None:
+    """Refuse a release that needs what is not here: its trial would end with that, and stop the applications first."""
+    try:
+        needs = contents.get(_NEEDS, b"").decode()
+        missing = list(unmet(needs, {path.split("/")[0] for path in contents}))
+    except ValueError as error:
+        raise Refused("no-release", f"what it needs can't be read: {error}", to=_NEEDS) from error
+    if missing:
+        do = "install that on the target, then upgrade again"
+        raise Refused("missing-requirement", f"the release needs {', '.join(missing)}", do=do)
 
 
 def _compile(folder: Path) -> None:

@@ -62,6 +62,7 @@ def run(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_target_needs_two_packages_and_what_these_need(python: Path) -> None:
     assert set(map(name_of, PROJECT["dependencies"])) == {"rpyc", "blake3"}
+    assert (TOP / "bootloader" / "requirements.txt").read_text().split() == PROJECT["dependencies"]
     assert needed(PROJECT["dependencies"]) <= {"rpyc", "blake3", "plumbum", "typing-extensions"}
     hosts = [*map(name_of, PROJECT["optional-dependencies"]["host"])]
     found = f"import importlib.util as u; print([name for name in {hosts!r} if u.find_spec(name)])"

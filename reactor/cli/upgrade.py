@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from bootloader.wire import limits
-from bootloader.wire.errors import CallTimeout, Fault, LinkDown
+from bootloader.wire.errors import CallTimeout, Fault, LinkDown, Refused
 from bootloader.wire.manifest import EMPTY, PLAIN, Entry, Manifest, blob_name
 from bootloader.wire.overlay import Overlay, diff
 
@@ -37,13 +38,25 @@ _POLL_S = 0.1
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Upgrade: 0 if every target runs, and keeps, this host's bootloader."""
     contents = package()
-    return each(arguments, terminal, lambda asked: _ask(asked, contents), start=False)
+    releases = release(contents), release({**contents, **carried()})
+    return each(arguments, terminal, lambda asked: _ask(asked, releases), start=False)
 
 
 def package() -> dict[str, bytes]:
-    """The bootloader that lies beside this host's own code: its Python files, by path."""
-    top = Path(limits.__file__).parents[2]
-    return {path.relative_to(top).as_posix(): path.read_bytes() for path in sorted((top / "bootloader").rglob("*.py"))}
+    """The bootloader that lies beside this host's own code: its Python files and what it needs, by path."""
+    folder = Path(limits.__file__).parents[1]
+    needs = folder / "requirements.txt"
+    return {**_files(folder), needs.relative_to(folder.parent).as_posix(): needs.read_bytes()}
+
+
+def carried() -> dict[str, bytes]:
+    """What this host runs itself of that, for a target that has another version and needs it."""
+    found = find_spec("rpyc")
+    return _files(Path(found.origin).parent) if found is not None and found.origin else {}
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder.parent).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.py"))}
 
 
 def release(contents: Mapping[str, bytes]) -> Overlay:
@@ -53,15 +66,14 @@ def release(contents: Mapping[str, bytes]) -> Overlay:
     return Overlay(bare.base, bare.root, bare.edits, {blob_name(content): content for content in contents.values()})
 
 
-def _ask(asked: Asked, contents: Mapping[str, bytes]) -> bool:
+def _ask(asked: Asked, releases: Sequence[Overlay]) -> bool:
     if isinstance(asked.target, Embedded):
         raise Fault("no-upgrade", "the embedded target runs this host's own bootloader as it is", to=asked.name)
-    overlay = release(contents)
     hello, _ = asked.link.call("hello", {})
-    root, before, boot = overlay.root, clean(hello.text("release", "")), hello.text("boot")
-    if before != root:
-        with suppress(LinkDown, CallTimeout):  # it ends to make room: the answer may have come too late
-            asked.link.call("upgrade", *overlay.message(), timeout_s=_SHIP_S)
+    before, boot = clean(hello.text("release", "")), hello.text("boot")
+    root = next((one.root for one in releases if one.root == before), "")
+    if not root:
+        root = _send(asked, releases)
         _confirm(asked.target, root, boot)
     else:  # it may be on trial still, from a call that was cut
         asked.link.call("confirm", {"release": root}, timeout_s=_CONFIRM_S)
@@ -72,6 +84,24 @@ def _ask(asked: Asked, contents: Mapping[str, bytes]) -> bool:
         was = f"was {before[:12] or 'the installed one'}" if before != root else "runs it already"
         asked.terminal.line(f"{asked.name}: bootloader {__version__}, release {root[:12]} ({was})")
     return True
+
+
+def _send(asked: Asked, releases: Sequence[Overlay]) -> str:
+    """Have it try the first of ``releases`` for which it has what that needs; the root of that one."""
+    *lighter, last = releases
+    for overlay in lighter:
+        try:
+            return _sent(asked, overlay)
+        except Refused as refused:
+            if refused.code != "missing-requirement":
+                raise
+    return _sent(asked, last)
+
+
+def _sent(asked: Asked, overlay: Overlay) -> str:
+    with suppress(LinkDown, CallTimeout):  # it ends to make room: the answer may have come too late
+        asked.link.call("upgrade", *overlay.message(), timeout_s=_SHIP_S)
+    return overlay.root
 
 
 def _confirm(target: Target, root: str, boot: str) -> None:

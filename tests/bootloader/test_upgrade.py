@@ -15,13 +15,14 @@ import pytest
 
 from bootloader.wire.errors import Fault, Refused
 from bootloader.wire.overlay import Overlay
-from reactor.cli.upgrade import package, release
+from reactor.cli.upgrade import carried, package, release
 from tests.bootloader.target import SOON_S, Target, app, gone, let_go
 
 Made = TypeVar("Made", bound="Upgraded")
 
 WAIT = "import threading\ndef main():\n    print('up')\n    threading.Event().wait()\n"
 STEADY = app(settle_s=0.0)
+NEEDS = "bootloader/requirements.txt"
 
 
 class Upgraded(Target):
@@ -233,8 +234,9 @@ def test_what_is_no_bootloader_is_refused_and_nothing_stops(target: Upgraded) ->
     pid, contents = target.pid, package()
     broken = {**contents, "bootloader/boot.py": b"def"}
     refused = {
-        "no-release": [{"bootloader/boot.py": b""}, {**contents, "ssl.py": b""}, broken],
+        "no-release": [{"bootloader/boot.py": b""}, {**contents, "ssl.py": b""}, broken, {**contents, NEEDS: b"rpyc"}],
         "missing-blob": [contents],
+        "missing-requirement": [{**contents, NEEDS: b"rpyc==0.1\nblake3>=0.1"}, {**contents, NEEDS: b"blake3>=99"}],
     }
     for code, sent in refused.items():
         for each in sent:
@@ -268,6 +270,15 @@ def test_a_full_disk_refuses_it_before_anything_goes_and_an_older_one_goes_to_ma
     target.upgrade(variant(boot="# new\n"))
     assert not old.exists()
     target.close()
+
+
+def test_one_that_needs_another_rpyc_may_bring_it_along(target: Upgraded) -> None:
+    contents = {**package(), **carried(), NEEDS: b"rpyc==0.1"}
+    contents["bootloader/boot.py"] += b"import rpyc\nassert '/bootloaders/' in rpyc.__file__\n"
+    new = release(contents)
+    target.upgrade(new)
+    runs(target, new.root)
+    target.call("confirm", release=new.root)
 
 
 def test_during_a_trial_no_other_is_taken_and_only_that_one_is_confirmed(target: Upgraded) -> None:

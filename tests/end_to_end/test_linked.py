@@ -353,6 +353,7 @@ def test_a_device_gets_this_hosts_bootloader_and_a_broken_one_gives_way_to_it(be
         shutil.copytree(Path(__file__).parents[2] / name, package / name)
     with (package / "bootloader" / "boot.py").open("a") as boot:
         boot.write("raise ImportError\n")
+    (package / "bootloader" / "requirements.txt").write_text("rpyc==0.1")  # so its own comes along
     code, (problem,) = bench.run("upgrade", "-t", "porch", env={"PYTHONPATH": str(package)}, wait_s=60)
     assert (code, problem["code"]) == (1, "upgrade-undone")
     assert "exited with status 1; the one of before is back" in problem["message"]
