@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import EXTENSION_SUFFIXES
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 
 from . import frames, functions
 from .census import Census, census
@@ -23,7 +23,7 @@ from .names import Names
 from .plan import Bind, Path, Plan, Unbind
 from .refusal import Refusal, Undone
 from .report import Report
-from .source import Source
+from .source import Source, alike
 from .successors import Successors
 from .undo import Undo
 
@@ -57,6 +57,7 @@ class Prepared:
         self._plans = plans
         self._modules = modules
         self._files = frozenset(plan.old.filename for plan in plans.values())
+        self._swapped: list[tuple[FunctionType, CodeType]] = []
         self._successors = Successors(pair for plan in plans.values() for pair in plan.successors)
 
     @property
@@ -90,9 +91,15 @@ class Prepared:
         try:
             with _quiet():
                 found = self._perform(undo)
+        except Undone:
+            undo.roll_back()
+            raise
         except BaseException as error:
             undo.roll_back()
             raise self._undone(error) from error
+        functions.forget(
+            found.caches, {id(function) for function, old in self._swapped if not alike(function.__code__, old)}
+        )
         for file in self._files:
             linecache.cache.pop(file, None)
         self._tell(report, found)
@@ -105,18 +112,17 @@ class Prepared:
 
     def _perform(self, undo: Undo) -> Census:
         found = census(self._files)
-        swapped = []
         for function in found.functions:
             old = function.__code__
             new = self._successors.of(old)
             if new is not None and functions.fits(old, new):
                 functions.swap(function, new, undo)
-                swapped.append((function, old))
+                self._swapped.append((function, old))
         for plan, module in self._loaded():
             names = Names(plan, module)
             names.perform(undo)
             signatures = functions.Signatures(plan, vars(module), names.classes)
-            for function, old in swapped:
+            for function, old in self._swapped:
                 if function.__globals__ is vars(module):
                     signatures.apply(function, old, undo)
         return found
@@ -208,7 +214,8 @@ class _Comparison:
         importers = self._modules.by_path[path]
         if any(vars(importer).get(seen[0]) is module for importer in importers):
             return True
-        return any(seen[0] in imports_from(self._sources[path][0].tree, importer, module) for importer in importers)
+        given = (imports_from(self._sources[path][0].tree, importer, module) for importer in importers)
+        return any(seen[0] in names or "*" in names for names in given)
 
 
 @contextmanager
