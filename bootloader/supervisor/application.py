@@ -26,6 +26,8 @@ from .turns import Timer, Turns
 
 _SWEEP_S = 0.01
 _KILLED_S = 2.0
+_DEAF_S = 0.1
+"""So long its end may be told after the end of its orders: then that is why."""
 
 Tell = Callable[[str, Body], object]
 Answer = Callable[[Mapping[str, Any]], None]
@@ -149,7 +151,7 @@ class Application:
         if child is None or self.state not in (State.RUNNING, State.HEALTHY):
             self._turns.soon(partial(self._give_up_asking, f"is {self.state}"))
         elif child.deaf:
-            self._turns.soon(self._grow_deaf)
+            self._turns.soon(partial(self._grow_deaf, child))
         else:
             child.order(order=number, do=do, **fields)
 
@@ -163,8 +165,9 @@ class Application:
         for number in list(self._asked):
             self._answer(number, {"unanswered": why})
 
-    def _grow_deaf(self) -> None:
-        self._give_up_asking("takes no orders any more")
+    def _grow_deaf(self, child: Child) -> None:
+        if child is self._child:
+            self._give_up_asking("takes no orders any more")
 
     def told(self) -> dict[str, Any]:
         """Itself, for ``status``. ``waited_ms``: before its start, for others; ``ready_ms``: after it, until ready."""
@@ -220,7 +223,8 @@ class Application:
                     return
                 self._child.on_line = self._line
                 self._child.on_end = self._ended
-                self._child.on_deaf = self._grow_deaf
+                deaf = partial(self._grow_deaf, self._child)
+                self._child.on_deaf = lambda: self._turns.later(_DEAF_S, deaf)
                 self._late = self._late or self._turns.later(self.spec.ready_s, self._grow_late)
             case Action.ARM_SETTLE if self.spec.ready == "settle":
                 self._arm_settle("up")

@@ -71,7 +71,7 @@ class Child:
         self._selector = turns.selector
         self.deaf = False
         """Whether it has closed its orders."""
-        self.on_deaf: Callable[[], None] = lambda: None
+        self.on_deaf: Callable[[], object] = lambda: None
         self._orders = orders
         self._unsent = b""
         self._lines = {out: Lines(), err: Lines()}

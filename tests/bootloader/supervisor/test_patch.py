@@ -225,3 +225,26 @@ def test_a_save_while_it_still_imports_restarts_it(shared: Target) -> None:
     change = patch(shared, slow)
     shared.event("log", change.state("starting"), text="imports")
     assert told(patch(shared, loop("one"))) == ("restart", "app is starting")
+
+
+# what goes wrong after the switch
+
+
+def test_one_that_dies_while_it_takes_the_change_starts_from_the_new_tree(shared: Target) -> None:
+    up(shared, loop("one"))
+    bomb = "import os, pathlib\nwent = pathlib.Path('went')\nif not went.exists(): went.touch(); os._exit(3)\n"
+    files = {"app.py": "import bomb\n" + loop("two"), "bomb.py": bomb}
+    change = patch(shared, files)
+    assert told(change) == ("restart", "app ended: exited with status 3")
+    assert change.healthy().fate("running")
+    shared.event("log", change.state("starting"), text="two")
+    newest = shared.history()[0]
+    assert (newest["rung"], newest["why"]) == ("restart", "app ended: exited with status 3")
+
+
+def test_what_is_added_and_can_not_be_imported_restarts_and_fails_as_it_would_have(shared: Target) -> None:
+    up(shared, loop("one"))
+    change = patch(shared, "import nowhere_to_be_found\n" + loop("two"))
+    assert change.answer.text("rung") == "restart"
+    assert "nowhere_to_be_found" in change.answer.text("why")
+    assert change.fate("healthy", "failed")["state"] == "failed"
