@@ -109,8 +109,8 @@ class Bench:
         """A project of ``files``, which each save restarts, where its settings do not say otherwise."""
         folder = self.folder / name
         folder.mkdir()
-        own = settings if "reload" in settings else f'reload = "restart"\n{settings}'
-        (folder / "pyproject.toml").write_text(f'[project]\nname = "{name}"\n\n[tool.reactor]\n{own}\n')
+        reload = "" if "reload" in settings else 'reload = "restart"'
+        (folder / "pyproject.toml").write_text(f'[project]\nname = "{name}"\n[tool.reactor]\n{reload}\n{settings}\n')
         for path, text in files.items():
             save(folder / path, text)
         return folder

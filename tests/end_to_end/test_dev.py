@@ -69,7 +69,7 @@ def main():
     assert "two 1" not in dev.texts(), "it began anew"
 
     mark = dev.mark()
-    save(project / "main.py", source.replace("count = 0", "count = int()"))
+    save(project / "main.py", source.replace("count = 0", "count = print('anew') or 0"))
     result = dev.wait("result", since=mark)
     assert result["rung"] == "restart"
     assert "`main.py:3`" in result["reason"]
