@@ -104,12 +104,12 @@ class Changes:
         with self.locked():
             self._fit(lambda: self._store.upload(name, offset, size_bytes, content))
 
-    def apply(self, overlay: Overlay, who: str, began: float) -> Body:
-        """An overlay that came ``began`` this time becomes what runs."""
+    def apply(self, overlay: Overlay, who: str, began: float, *, restart: bool = False) -> Body:
+        """An overlay that came ``began`` this time becomes what runs; not as a patch, where it is to ``restart``."""
         with self.locked():
             staged = self._fit(lambda: self._store.stage(overlay))
             self._fallen.clear()
-            return self._take(staged, who, began)
+            return self._take(staged, who, began, reload=RESTART if restart else staged.launch.reload)
 
     def start(self, who: str) -> Body:
         """Start what is live and does not run."""
@@ -155,11 +155,12 @@ class Changes:
         with self._supervisor.confinement.still(), self._store.space.alone():
             return act()
 
-    def _take(self, staged: Staged, who: str, began: float, rung: str = "", why: str = "") -> Body:
-        """What is staged becomes what runs, if it compiles."""
+    def _take(
+        self, staged: Staged, who: str, began: float, rung: str = "", why: str = "", *, reload: str = RESTART
+    ) -> Body:
+        """What is staged becomes what runs, if it compiles. The way back is a restart: it is for what failed."""
         written = (path for path, entry in staged.edits.items() if entry is not None)
         before, after = staged.launch_before, staged.launch
-        reload = after.reload if not rung else RESTART  # the way back is for what failed
         was = self._store.live
         transition = Transition(
             after,

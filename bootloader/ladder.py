@@ -68,7 +68,7 @@ def decide(
         if not unpatchable:
             return Decision(PATCH, "code changed", (), tuple(name for name in start if name not in running), stop)
         if reload == PATCH:
-            do = 'set `reload = "auto"` to let it restart'
+            do = 'press `r` in `reactor dev`, or set `reload = "auto"`, to have it restart'
             raise Refused("not-patchable", f"it can't be patched, and is not to restart: {unpatchable}", do=do)
     why = unpatchable if stop and reload != RESTART else ""
     return Decision(RESTART, why or _why(old, paths, stop), stop, start)

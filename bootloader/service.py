@@ -177,7 +177,8 @@ class Service:
 
     def _apply(self, fields: Fields, blobs: list[bytes], peer: Peer) -> bytes:
         began = time.monotonic()
-        return pack(self._changes.apply(Overlay.decode(fields, blobs), peer.host, began))
+        restart = fields.flag("restart", False)
+        return pack(self._changes.apply(Overlay.decode(fields, blobs), peer.host, began, restart=restart))
 
     def _start(self, _fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         return pack(self._changes.start(peer.host))

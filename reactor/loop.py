@@ -76,6 +76,11 @@ class Loop:
             if batch is not None:
                 self._turn(batch)
 
+    def restart(self) -> None:
+        """Have all targets stop what runs, and start it again."""
+        for session in self._sessions:
+            session.restart()
+
     def close(self) -> None:
         """End the watcher, the targets that were started here, with their last words told, and the sessions."""
         for session in self._sessions:

@@ -71,8 +71,11 @@ def fetch(link: Link, root: str) -> Manifest:
     return manifest
 
 
-def send(link: Link, shipment: Shipment, source: Scanner, progress: Progress) -> Fields:
-    """Ship it; the target's answer. Blobs that turn out to be lost there are sent again, whichever they are."""
+def send(link: Link, shipment: Shipment, source: Scanner, progress: Progress, *, restart: bool = False) -> Fields:
+    """Ship it; the target's answer. ``restart``: it is not to be tried as a patch.
+
+    Blobs that turn out to be lost there are sent again, whichever they are.
+    """
     blobs = _inline(shipment, source)
     wanted = {entry.blake3: entry.size for entry in shipment.edits.values() if entry is not None}
     tries = _TRIES
@@ -82,7 +85,8 @@ def send(link: Link, shipment: Shipment, source: Scanner, progress: Progress) ->
             if blobs is None:
                 _upload(link, wanted, source, progress)
             overlay = Overlay(shipment.base.root, shipment.manifest.root, shipment.edits, blobs or {})
-            answer, _ = link.call("apply", *overlay.message(), timeout_s=CALL_S)
+            body, inline = overlay.message()
+            answer, _ = link.call("apply", {**body, "restart": restart}, inline, timeout_s=CALL_S)
             return answer
         except Refused as refused:
             if refused.code not in ("missing-blob", "wrong-part") or not tries:

@@ -1,4 +1,4 @@
-"""``reactor dev``: the loop. Watch, ship, show what the target says, until Ctrl-C."""
+"""``reactor dev``: the loop. Watch, ship, show what the target says, until Ctrl-C; the key ``r`` restarts what runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 
 from bootloader.wire.errors import Fault
 
+from ..keys import pressed
 from ..loop import Loop
 from ..terminal import Terminal
 from . import options
@@ -26,7 +27,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
             loop.first()
         except Fault as fault:
             terminal.fault(fault)
-        loop.run()
+        with pressed(lambda key: loop.restart() if key == "r" else None):
+            loop.run()
         return 1
     except KeyboardInterrupt:
         terminal.interrupted()

@@ -87,6 +87,7 @@ class Session:
         # What follows is for several threads, under this.
         self._changed = threading.Condition()
         self._wanted: Save | None = None
+        self._restart_asked = False
         self._broken: Fault | None = None
         self._closing = False
         self._links: dict[str, Link] = {}
@@ -99,6 +100,12 @@ class Session:
         """Ship this tree, in place of any that has not been shipped yet."""
         with self._changed:
             self._wanted = merged(self._wanted, save)
+            self._changed.notify_all()
+
+    def restart(self) -> None:
+        """Have the target stop what runs, and start it again."""
+        with self._changed:
+            self._restart_asked = True
             self._changed.notify_all()
 
     def stop(self) -> None:
@@ -266,7 +273,11 @@ class Session:
         while True:
             with self._changed:
                 # Without a bound, as there is nothing to do before. A broken link and the session's end wake it.
-                self._changed.wait_for(lambda: self._closing or self._broken or self._wanted or delivery.is_overtaken)
+                self._changed.wait_for(
+                    lambda: (
+                        self._closing or self._broken or self._wanted or self._restart_asked or delivery.is_overtaken
+                    )
+                )
                 if self._closing:
                     raise LinkClosed(to=self.target.name)
                 if self._broken is not None:
@@ -275,9 +286,12 @@ class Session:
                 delivery.look(control)
             with self._changed:
                 save, self._wanted = self._wanted, None
+                restart, self._restart_asked = self._restart_asked, False
             if save is not None and delivery.deliver(control, save) and not self._is_ready:
                 self._is_ready = True
                 self._ready()
+            if restart:
+                delivery.restart(control)
 
     def _ready(self) -> None:
         has = self._delivery.has

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bootloader.wire.errors import CallTimeout, Fault, LinkClosed, LinkDown, Malformed, Refused, Untrusted
@@ -70,6 +70,9 @@ class Delivery:
         self._outcomes = Outcomes()
         self._heard = 0
         self._under_way: Save | None = None
+        self._restart = False
+        self._unpatchable: Save | None = None
+        """The last save, where it would have been a restart, and the settings allow none."""
 
     def heard(self, fate: Fate) -> None:
         """A generation fared somehow. From the thread that follows."""
@@ -114,9 +117,12 @@ class Delivery:
         tree = self.has = self.has or shipment.fetch(control, live.root)
         return Save(tree, tree, {}, time.monotonic(), {})
 
-    def deliver(self, control: Link, save: Save) -> bool:
-        """Ship ``save`` and say what became of it, or leave that to a newer one: False. Raises a link's faults only."""
-        self._under_way = save
+    def deliver(self, control: Link, save: Save, *, restart: bool = False) -> bool:
+        """Ship ``save`` and say what became of it, or leave that to a newer one: False. Raises a link's faults only.
+
+        ``restart``: whatever the settings say, what runs is to restart for it.
+        """
+        self._under_way, self._unpatchable, self._restart = save, None, restart
         settled = self._deliver(control, save, time.monotonic())
         self._under_way = None
         return settled
@@ -188,7 +194,7 @@ class Delivery:
     def _send(self, control: Link, parcel: shipment.Shipment, save: Save, began: float) -> None:
         sent = time.monotonic()
         progress = _Progress(self._tell, sent, len(parcel.edits))
-        answer = shipment.send(control, parcel, self._source, progress)
+        answer = shipment.send(control, parcel, self._source, progress, restart=self._restart)
         progress.over()
         back = time.monotonic()
         there_ms = stages_of(answer)
@@ -225,6 +231,20 @@ class Delivery:
         else:
             self._tell(outcome.result(healthy=False, why="it does not run"))
 
+    def restart(self, control: Link) -> None:
+        """What runs stops, and starts again, with the last save, where that was refused as it can't be patched."""
+        began = time.monotonic()
+        if (refused_save := self._unpatchable) is not None:
+            self.deliver(control, replace(refused_save, saved_at=began, stages_ms={}), restart=True)
+            return
+        try:
+            answer, _ = control.call("restart", {}, timeout_s=_START_S)
+        except Refused as refused:
+            self._tell(problem(refused))
+            return
+        change, generation = whole(answer.integer("change")), whole(answer.integer("generation"))
+        self._expect(Outcome(change, generation, clean(answer.text("root")), (), "restart", "asked to", began))
+
     def _expect(self, outcome: Outcome) -> None:
         self._tell_each(self._outcomes.expect(outcome))
 
@@ -235,6 +255,8 @@ class Delivery:
             reason = "it was refused"
             file = tree_file(self._source.project, str(fault.fields.get("file", "")))
             told |= {"file": file} if file is not None else {}
+        if fault.code == "not-patchable":
+            self._unpatchable = save
         if fault.code == "syntax-error":
             told["message"], reason = f"syntax error: {clean(fault.what)}", "it does not compile there"
         self._tell(told)

@@ -192,3 +192,19 @@ def test_a_table_is_straight(bench: Bench) -> None:
         assert starts == [header.index(word) for word in ("generation", "when", "fate", "root", "who", "why")]
         assert first.startswith("local: generation 1 (healthy), root ")
         assert second.endswith(", does not run now")
+
+
+def test_the_key_r_restarts_what_runs_and_what_the_settings_would_not_let_restart(bench: Bench) -> None:
+    project = bench.project({"main.py": MAIN}, f'{SETTINGS}\nreload = "patch"')
+    with Screen(bench, [*REACTOR, "dev", "app"]) as screen:
+        screen.wait("✓ .* generation 1")
+        screen.press("r")
+        screen.wait("✓ restart: asked to · healthy · generation 1")
+        save(project / "main.py", MAIN.replace("import time", "import time\nprint('at import')"))
+        screen.wait("hold: it was refused · held")
+        screen.press("r")
+        screen.wait("✓ main.py · restart: code changed · healthy · generation 2")
+        screen.press("x")
+        screen.press("C-c")
+        screen.wait("^ended with 0$")
+        assert screen.lines().count("app │ at import") == 1
