@@ -184,7 +184,7 @@ def test_a_target_that_does_not_answer_in_time_but_did_it_is_believed_when_it_is
 
 
 def test_a_link_that_breaks_before_the_program_is_healthy_brings_the_result_all_the_same(bench: Bench) -> None:
-    bench.desk.write("pyproject.toml", '[tool.reactor]\nentry = "main:main"\nsettle_s = 1\n')
+    bench.desk.write("pyproject.toml", '[tool.reactor]\nentry = "main:main"\nsettle_s = 1\nreload = "restart"\n')
     session = bench.healthy()
     mark = bench.told.mark()
     save = bench.desk.save("main.py", VERSION_2)
@@ -299,7 +299,7 @@ def test_a_save_whose_call_a_killed_target_took_along_is_shipped_and_told_once(b
 
 
 def test_a_target_that_ends_before_the_program_is_healthy_is_not_called_healthy(bench: Bench) -> None:
-    bench.desk.write("pyproject.toml", '[tool.reactor]\nentry = "main:main"\nsettle_s = 1\n')
+    bench.desk.write("pyproject.toml", '[tool.reactor]\nentry = "main:main"\nsettle_s = 1\nreload = "restart"\n')
     session = bench.healthy()
     mark = bench.told.mark()
     session.submit(bench.desk.save("main.py", VERSION_2))
