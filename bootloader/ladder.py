@@ -63,7 +63,7 @@ def decide(
         if app.name not in running or not app.init or moved or app != old.get(app.name) or _touches(app, paths)
     )
     stop = tuple(name for name in running if name not in new or name in start)
-    unpatchable = unpatchable or _unpatchable(before, after, paths)
+    unpatchable = unpatchable or _unpatchable(before, after, paths, stop)
     if before is not None and stop and reload != RESTART:
         if not unpatchable:
             return Decision(PATCH, "code changed", (), tuple(name for name in start if name not in running), stop)
@@ -92,8 +92,8 @@ def _touches(app: Application, paths: list[str]) -> bool:
     return any(path.startswith(DEPENDS + "/") or not own.isdisjoint(path.split("/")) for path in paths)
 
 
-def _unpatchable(before: Launch | None, after: Launch, paths: list[str]) -> str:
-    """Why no application can take a change of ``paths`` in place; empty where one might.
+def _unpatchable(before: Launch | None, after: Launch, paths: list[str], stop: tuple[str, ...]) -> str:
+    """Why the applications ``stop`` can't take a change of ``paths`` in place; empty where they might.
 
     What the settings say of the target's own conduct, such as ``reload``, is nothing to them.
     """
@@ -105,9 +105,10 @@ def _unpatchable(before: Launch | None, after: Launch, paths: list[str]) -> str:
     if native:
         return f"`{native}` is native code"
     assets = [path for path in paths if not path.endswith(".py") and path != LAUNCH_PATH]
-    if not assets:
+    deaf = next((app.name for app in after.applications if app.name in stop and app.assets == "restart"), "")
+    if not assets or not deaf:
         return "" if paths else "asked to"
-    return "only assets changed" if len(assets) == len(paths) else f"`{assets[0]}` changed, too"
+    return f"`{assets[0]}` changed, too" if any(path.endswith(".py") for path in paths) else "only assets changed"
 
 
 def _why(old: dict[str, Application], paths: list[str], stopped: tuple[str, ...]) -> str:

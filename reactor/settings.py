@@ -14,9 +14,18 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from bootloader.wire.errors import Fault
-from bootloader.wire.launch import ENTRY, FAILURES, LIMITS, NAME, READIES, RELOADS, Application, Launch, order_problem
+from bootloader.wire.launch import (
+    ASSETS,
+    FAILURES,
+    NAME,
+    READIES,
+    RELOADS,
+    Application,
+    Launch,
+    order_problem,
+)
 
-from .plan import pattern_problem
+from . import values
 
 EMBEDDED = ("local", "host")
 """The embedded target's names: the one that is typed, and the one that a profile may also have."""
@@ -44,6 +53,7 @@ class Target:
     safe: str | None = None
     give: str | None = None
     take: str | None = None
+    assets: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     requirements: tuple[str, ...] = ()
 
@@ -135,10 +145,10 @@ def _name(text: str) -> str:
 
 
 _APPLICATION = ("entry", "env", "settle_s", "grace_s", "after", "ready", "ready_s", "safe", "safe_s", "memory_mb",
-                "processes", "give", "take", "handover_s")  # fmt: skip
+                "processes", "give", "take", "handover_s", "assets", "assets_s")  # fmt: skip
 
 
-_OF_A_PROFILE = ("entry", "safe", "give", "take")
+_OF_A_PROFILE = ("entry", "safe", "give", "take", "assets")
 """What a profile says in place of the main application's own."""
 
 
@@ -164,15 +174,15 @@ def _settings(table: _Table, name: str) -> Settings:
         raise tables[disorder[0]].wrong("after", f"application '{disorder[0]}' {disorder[1]}", "mend its 'after'")
     return Settings(
         main,
-        table.get("include", _patterns, None),
-        table.get("exclude", _patterns, ()),
-        table.get("depends", _texts, ()),
-        table.get("reload", _one_of(RELOADS), "auto"),
-        table.get("on_failure", _one_of(FAILURES), "hold"),
-        table.get("handler", _callable, ""),
-        table.get("handler_s", _seconds("handler_s"), 5.0),
-        table.get("deaths", _count("deaths"), 5),
-        table.get("window_s", _seconds("window_s"), 60.0),
+        table.get("include", values.patterns, None),
+        table.get("exclude", values.patterns, ()),
+        table.get("depends", values.texts, ()),
+        table.get("reload", values.one_of(RELOADS), "auto"),
+        table.get("on_failure", values.one_of(FAILURES), "hold"),
+        table.get("handler", values.callable_of, ""),
+        table.get("handler_s", values.seconds("handler_s"), 5.0),
+        table.get("deaths", values.count("deaths"), 5),
+        table.get("window_s", values.seconds("window_s"), 60.0),
         tuple(others),
         {key: _target(child, key) for key, child in table.children("targets")},
     )
@@ -184,27 +194,29 @@ def _application(table: _Table, name: str, no_entry: str) -> Application:
     _not_of_a_script(table, table.body["entry"])
     return Application(
         name,
-        table.get("entry", _entry, ""),
-        table.get("init", _flag, False),
-        table.get("env", _env, {}),
-        table.get("settle_s", _seconds("settle_s"), 0.5),
-        table.get("grace_s", _seconds("grace_s"), 3.0),
-        table.get("after", _texts, ()),
-        table.get("ready", _one_of(READIES), "settle"),
-        table.get("ready_s", _seconds("ready_s"), 10.0),
-        table.get("safe", _callable, ""),
-        table.get("safe_s", _seconds("safe_s"), 5.0),
-        table.get("memory_mb", _count("memory_mb"), 0),
-        table.get("processes", _count("processes"), 0),
-        table.get("give", _callable, ""),
-        table.get("take", _callable, ""),
-        table.get("handover_s", _seconds("handover_s"), 1.0),
+        table.get("entry", values.entry, ""),
+        table.get("init", values.flag, False),
+        table.get("env", values.env, {}),
+        table.get("settle_s", values.seconds("settle_s"), 0.5),
+        table.get("grace_s", values.seconds("grace_s"), 3.0),
+        table.get("after", values.texts, ()),
+        table.get("ready", values.one_of(READIES), "settle"),
+        table.get("ready_s", values.seconds("ready_s"), 10.0),
+        table.get("safe", values.callable_of, ""),
+        table.get("safe_s", values.seconds("safe_s"), 5.0),
+        table.get("memory_mb", values.count("memory_mb"), 0),
+        table.get("processes", values.count("processes"), 0),
+        table.get("give", values.callable_of, ""),
+        table.get("take", values.callable_of, ""),
+        table.get("handover_s", values.seconds("handover_s"), 1.0),
+        table.get("assets", values.assets, ASSETS[0]),
+        table.get("assets_s", values.seconds("assets_s"), 2.0),
     )
 
 
 def _not_of_a_script(table: _Table, entry: object) -> None:
     """A module that is run as a script is ``__main__``: what is imported by its name would run it once more."""
-    for key in ("give", "take"):
+    for key in ("give", "take", "assets"):
         if key in table.body and str(table.body[key]).partition(":")[0] == entry:
             what = f"'{key}' is in the module that is run as a script, '{entry}'"
             raise table.wrong(key, what, f"have a function as 'entry', or '{key}' in another module")
@@ -215,18 +227,15 @@ def _target(table: _Table, name: str) -> Target:
     if name in EMBEDDED and "address" in table.body:
         raise table.wrong("address", "the embedded target has no address", "give this target another name")
     return Target(
-        table.get("address", _address, None),
-        table.get("entry", _entry, None),
-        table.get("safe", _callable, None),
-        table.get("give", _callable, None),
-        table.get("take", _callable, None),
-        table.get("env", _env, {}),
-        table.get("requirements", _texts, ()),
+        table.get("address", values.address, None),
+        table.get("entry", values.entry, None),
+        table.get("safe", values.callable_of, None),
+        table.get("give", values.callable_of, None),
+        table.get("take", values.callable_of, None),
+        table.get("assets", values.assets, None),
+        table.get("env", values.env, {}),
+        table.get("requirements", values.texts, ()),
     )
-
-
-class _Unfit(Exception):
-    """A value is not what its key takes; the text says what was expected."""
 
 
 class _Table:
@@ -253,17 +262,19 @@ class _Table:
         value = self.body[key]
         try:
             return read(value)
-        except _Unfit as unfit:
+        except values.Unfit as unfit:
             what = f"'{key}' in [{'.'.join(self._path)}] is {_shown(value)}, expected {unfit}"
             raise self.wrong(key, what) from None
 
     def children(self, key: str) -> list[tuple[str, _Table]]:
         """The tables in the table ``key``; none where it is absent."""
         none: Mapping[str, Any] = {}
-        body = self.get(key, _table, none)
+        body = self.get(key, values.table, none)
         path = (*self._path, key)
         this = _Table(body, path, self._text, self._file)
-        return [(name, _Table(this.get(name, _table, none), (*path, name), self._text, self._file)) for name in body]
+        return [
+            (name, _Table(this.get(name, values.table, none), (*path, name), self._text, self._file)) for name in body
+        ]
 
     def wrong(self, key: str | None, what: str, do: str = "") -> BadSettings:
         """The error for ``key``, or for the whole table."""
@@ -304,93 +315,3 @@ def _keys(dotted: str) -> tuple[str, ...]:
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _table(value: object) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise _Unfit("a table")
-    return value
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _Unfit("true or false")
-    return value
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) and item and "\0" not in item for item in value):
-        raise _Unfit("a list of strings")
-    return tuple(value)
-
-
-def _patterns(value: object) -> tuple[str, ...]:
-    patterns = _texts(value)
-    if not patterns:
-        raise _Unfit('a list of patterns such as "src/**"')
-    for pattern in patterns:
-        if problem := pattern_problem(pattern):
-            raise _Unfit(f"patterns as in a .gitignore: {pattern!r} {problem}")
-    return patterns
-
-
-def _entry(value: object) -> str:
-    if not isinstance(value, str) or not ENTRY.fullmatch(value):
-        raise _Unfit("'package.module' or 'package.module:callable'")
-    if re.fullmatch(r".*\.py", value):
-        raise _Unfit("a module, not a file: leave '.py' off")
-    return value
-
-
-def _callable(value: object) -> str:
-    if not isinstance(value, str) or not ENTRY.fullmatch(value) or ":" not in value:
-        raise _Unfit("'package.module:callable'")
-    return value
-
-
-def _address(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[^\s\0]+", value):
-        raise _Unfit("'host' or 'host:port'")
-    return value
-
-
-def _one_of(values: tuple[str, ...]) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        if not isinstance(value, str) or value not in values:
-            raise _Unfit(" or ".join(f"'{each}'" for each in values))
-        return value
-
-    return read
-
-
-def _seconds(key: str) -> Callable[[object], float]:
-    least, most = LIMITS[key]
-
-    def read(value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-            raise _Unfit(f"seconds, {least:g} to {most:g}")
-        return float(value)
-
-    return read
-
-
-def _count(key: str) -> Callable[[object], int]:
-    least, most = LIMITS[key]
-
-    def read(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise _Unfit(f"a whole number, {least:.0f} to {most:.0f}")
-        return value
-
-    return read
-
-
-def _env(value: object) -> Mapping[str, str]:
-    if not isinstance(value, dict):
-        raise _Unfit('a table of strings such as { LED_PIN = "17" }')
-    for key, text in value.items():
-        if not key or "=" in key or "\0" in key:
-            raise _Unfit(f"names of environment variables: {key!r} is none")
-        if not isinstance(text, str) or "\0" in text:
-            raise _Unfit(f'strings only: write {key} = "{text if isinstance(text, int | float) else "..."}"')
-    return dict(value)

@@ -30,6 +30,7 @@ from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 from . import handover, hook, limits
+from .assets import Assets
 from .channel import Channel
 from .check import check
 from .output import Output
@@ -108,7 +109,8 @@ class Guest:
     def _go(self, go: dict[str, Any]) -> NoReturn:
         self._enter(go)
         patch = Patch(self._tree)
-        self._channel = Channel(self._orders, self._output.note, {"prepare": patch.prepare, "commit": patch.commit})
+        handlers = {"prepare": patch.prepare, "commit": patch.commit, "assets": Assets(self._tree).changed}
+        self._channel = Channel(self._orders, self._output.note, handlers)
         signal.signal(signal.SIGTERM, self._on_terminate)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         code: object = 1
@@ -145,7 +147,6 @@ class Guest:
             self._end,
             self._tell_modules,
             shutdown,
-            self._clean_up,
             exits,
             self._give,
             self._let_go,
@@ -154,11 +155,6 @@ class Guest:
         ):
             _attempt(step)
         os._exit(code & 0xFF)
-
-    def _clean_up(self) -> None:
-        """From here on, to be asked to stop ends nothing: it would cut a cleanup that is under way in half."""
-        if signal.getsignal(signal.SIGTERM) == self._on_terminate:
-            signal.signal(signal.SIGTERM, self._note_terminate)
 
     def _tell_left(self) -> None:
         """It cleaned up, as far as it does: without this word, its outputs are put in their safe state."""
@@ -257,12 +253,9 @@ class Guest:
                 return 0
             raise
 
-    def _on_terminate(self, number: int, frame: FrameType | None) -> None:
-        self._note_terminate(number, frame)
-        raise SystemExit(0)
-
-    def _note_terminate(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_terminate(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping_since = time.monotonic()
+        raise SystemExit(0)
 
     def _tell_modules(self) -> None:
         """The modules that the application brought in and that are not its own: the next warm parent has them."""

@@ -129,12 +129,11 @@ class Application:
         if self.spec.ready == "notify":
             self._event(Event.READY, "it said that it is ready")
 
-    def patched(self, generation: int) -> None:
-        """Its code is that of ``generation`` now: it has to stay up for its settle time once more.
+    def patched(self) -> None:
+        """Its code is that of its generation now: it has to stay up for its settle time once more.
 
         One that is to say itself that it is ready, and has not yet, is still to do so.
         """
-        self.generation = generation
         if self._ready_at is not None:
             self.is_late = False
         if self._ready_at is not None or self.spec.ready == "settle":
@@ -154,6 +153,14 @@ class Application:
             self._turns.soon(partial(self._grow_deaf, child))
         else:
             child.order(order=number, do=do, **fields)
+
+    def tell_raised(self, answer: Mapping[str, Any]) -> None:
+        """What was ordered ended with an exception of the application's code, if ``answer`` says so."""
+        problem = answer.get("problem")
+        if isinstance(problem, dict):
+            fields = {key: problem[key] for key in PROBLEM_KEYS if key in problem}
+            about = {"code": "call-raised", "application": self.spec.name, "generation": self.generation}
+            self._tell("problem", {**about, "what": str(answer.get("refused", ""))[:1000], **fields})
 
     def _answer(self, number: int, answer: Mapping[str, Any]) -> None:
         on_answer, timer = self._asked.pop(number, (None, None))

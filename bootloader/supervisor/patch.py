@@ -1,7 +1,8 @@
 """One change that running applications take in place: what they are asked, and what they answer.
 
-All of them prepare, which touches nothing; only where each can, the tree is switched, and then they commit. Decides
-nothing, and lives on the supervisor's thread. Knows nothing of how a process replaces its code.
+All of them prepare, which touches nothing; only where each can, the tree is switched, and then they commit. Those that
+want to know of changed files that are no code are told then, and may say no as well. Decides nothing, and lives on the
+supervisor's thread. Knows nothing of how a process replaces its code.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from .application import Application
 PREPARE_S = 2.0
 COMMIT_S = 10.0
 """It may import what the new code asks for."""
+
+_SLACK_S = 0.5
+"""So much later than the process itself, which sees to the limit and says why, it is not waited for any more."""
 
 _NAMES = 3
 _WHY_CHARS = 500
@@ -32,6 +36,7 @@ class Patch:
         self._apps = apps
         self.reports: dict[str, dict[str, Any]] = {}
         """What each application tells of what was replaced, as far as that makes sense."""
+        self._assets: list[str] = []
 
     def behind(self, paths: Sequence[str]) -> str:
         """Why one can't be asked at all: it runs an older one of ``paths`` than the tree has; empty where none does."""
@@ -42,19 +47,36 @@ class Patch:
 
     def prepare(self, old: str, new: str, paths: Sequence[str], on_over: OnOver) -> None:
         """Ask whether they can go from the tree ``old`` to ``new``, where ``paths`` differ."""
-        self._ask("prepare", PREPARE_S, on_over, old=old, new=new, paths=list(paths))
+        order = {"old": old, "new": new, "paths": list(paths)}
+        self._ask("prepare", dict.fromkeys(self._apps, (PREPARE_S, order)), on_over)
 
-    def commit(self, on_over: OnOver) -> None:
-        """The tree is switched: have them take it."""
-        self._ask("commit", COMMIT_S, on_over)
+    def commit(self, paths: Sequence[str], on_over: OnOver) -> None:
+        """The tree is switched: have them take it, and then what of ``paths`` is no code."""
+        self._assets = [path for path in paths if not path.endswith(".py")]
+        hooked = {app: app.spec for app in self._apps if ":" in app.spec.assets and self._assets}
+        orders = {
+            app: (spec.assets_s + _SLACK_S, {"entry": spec.assets, "limit_s": spec.assets_s, "paths": self._assets})
+            for app, spec in hooked.items()
+        }
 
-    def _ask(self, do: str, within_s: float, on_over: OnOver, **fields: Any) -> None:
-        waiting = {app.spec.name for app in self._apps}
+        def committed(why: str) -> None:
+            if why or not orders:
+                on_over(why)
+            else:
+                self._ask("assets", orders, on_over)
 
-        def heard(name: str, answer: Mapping[str, Any]) -> None:
+        self._ask("commit", {app: (COMMIT_S, {}) for app in self._apps}, committed)
+
+    def _ask(self, do: str, orders: Mapping[Application, tuple[float, dict[str, Any]]], on_over: OnOver) -> None:
+        """Order ``do`` of applications: how long each may take, in seconds, and what else it is told."""
+        waiting = {app.spec.name for app in orders}
+
+        def heard(app: Application, answer: Mapping[str, Any]) -> None:
+            name = app.spec.name
             if not waiting:
                 return  # one has refused already
             waiting.discard(name)
+            app.tell_raised(answer)
             if isinstance(report := answer.get("report"), dict):
                 self.reports[name] = _sane(report)
             if why := _why_not(name, answer):
@@ -62,8 +84,8 @@ class Patch:
             if not waiting:
                 on_over(why)
 
-        for app in self._apps:
-            app.ask(do, within_s, partial(heard, app.spec.name), **fields)
+        for app, (within_s, fields) in orders.items():
+            app.ask(do, within_s, partial(heard, app), **fields)
 
     @property
     def words(self) -> str:
@@ -76,7 +98,11 @@ class Patch:
             f"{_shown([f'`{name}`' for name in old])} {'runs' if len(old) == 1 else 'run'} {bodies} until called again"
         )
         notes = [note for report in reports for note in report["notes"]][:_NAMES]
-        return "; ".join([_shown(names) or "nothing that was imported", *([again] if old else []), *notes])[:_WHY_CHARS]
+        took = sorted({f"`{app.spec.assets}`" for app in self._apps if ":" in app.spec.assets})
+        assets = f"{_shown(took) or 'nobody'} was told of {_shown([f'`{path}`' for path in self._assets])}"
+        code = _shown(names) or "nothing that was imported" * (not self._assets)
+        parts = [code, assets * bool(self._assets), again * bool(old), *notes]
+        return "; ".join(filter(None, parts))[:_WHY_CHARS]
 
 
 def _shown(names: Sequence[str]) -> str:

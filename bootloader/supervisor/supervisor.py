@@ -277,7 +277,9 @@ class Supervisor:
                 app.missed.update(change.paths)
         if change.patch is not None:
             change.asking = True
-            change.patch.commit(partial(self._patched, change, change.patch))
+            for name in change.decision.patch:
+                self._stack[name].generation = change.generation  # in place, or by starting again
+            change.patch.commit(change.paths, partial(self._patched, change, change.patch))
         else:
             change.switched.set_result(change.generation)
         self._proceed()
@@ -293,13 +295,12 @@ class Supervisor:
             start = decision.concerned
             change.decision = replace(decision, rung=RESTART, why=why, stop=decision.patch, start=start, patch=())
             for name in decision.patch:
-                self._stack[name].generation = change.generation
                 self._stack[name].stop("it could not be patched")
                 self._stack.want(name)
         else:
             change.decision, change.reports = replace(decision, why=patch.words), patch.reports
             for name in decision.patch:
-                self._stack[name].patched(change.generation)
+                self._stack[name].patched()
         change.switched.set_result(change.generation)
         self._proceed()
 

@@ -30,6 +30,7 @@ _ENV_VALUE = re.compile(r"[^\0\ud800-\udfff]*")
 RELOADS = ("auto", "patch", "restart")
 FAILURES = ("hold", "rollback")
 READIES = ("settle", "notify")
+ASSETS = ("restart", "keep")
 
 LIMITS: Mapping[str, tuple[float, float]] = {
     "settle_s": (0, 3600),
@@ -37,6 +38,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "ready_s": (0.1, 3600),
     "safe_s": (0.1, 60),
     "handover_s": (0.1, 60),
+    "assets_s": (0.1, 30),
     "memory_mb": (0, 2**20),
     "processes": (0, 2**15),
     "handler_s": (0.1, 60),
@@ -54,6 +56,7 @@ class Application:
     saying so within ``ready_s``. ``safe``: the callable that puts its outputs in their safe state where it could not do
     so itself. ``memory_mb`` and ``processes`` are 0 for the target's own bounds. ``give``: the callable that is asked
     for its state when it has ended; ``take``: the one that gets it before the next start; each has ``handover_s``.
+    ``assets``: what it does about a changed file that is no code: one of :data:`ASSETS`, or the callable that is told.
     """
 
     name: str
@@ -72,6 +75,8 @@ class Application:
     give: str = ""
     take: str = ""
     handover_s: float = 1.0
+    assets: str = "restart"
+    assets_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +180,8 @@ def _application(fields: Fields) -> Application:
         _callable(fields, "give"),
         _callable(fields, "take"),
         _number(fields, "handover_s", 1.0),
+        _assets(fields),
+        _number(fields, "assets_s", 2.0),
     )
 
 
@@ -184,6 +191,11 @@ def _one_of(values: tuple[str, ...], fields: Fields, key: str) -> str:
     if value not in values:
         raise Malformed(f"'{key}' is none of {', '.join(values)}", to=PATH)
     return value
+
+
+def _assets(fields: Fields) -> str:
+    value = fields.text("assets", ASSETS[0])
+    return value if value in ASSETS else _callable(fields, "assets")
 
 
 def _callable(fields: Fields, key: str) -> str:

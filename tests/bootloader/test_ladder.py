@@ -73,6 +73,8 @@ def test_a_change_restarts_what_it_touches(
 
 
 ASSETS = "only assets changed"
+HOOKED = Launch((NET, replace(APP, assets="blinky:changed")))
+KEEPS = Launch((NET, replace(APP, assets="keep")))
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,11 @@ ASSETS = "only assets changed"
         ),
         pytest.param(None, BOTH, ["blinky/main.py", PATH], (), (), ALL, "first start", id="first"),
         pytest.param(BOTH, BOTH, ["blinky/logo.png"], ALL, (), ("app",), ASSETS, id="asset"),
+        pytest.param(HOOKED, HOOKED, ["blinky/logo.png"], ALL, ("app",), (), "code changed", id="it is told of assets"),
+        pytest.param(KEEPS, KEEPS, ["blinky/logo.png"], ALL, ("app",), (), "code changed", id="assets do not matter"),
+        pytest.param(
+            HOOKED, HOOKED, ["netkeeper.csv", ".reactor/depends/x/y.csv"], ALL, (), ALL, ASSETS, id="one is not"
+        ),
         pytest.param(BOTH, BOTH, ["a.py", "logo.png"], ALL, (), ("app",), "`logo.png` changed, too", id="asset, too"),
         pytest.param(BOTH, BOTH, ["a.py", "b.so"], ALL, (), ("app",), "`b.so` is native code", id="native"),
         pytest.param(BOTH, replace(BOTH, path=("src",)), [PATH], ALL, (), ALL, "its settings changed", id="path"),

@@ -46,6 +46,7 @@ WRONG = [
     (ENTRY + "safe = 'blinky.main'\n", 3, "expected 'package.module:callable'"),
     (ENTRY + "safe_s = 0\n", 3, "expected seconds, 0.1 to 60"),
     (ENTRY + "give = 'blinky'\n", 3, "expected 'package.module:callable'"),
+    (ENTRY + "assets = 'ignore'\n", 3, "expected 'restart' or 'keep', or 'package.module:callable'"),
     (ENTRY + "handover_s = 61\n", 3, "expected seconds, 0.1 to 60"),
     ("[tool.reactor]\nentry = 'app'\ntake = 'app:take'\n", 3, "in the module that is run as a script, 'app'"),
     (ENTRY + "ready = 'soon'\n", 3, "'settle' or 'notify'"),
@@ -124,6 +125,8 @@ safe_s = 2.5
 give = "blinky.main:give"
 take = "blinky.state:take"
 handover_s = 0.5
+assets = "blinky.main:changed"
+assets_s = 3
 handler = "blinky.main:on_failure"
 handler_s = 1
 deaths = 3
@@ -150,6 +153,7 @@ ready_s = 20
 entry = "blinky.fake:main"
 safe = "blinky.fake:outputs_off"
 give = "blinky.fake:give"
+assets = "keep"
 
 [tool.reactor.targets.porch]
 address = "pi-zero.local"
@@ -171,6 +175,7 @@ def test_every_setting_is_read() -> None:
     assert (settings.main.safe, settings.main.safe_s) == ("blinky.main:outputs_off", 2.5)
     assert (settings.main.give, settings.main.take) == ("blinky.main:give", "blinky.state:take")
     assert settings.main.handover_s == 0.5
+    assert (settings.main.assets, settings.main.assets_s) == ("blinky.main:changed", 3.0)
     assert (settings.main.memory_mb, settings.main.processes) == (64, 20)
     assert settings.main.after == ("net",)
     assert (settings.others[1].ready, settings.others[1].ready_s) == ("notify", 20.0)
@@ -199,7 +204,7 @@ def test_init_applications_start_first_and_a_profile_changes_what_runs() -> None
     assert porch.path == ("src", ".")
     local = settings.launch("local", (".",)).applications[1]
     assert (local.entry, local.safe) == ("blinky.fake:main", "blinky.fake:outputs_off")
-    assert (local.give, local.take) == ("blinky.fake:give", "blinky.state:take")
+    assert (local.give, local.take, local.assets) == ("blinky.fake:give", "blinky.state:take", "keep")
     assert settings.launch("host", (".",)) == settings.launch("local", (".",))
     assert settings.launch("10.0.0.7:4000", (".",)).applications[1].env == {"MODE": "day", "LED_PIN": "1"}
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bootloader.wire.errors import Malformed
-from bootloader.wire.launch import FAILURES, READIES, RELOADS, Application, Launch
+from bootloader.wire.launch import ASSETS, FAILURES, READIES, RELOADS, Application, Launch
 
 NET = {"name": "net", "entry": "net:main", "init": True, "settle_s": 0, "grace_s": 0}
 LAUNCH = Launch((Application("net", "net:main", init=True), Application("app", "blinky.main:main", env={"LED": "17"})))
@@ -42,6 +42,8 @@ applications = st.builds(
     give=callables,
     take=callables,
     handover_s=st.floats(0.1, 60),
+    assets=st.sampled_from(ASSETS) | entries.filter(lambda entry: ":" in entry),
+    assets_s=st.floats(0.1, 30),
 )
 
 
@@ -129,6 +131,7 @@ ILLEGAL = {
     "a safe state without an end": edited(safe_s=61),
     "a hand-over that is a module": edited(give="blinky"),
     "a hand-over without an end": edited(handover_s=61),
+    "assets in another way": edited(assets="panic"),
     "memory below zero": edited(memory_mb=-1),
     "memory in halves": edited(memory_mb=0.5),
     "processes without a bound": edited(processes=2**15 + 1),
