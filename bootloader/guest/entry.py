@@ -147,6 +147,7 @@ class Guest:
             self._end,
             self._tell_modules,
             shutdown,
+            self._clean_up,
             exits,
             self._give,
             self._let_go,
@@ -155,6 +156,11 @@ class Guest:
         ):
             _attempt(step)
         os._exit(code & 0xFF)
+
+    def _clean_up(self) -> None:
+        """From here on, to be asked to stop ends nothing: it would cut a cleanup that is under way in half."""
+        if signal.getsignal(signal.SIGTERM) == self._on_terminate:
+            signal.signal(signal.SIGTERM, self._note_terminate)
 
     def _tell_left(self) -> None:
         """It cleaned up, as far as it does: without this word, its outputs are put in their safe state."""
@@ -253,9 +259,12 @@ class Guest:
                 return 0
             raise
 
-    def _on_terminate(self, _number: int, _frame: FrameType | None) -> None:
-        self._stopping_since = time.monotonic()
+    def _on_terminate(self, number: int, frame: FrameType | None) -> None:
+        self._note_terminate(number, frame)
         raise SystemExit(0)
+
+    def _note_terminate(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping_since = time.monotonic()
 
     def _tell_modules(self) -> None:
         """The modules that the application brought in and that are not its own: the next warm parent has them."""

@@ -33,6 +33,9 @@ from .watchdogs import Hardware, Systemd
 LINE = "BOOTLOADER_LINE"
 """The variable that tells a bootloader the descriptor of its line to the keeper."""
 
+KEEPER = "BOOTLOADER_KEEPER"
+"""The variable by which the keeper knows what came from its bootloader, wherever that went."""
+
 SILENT_S = 15.0
 """Longest silence of a bootloader that was well."""
 
@@ -95,7 +98,8 @@ class Keeper:
         self._end_s = grace_s + END_S
         self._stdin = 0 if until_stdin_ends else None
         self._say = say
-        self._orphans = Orphans()
+        self._mark = {KEEPER: str(os.getpid())}
+        self._orphans = Orphans(f"{KEEPER}={os.getpid()}")
         self._ward: Ward | None = None
         self._listening: int | None = None
         self._due = monotonic()
@@ -266,7 +270,7 @@ class Keeper:
             pid = os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-P", "-m", "bootloader", *self._arguments],
-                {**environment, LINE: str(theirs.fileno())},
+                {**environment, **self._mark, LINE: str(theirs.fileno())},
                 file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
             )
         except OSError:

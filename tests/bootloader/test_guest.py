@@ -446,6 +446,22 @@ async def main():
     assert change.healthy()
 
 
+def test_a_cleanup_that_is_under_way_is_not_cut_in_half_by_a_stop(shared: Target) -> None:
+    source = """
+import atexit, threading
+def clean_up():
+    print("cleaning", flush=True)
+    threading.Event().wait(1.0)
+    print("clean")
+def main():
+    atexit.register(clean_up)
+"""
+    change = shared.ship(source)
+    shared.event("log", text="cleaning", after=change.state("running"))
+    shared.ship("def main(): pass")
+    assert shared.logs(change) == ["cleaning", "clean"]
+
+
 def test_a_step_of_the_end_that_fails_does_not_cost_the_others(shared: Target) -> None:
     source = """
 import atexit, sys

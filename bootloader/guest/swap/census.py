@@ -5,6 +5,7 @@ Functions are found however well they are hidden: behind decorators, in closures
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections.abc import Container
 from dataclasses import dataclass
@@ -14,18 +15,25 @@ from typing import Any, TypeAlias
 Suspended: TypeAlias = "GeneratorType[Any, Any, Any] | CoroutineType[Any, Any, Any] | AsyncGeneratorType[Any, Any]"
 
 
+Cache = functools._lru_cache_wrapper
+
+
 @dataclass(frozen=True, slots=True)
 class Census:
-    """``functions``, ``suspended``: those whose code is of the files asked for; ``instances``: of the classes."""
+    """``functions``, ``suspended``: those whose code is of the files asked for; ``instances``: of the classes.
+
+    ``caches``: all of ``functools.cache`` and ``lru_cache``.
+    """
 
     functions: list[FunctionType]
     suspended: list[Suspended]
     instances: list[object]
+    caches: list[Cache[Any]]
 
 
 def census(files: Container[str], classes: Container[type] = ()) -> Census:
     """Objects that the collector does not see, because the application froze them, are not found."""
-    found = Census([], [], [])
+    found = Census([], [], [], [])
     for thing in gc.get_objects():
         kind = type(thing)
         if kind is FunctionType:
@@ -34,6 +42,8 @@ def census(files: Container[str], classes: Container[type] = ()) -> Census:
         elif kind in _CODE:
             if code_of(thing).co_filename in files:
                 found.suspended.append(thing)
+        elif kind is Cache:
+            found.caches.append(thing)
         elif kind in classes:
             found.instances.append(thing)
     return found

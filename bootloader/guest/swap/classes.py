@@ -53,7 +53,7 @@ def check(plan: Plan, step: Step, live: type) -> None:
         return
     if isinstance(live, enum.EnumMeta):
         if "function" not in (step.kind, getattr(step, "before", None) or step.kind) or _is_sunder(step.name):
-            raise Refusal(path, line, f"changed a member of `{name}`, which is an Enum")
+            raise Refusal(path, line, f"changed `{step.name}`, a member of `{name}`, which is an Enum")
         return
     _check_open(path, line, live)
     if step.name in getattr(live, "__dataclass_fields__", {}) or (

@@ -13,13 +13,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
 from .admission import admit
-from .effects import Meaning, reads
+from .consequences import follow
+from .effects import Meaning
 from .identity import pairs
 from .plan import Bind, Describe, Edit, Path, Plan, Scope, Unbind
 from .refusal import Refusal, quoted
-from .signature import annotations_of, changed_parameters, defaults, is_annotated_otherwise, nature
+from .signature import changed_parameters, defaults, is_annotated_otherwise, nature
 from .source import Function, Source, alike, place, start
-from .statements import Part, bound_by, by_name, parts, same
+from .statements import Part, bound_by, by_name, function_of, parts, same
 
 
 def difference(old: Source, new: Source, *, touched: Iterable[Path] = (), runs_as_main: bool = False) -> Plan:
@@ -60,7 +61,8 @@ class _Comparison:
         if _futures(self._old.tree) != _futures(self._new.tree):
             raise self._refusal(1, "changed its imports from `__future__`")
         self._body((), self._old.tree.body, self._new.tree.body)
-        self._follow()
+        follow(self._plan, self._meaning, self._kept, self._compared, self._given, self._runs_as_main)
+        self._plan.steps.sort(key=lambda step: (isinstance(step, Unbind), step.line))
         moved = _classes(self._old.tree.body)
         self._plan.classes = {
             scope: line for scope, line in _classes(self._new.tree.body).items() if moved.get(scope, line) != line
@@ -128,15 +130,17 @@ class _Comparison:
         elif {part.kind for part in (*old, *new)} & {"function", "class"} and old[0].kind != new[0].kind:
             raise self._refusal(line, f"made `{name}` a {new[-1].kind}, which was a {old[-1].kind}")
         if name in shared:
-            raise self._refusal(line, f"changed `{name}`, which is bound elsewhere too")
+            other = next(part for part in self._kept_effects(scope) if name in bound_by(part.node))
+            raise self._refusal(start(other.whole), f"was built upon the old `{name}`: {quoted(other.node)}")
         if name == "__slots__" and scope:
             raise self._refusal(line, f"changed `__slots__` of class `{scope[-1]}`")
         if any(part.kind == "class" for part in (*old, *new)):
             raise self._refusal(line, f"changed how often class `{name}` is defined")
-        admit(self._old.path, scope, old, self._meaning_before)
+        for one, other in zip(old, new, strict=False):
+            self._redecorated({part.name for part in old}, one.node, other.node)
         self._plan.bases += admit(self._new.path, scope, new, self._meaning)
         for one, other in zip(old, new, strict=False):
-            if one.kind == other.kind == "function" and self._fits_cells(_function(one), _function(other)):
+            if one.kind == other.kind == "function" and self._fits_cells(function_of(one), function_of(other)):
                 self._pair(one, other)  # whoever holds the old object, runs the new body all the same
         self._bind(scope, name, new, old[-1])
 
@@ -154,13 +158,27 @@ class _Comparison:
         self._plan.steps.append(Bind(scope, name, group[-1].kind, statements, kind, start(group[-1].whole)))
         self._plan.touched.add((*scope, name))
 
+    def _redecorated(self, siblings: set[str], old: ast.stmt, new: ast.stmt) -> None:
+        """Refuse where a decorator that may have done anything is no longer there."""
+        after: list[ast.expr] = getattr(new, "decorator_list", [])
+        for decorator in getattr(old, "decorator_list", ()):
+            if not any(same(decorator, each) for each in after) and not self._meaning_before.may_decorate(
+                decorator, siblings
+            ):
+                for each in after:
+                    if not self._meaning.may_decorate(each, siblings):
+                        what = f"has the decorator `@{ast.unparse(each)}`, which would have to run again"
+                        raise self._refusal(each.lineno, what)
+                what = f"lost the decorator `@{ast.unparse(decorator)}`, which ran at import"
+                raise self._refusal(start(new), what)
+
     def _edited(self, scope: Scope, old: list[Part], new: list[Part]) -> bool:
         """Edit the functions and classes of one name in place; False where they have to be made anew."""
         if new[0].kind == "class":
             for one, other in zip(old, new, strict=True):
                 self._class(scope, one.node, other.node)
             return True
-        found = [(_function(one), _function(other)) for one, other in zip(old, new, strict=True)]
+        found = [(function_of(one), function_of(other)) for one, other in zip(old, new, strict=True)]
         if not all(self._fits(before, after) for before, after in found):
             return False
         for before, after in found:
@@ -196,6 +214,9 @@ class _Comparison:
         if anew or annotated or _arity(before) != _arity(after) or defaults(old).keys() != defaults(new).keys():
             self._plan.edits.append(Edit(after.co_qualname, scope, before, after, new, anew, annotated))
 
+    def _kept_effects(self, scope: Scope) -> list[Part]:
+        return [part for at, part in self._kept if at == scope and part.kind == "effect"]
+
     def _class(self, scope: Scope, old: ast.stmt, new: ast.stmt) -> None:
         assert isinstance(old, ast.ClassDef)
         assert isinstance(new, ast.ClassDef)
@@ -225,7 +246,7 @@ class _Comparison:
                 self._pair_within(old.node, new.node)
             return
         if old.kind == "function":
-            one, other = _function(old), _function(new)
+            one, other = function_of(old), function_of(new)
             self._succeed(one, other)
             self._pair_within(one, other)
         else:
@@ -250,83 +271,6 @@ class _Comparison:
             before, after = self._old.codes[name, line], self._new.codes.get((name, line + by), [])
             if len(before) == len(after):
                 self._plan.successors += zip(before, after, strict=True)
-
-    def _follow(self) -> None:
-        """What stayed, but was made from something that changed, changes too, or can't."""
-        if not self._plan.touched:
-            return
-        self._unfold()
-        todo = True
-        while todo:  # each round takes at least one part out
-            todo = False
-            for scope, part in list(self._kept):
-                used = self._used_by(scope, part)
-                if used:
-                    self._kept.remove((scope, part))
-                    todo |= self._follow_part(scope, part, used)
-
-    def _follow_part(self, scope: Scope, part: Part, used: Path) -> bool:
-        """Whether a name stands for another object now."""
-        if part.kind == "function":
-            self._follow_function(scope, part)
-            return False
-        if part.kind == "import":
-            self._bind(scope, part.name, [part], part)
-            return False
-        if part.kind == "value" and (part.value is None or self._meaning.is_derived(part.value)):
-            self._bind(scope, part.name, [part], part)
-            return True
-        ran = "ran at import with" if part.kind == "effect" else "was made with"
-        raise self._refusal(start(part.whole), f"{ran} the old `{'.'.join(used)}`: {quoted(part.node)}")
-
-    def _follow_function(self, scope: Scope, part: Part) -> None:
-        """A kept function: its decorators can't be run again, its defaults and annotations can be evaluated again."""
-        node = _function(part)
-        for decorator in getattr(node, "decorator_list", ()):
-            if used := self._is_touched(scope, decorator):
-                raise self._refusal(decorator.lineno, f"was decorated with the old `{'.'.join(used)}`")
-        anew = frozenset(name for name, default in defaults(node).items() if self._is_touched(scope, default))
-        annotated = any(self._is_touched(scope, each) for each in annotations_of(node))
-        code = self._new.code_of(node)
-        before = next((old for old, new in self._plan.successors if new is code), None)
-        if code is None or before is None:
-            raise self._refusal(start(node), f"can't be told from what is beside it: {quoted(node)}")
-        for edit in [each for each in self._plan.edits if each.new is code]:
-            self._plan.edits.remove(edit)
-            anew |= edit.anew
-            annotated |= edit.annotated
-        self._plan.edits.append(Edit(code.co_qualname, scope, before, code, node, anew, annotated))
-        if anew and code.co_qualname not in self._plan.changed:
-            self._plan.changed.append(code.co_qualname)
-
-    def _unfold(self) -> None:
-        """Look into the classes that did not change."""
-        for scope, part in self._kept:  # grows while it is walked
-            if isinstance(part.node, ast.ClassDef) and (*scope, part.name) not in self._compared:
-                inner = parts(part.node.body, self._meaning, runs_as_main=self._runs_as_main)
-                self._kept += [((*scope, part.name), each) for each in inner]
-
-    def _used_by(self, scope: Scope, part: Part) -> Path:
-        """What ``part`` reads, while it is evaluated, of what changed; empty for nothing."""
-        nodes: Iterable[ast.AST] = [part.node if part.value is None else part.value]
-        if isinstance(part.node, ast.ClassDef):  # its body has parts of its own
-            nodes = [*part.node.bases, *part.node.keywords, *part.node.decorator_list]
-        elif part.kind == "import":
-            return (part.name,) if not scope and (part.name,) in self._given else ()
-        return next((used for node in nodes if (used := self._is_touched(scope, node))), ())
-
-    def _is_touched(self, scope: Scope, node: ast.AST) -> Path:
-        for path in reads(node):
-            for end in range(1, len(path) + 1):
-                if path[:end] in self._plan.touched or (scope and (*scope, *path[:end]) in self._plan.touched):
-                    return path[:end]
-        return ()
-
-
-def _function(part: Part) -> Function:
-    node = part.node if part.value is None else part.value
-    assert isinstance(node, Function)
-    return node
 
 
 def _of_kind(found: Iterable[Part], kind: str) -> list[Part]:

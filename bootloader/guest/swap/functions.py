@@ -9,11 +9,12 @@ import ast
 import inspect
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import Any
 
 from . import donor
+from .census import Cache
 from .plan import Edit, Plan
 from .refusal import Refusal
 from .signature import defaults
@@ -22,6 +23,8 @@ from .successors import Successors
 from .undo import Undo
 
 _DONOR = "__donor__"
+_WRAPPERS = 20
+"""So many decorators may lie between a cache and the function."""
 _KIND = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _HAS_DOC = getattr(inspect, "CO_HAS_DOCSTRING", 0)
 """Where Python has no such flag, a function without a docstring has None for its first constant."""
@@ -61,6 +64,17 @@ def swap(function: FunctionType, new: CodeType, undo: Undo) -> None:
         undo.attribute(function, "__code__", new)
     if function.__doc__ == _doc(old) != _doc(new):
         undo.attribute(function, "__doc__", _doc(new))
+
+
+def forget(caches: Iterable[Cache[Any]], changed: Container[int]) -> None:
+    """Empty the caches of functions that changed: what they remember is the answers of the old body."""
+    for cache in caches:
+        function: object = cache
+        for _ in range(_WRAPPERS):
+            function = getattr(function, "__wrapped__", None)
+            if id(function) in changed:
+                cache.cache_clear()
+                break
 
 
 class Signatures:

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.machinery import FileFinder
 from types import ModuleType
 
 from .plan import Path
@@ -24,6 +25,20 @@ class Modules:
                 found = self.by_path.setdefault(file[len(live) + 1 :], [])
                 if module not in found:
                     found.append(module)
+
+    def name_for(self, path: str) -> str:
+        """The name under which a file of the tree is imported; empty for none."""
+        file = f"{self._live}/{path}"
+        roots = [root for root in sys.path if f"{root}/".startswith(self._live + "/") and file.startswith(f"{root}/")]
+        if not roots or not path.endswith(".py") or path.endswith("__init__.py"):
+            return ""
+        return file[len(max(roots, key=len)) + 1 : -3].replace("/", ".")
+
+    def find_new(self) -> None:
+        """Have the next import look at the folders again."""
+        for folder, finder in list(sys.path_importer_cache.items()):
+            if f"{folder}/".startswith(self._live + "/") and isinstance(finder, FileFinder):
+                finder.invalidate_caches()
 
     def importers(self, module: ModuleType, paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
         """Who may see what ``paths`` of ``module`` stand for: the tree path of a module, and its own name for it."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import classes, donor
 from .plan import Bind, Describe, Plan, Scope, Step, Unbind
-from .refusal import Refusal
+from .refusal import Refusal, Undone
 from .undo import Undo
 
 
@@ -62,18 +62,25 @@ class Names:
     def perform(self, undo: Undo) -> None:
         """Take all steps, in the order of the source."""
         for step in self._plan.steps:
-            match step:
-                case Bind():
-                    self._bind(step, undo)
-                case Unbind():
-                    self._unbind(step, undo)
-                case Describe():
-                    self._describe(step, undo)
+            try:
+                self._take(step, undo)
+            except Exception as error:
+                what = f"could not be patched: {type(error).__name__}: {error}"
+                raise Undone(self._plan.new.path, step.line, what) from error
         for scope, chain in self.classes.items():
             if scope:
                 classes.settle(chain[-1], undo)
         for scope, line in self._plan.classes.items():
             self._move(scope, line, undo)
+
+    def _take(self, step: Step, undo: Undo) -> None:
+        match step:
+            case Bind():
+                self._bind(step, undo)
+            case Unbind():
+                self._unbind(step, undo)
+            case Describe():
+                self._describe(step, undo)
 
     def _run(self, step: Step, statements: Sequence[ast.stmt]) -> dict[str, Any]:
         return donor.run(self._plan.new, self._namespace, step.scope, self.classes[step.scope], statements)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .effects import Meaning
+from .source import Function
 
 Kind = Literal["function", "class", "import", "value", "annotation", "effect"]
 _TYPE_ALIAS = getattr(ast, "TypeAlias", ())
@@ -64,6 +65,13 @@ def parts(body: Iterable[ast.stmt], meaning: Meaning, *, runs_as_main: bool) -> 
                 yield Part("value", node.name.id, node, node)
             case _:
                 yield Part("effect", "", node, node)
+
+
+def function_of(part: Part) -> Function:
+    """The function that a part of that kind defines."""
+    node = part.node if part.value is None else part.value
+    assert isinstance(node, Function)
+    return node
 
 
 def by_name(found: Iterable[Part]) -> dict[str, list[Part]]:

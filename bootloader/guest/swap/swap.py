@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import gc
 import linecache
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import EXTENSION_SUFFIXES
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 
 from . import frames, functions
 from .census import Census, census
+from .departures import Departure
 from .difference import difference
 from .modules import Modules, imports_from, in_order
 from .names import Names
 from .plan import Bind, Path, Plan, Unbind
 from .refusal import Refusal, Undone
 from .report import Report
-from .source import Source
+from .source import Source, alike
 from .successors import Successors
 from .undo import Undo
 
@@ -41,11 +43,11 @@ class Swap:
     def prepare(self, old: str, new: str, paths: Sequence[str]) -> Prepared:
         """Compare the trees in the folders ``old`` and ``new`` at the changed ``paths``; raises :class:`Refusal`."""
         modules = Modules(self._live)
-        plans = _Comparison(self._live, old, new, modules).plans(paths)
-        prepared = Prepared(plans, modules)
-        if plans:
+        comparison = _Comparison(self._live, old, new, modules)
+        prepared = Prepared(self._live, comparison.plans(paths), comparison.departures, modules)
+        if prepared.concerned:
             if gc.get_freeze_count() > self._frozen:
-                raise Refusal(next(iter(plans)), 0, "can't be patched: the application called `gc.freeze()`")
+                raise Refusal(paths[0], 0, "can't be patched: the application called `gc.freeze()`")
             prepared.check()
         return prepared
 
@@ -53,16 +55,20 @@ class Swap:
 class Prepared:
     """A patch that can be made. Worth nothing any more once the process has been patched otherwise."""
 
-    def __init__(self, plans: dict[str, Plan], modules: Modules) -> None:
+    def __init__(self, live: str, plans: dict[str, Plan], departures: Sequence[Departure], modules: Modules) -> None:
+        self._live = live
         self._plans = plans
+        self._departures = departures
         self._modules = modules
-        self._files = frozenset(plan.old.filename for plan in plans.values())
+        gone = {f"{live}/{departure.path}" for departure in departures}
+        self._files = frozenset(plan.old.filename for plan in plans.values()) | gone
+        self._swapped: list[tuple[FunctionType, CodeType]] = []
         self._successors = Successors(pair for plan in plans.values() for pair in plan.successors)
 
     @property
     def concerned(self) -> bool:
         """Whether this process has loaded anything of what changed."""
-        return bool(self._plans)
+        return bool(self._plans or self._departures)
 
     def check(self) -> None:
         """Look at what lives; raises :class:`Refusal`."""
@@ -72,6 +78,8 @@ class Prepared:
                     raise Refusal(
                         plan.new.path, line, "is still running its body, above definitions that it has yet to make"
                     )
+        for departure in self._departures:
+            departure.check(each.name for each in self._departures)
         found = census(self._files)
         namespaces = {id(vars(module)) for _, module in self._loaded()}
         for plan in self._plans.values():
@@ -84,15 +92,22 @@ class Prepared:
     def commit(self) -> Report:
         """Make the patch; raises :class:`Undone` where that fails, with everything put back."""
         report = Report()
-        if not self._plans:
+        self._modules.find_new()
+        if not self.concerned:
             return report
         undo = Undo()
         try:
             with _quiet():
                 found = self._perform(undo)
+        except Undone:
+            undo.roll_back()
+            raise
         except BaseException as error:
             undo.roll_back()
             raise self._undone(error) from error
+        functions.forget(
+            found.caches, {id(function) for function, old in self._swapped if not alike(function.__code__, old)}
+        )
         for file in self._files:
             linecache.cache.pop(file, None)
         self._tell(report, found)
@@ -105,24 +120,25 @@ class Prepared:
 
     def _perform(self, undo: Undo) -> Census:
         found = census(self._files)
-        swapped = []
         for function in found.functions:
             old = function.__code__
             new = self._successors.of(old)
             if new is not None and functions.fits(old, new):
                 functions.swap(function, new, undo)
-                swapped.append((function, old))
+                self._swapped.append((function, old))
+        for departure in self._departures:
+            departure.perform(self._live, found.functions, undo)
         for plan, module in self._loaded():
             names = Names(plan, module)
             names.perform(undo)
             signatures = functions.Signatures(plan, vars(module), names.classes)
-            for function, old in swapped:
+            for function, old in self._swapped:
                 if function.__globals__ is vars(module):
                     signatures.apply(function, old, undo)
         return found
 
     def _undone(self, error: BaseException) -> Undone:
-        path = next(iter(self._plans))
+        path = next(iter(self._plans), self._departures[0].path if self._departures else "")
         return Undone(path, 0, f"could not be patched: {type(error).__name__}: {error}"[:300])
 
     def _tell(self, report: Report, found: Census) -> None:
@@ -135,6 +151,9 @@ class Prepared:
                     (report.patched if step.before else report.added).append(".".join((name, *step.path)))
                 elif isinstance(step, Unbind):
                     report.removed.append(".".join((name, *step.path)))
+        for departure in self._departures:
+            report.removed.append(departure.name)
+            report.notes += departure.holders(self._modules)
         report.old = frames.outdated(self._files, found.suspended, self._successors)
 
 
@@ -145,6 +164,7 @@ class _Comparison:
         self._live, self._old, self._new = live, old, new
         self._modules = modules
         self._sources: dict[str, tuple[Source, Source]] = {}
+        self.departures: list[Departure] = []
         self._touched: dict[str, set[Path]] = {}
 
     def plans(self, paths: Sequence[str]) -> dict[str, Plan]:
@@ -154,11 +174,12 @@ class _Comparison:
                 if path.endswith(tuple(EXTENSION_SUFFIXES)):
                     raise Refusal(path, 0, "is native code, and loaded")
                 before, after = self._read(self._old, path), self._read(self._new, path)
-                if after is None:
-                    raise Refusal(path, 0, "is gone, and was imported")
                 if before is None:
                     raise Refusal(path, 0, "was imported, but the tree did not have it")
-                self._sources[path] = before, after
+                if after is None:
+                    self._depart(path, before, paths)
+                else:
+                    self._sources[path] = before, after
         plans = {path: self._compare(path) for path in self._sources}
         todo = list(plans)
         for _ in range(_ROUNDS * len(plans)):
@@ -172,6 +193,25 @@ class _Comparison:
                 raise Refusal(todo[0], 0, "is imported in too many ways to tell what its change concerns")
         order = in_order({path: self._sources[path][1] for path in plans}, self._modules)
         return {path: plans[path] for path in order}
+
+    def _depart(self, path: str, before: Source, paths: Sequence[str]) -> None:
+        """A loaded module's file is gone: see whether it lies elsewhere."""
+        to = None
+        added = [
+            other
+            for other in paths
+            if other.endswith(".py") and os.path.isfile(f"{self._new}/{other}")
+            if not os.path.exists(f"{self._old}/{other}") and other not in self._modules.by_path
+        ]
+        for other in added:
+            after = self._read(self._new, other)
+            if after is not None and after.data == before.data:
+                self._sources[path] = before, after
+                to = other, self._modules.name_for(other)
+                break
+            if _last_name(other) == _last_name(path):
+                raise Refusal(path, 0, f"is gone, and `{other}` looks like what became of it")
+        self.departures += [Departure(path, module, to) for module in self._modules.by_path[path]]
 
     def _read(self, tree: str, path: str) -> Source | None:
         try:
@@ -208,7 +248,13 @@ class _Comparison:
         importers = self._modules.by_path[path]
         if any(vars(importer).get(seen[0]) is module for importer in importers):
             return True
-        return any(seen[0] in imports_from(self._sources[path][0].tree, importer, module) for importer in importers)
+        given = (imports_from(self._sources[path][0].tree, importer, module) for importer in importers)
+        return any(seen[0] in names or "*" in names for names in given)
+
+
+def _last_name(path: str) -> str:
+    """What a module is called in its package."""
+    return path.removesuffix(".py").removesuffix("/__init__").rpartition("/")[2]
 
 
 @contextmanager

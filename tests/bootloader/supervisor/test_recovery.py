@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import queue
 import shutil
 from contextlib import closing
 from pathlib import Path
 
-from bootloader.supervisor.recovery import LEFT_S
-from tests.bootloader.target import Change, Event, Target, alive, app
+from bootloader.store.loans import Loan
+from bootloader.supervisor.aftermath import Aftermath
+from bootloader.supervisor.application import Application, End
+from bootloader.supervisor.breaker import Next
+from bootloader.supervisor.child import Child
+from bootloader.supervisor.handover import Handover
+from bootloader.supervisor.lifecycle import State
+from bootloader.supervisor.recovery import LEFT_S, Recovery
+from bootloader.wire.launch import Launch
+from tests.bootloader.caller import Caller
+from tests.bootloader.target import SOON_S, Change, Event, Target, alive, app
 
 STEADY = app(settle_s=0.0)
 WAIT = "import threading\ndef main():\n    print('up')\n    threading.Event().wait()\n"
@@ -63,6 +73,21 @@ def test_one_that_dies_is_started_again_after_longer_and_longer_pauses_until_it_
     assert "app died 4 times within 60 s" in alone.notice("stays-down")["text"]
     told = alone.status()
     assert (told["state"], told["deaths"], told["restart_in_s"]) == ("failed", 4, None)
+
+
+def test_a_start_in_the_pause_after_a_death_comes_at_once_and_only_once(alone: Target) -> None:
+    broken = alone.ship(DIES, deaths=50)
+    pause = alone.event("death", generation=broken.generation, pause_s=3.2)
+    assert alone.status()["restart_in_s"] > 0
+    started = alone.start_live()
+    assert started.answer.texts("started") == ["app"]
+    first = alone.event("death", after=pause)
+    assert (first["deaths"], first["pause_s"]) == (1, 0.1), "a start did not begin a new count"
+    second = alone.event("death", after=first)
+    starts = [
+        event for event in since(alone, pause, "state") if event["state"] == "starting" and event["n"] < second["n"]
+    ]
+    assert len(starts) == 2
 
 
 def test_what_stays_down_is_reachable_and_a_push_begins_a_new_count(alone: Target) -> None:
@@ -228,3 +253,31 @@ def test_it_counts_until_the_link_that_said_so_ends(alone: Target) -> None:
     assert (released["n"] > held["n"], released["next"], released["deaths"]) == (True, "restart", 1)
     assert 0 < alone.status()["restart_in_s"] <= LEFT_S
     assert death(alone, alone.ship(DIES + "# alone\n"), 1)["next"] == "restart"
+
+
+# where a step of it fails
+
+
+def test_where_safe_state_meets_a_fault_the_verdict_falls_all_the_same(tmp_path: Path) -> None:
+    def lend() -> Loan | None:
+        raise RuntimeError("a mistake of ours")
+
+    caller, told = Caller(tmp_path), queue.Queue[tuple[Next, str]]()
+    aftermath = Aftermath(tmp_path, caller.journal, caller.warmth, lend)
+
+    def follow(_app: Application, what: Next, _pause_s: float, why: str) -> None:
+        told.put((what, why))
+
+    recovery = Recovery(caller.journal, aftermath, lambda: False, lambda: None, follow)
+    spec = app(safe="app:off")
+    handover = Handover(caller.journal, caller.turns, lambda _generation: "")
+
+    def go(_app: Application) -> Child:
+        raise AssertionError("it is not started here")
+
+    died = Application(spec, 1, caller.turns, caller.journal.add, go, lambda: None, handover)
+    died.state, died.end = State.FAILED, End("exited with status 1", code=1)
+    caller.turns.call(lambda: recovery.see_to(died, Launch((spec,)), proven=True), SOON_S)
+    assert told.get(timeout=SOON_S) == (Next.RESTART, "app exited with status 1")
+    assert recovery.rests(died)
+    caller.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bootloader.guest.swap import Refusal
+from bootloader.guest.swap import Refusal, Undone
 from tests.bootloader.guest.swap.process import Process, process
 
 
@@ -37,6 +37,47 @@ def test_lines_that_only_moved_are_right_and_not_reported(app: Process) -> None:
     assert [frame.lineno for frame in traceback.extract_tb(caught.value.__traceback__)][1:] == [8, 5]
     assert inspect.getsource(module.f).startswith("def f():\n    raise")
     assert report.patched == []
+
+
+def test_a_failure_halfway_is_undone_and_named(app: Process) -> None:
+    before = "X = 1\ndef f(a=1): return X + a\nclass A:\n    x = 1\n"
+    app.start(app=before)
+    module = app.load()
+    names, code = dict(vars(module)), module.f.__code__
+    with pytest.raises(Undone) as undone:
+        app.patch(
+            app="X = 2\ndef f(a=2): return X - a\nclass A:\n    x = 2\n    def g(self): pass\nimport nowhere_at_all\n"
+        )
+    assert undone.value.reason == (
+        "`app.py:6` could not be patched: ModuleNotFoundError: No module named 'nowhere_at_all'"
+    )
+    assert (dict(vars(module)), module.f.__code__, module.f()) == (names, code, 2)
+    assert (module.A.x, hasattr(module.A, "g")) == (1, False)
+
+
+def test_what_a_cache_remembers_of_the_old_body_is_forgotten(app: Process) -> None:
+    app.start(app="import functools\n@functools.cache\ndef f(): return 1\n")
+    module = app.load()
+    assert module.f() == 1
+    app.patch(app="import functools\n@functools.cache\ndef f(): return 2\n")
+    assert module.f() == 2
+
+
+def test_a_constant_follows_a_star(app: Process) -> None:
+    app.start(app="from limits_of_it import *\ndef f(): return X\n", limits_of_it="X = 1000\n")
+    module = app.load()
+    app.patch(limits_of_it="X = 2000\n")
+    assert module.f() == 2000
+
+
+def test_old_bodies_that_go_on_are_named(app: Process) -> None:
+    app.start(app="def count():\n    yield 1\n    yield 2\ndef same():\n    yield 1\n")
+    module = app.load()
+    counting, other = module.count(), module.same()
+    assert next(counting) == next(other) == 1
+    report = app.patch(app="def count():\n    yield 3\n    yield 4\n\ndef same():\n    yield 1\n")
+    assert report.as_fields()["old"] == [{"name": "app.count", "where": "generator", "line": 2}]
+    assert next(counting) == 2
 
 
 EDITS = re.findall(
