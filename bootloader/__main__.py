@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 PORT = 7717
 SHUTDOWN_GRACE_S = 3.0
 ALONE_S = 10
-"""How much longer than that a bootloader whose keeper is gone may take to end."""
+"""How much longer than its applications take a bootloader whose keeper is gone may take to end."""
 
 _FOLLOW_S = 0.2
 """How long the last lines of what happens may take to be read."""
@@ -119,15 +120,17 @@ def _run(arguments: argparse.Namespace, line: int) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     tether: Tether | None = None
+    booted: list[Bootloader] = []
     try:
         tether = Tether(line)
 
         def end() -> None:
-            signal.alarm(math.ceil(arguments.grace) + ALONE_S)  # it ends this process, whatever that is at
+            longest_s = max((one.longest_end_s for one in booted), default=arguments.grace)
+            signal.alarm(math.ceil(longest_s) + ALONE_S)  # it ends this process, whatever that is at
             os.write(ring, b"end")
 
         tether.watch(end)
-        _boot(arguments, tether, bell)
+        _boot(arguments, tether, bell, booted.append)
     except Fault as fault:
         if tether is not None:
             tether.tell({"refused": fault.code})
@@ -139,7 +142,7 @@ def _run(arguments: argparse.Namespace, line: int) -> int:
     return 0
 
 
-def _boot(arguments: argparse.Namespace, tether: Tether, bell: int) -> None:
+def _boot(arguments: argparse.Namespace, tether: Tether, bell: int, on_boot: Callable[[Bootloader], None]) -> None:
     """Boot, and end when the ``bell`` rings."""
     from .boot import Bootloader
 
@@ -148,6 +151,7 @@ def _boot(arguments: argparse.Namespace, tether: Tether, bell: int) -> None:
     bootloader = Bootloader(
         state, arguments.listen, arguments.name, tether, base=base, hold=arguments.hold, grace_s=arguments.grace
     )
+    on_boot(bootloader)
     follow = threading.Thread(target=_follow, args=(bootloader,), name="follow", daemon=True)
 
     def listening(address: tuple[str, int]) -> None:

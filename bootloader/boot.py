@@ -83,9 +83,14 @@ class Bootloader:
                 self._notice("boot-failed", f"the applications could not be started: {fault}")
             self._parts = parts.pop_all()
 
+    @property
+    def longest_end_s(self) -> float:
+        """How long :meth:`close` may take, where outputs are to be made safe."""
+        return self._supervisor.longest_end_s(self._grace_s)
+
     def close(self) -> None:
         """Stop the applications and end every part, the last one first."""
-        self._tether.tell({"ends_in": self._supervisor.longest_end_s(self._grace_s)})
+        self._tether.tell({"ends_in": self.longest_end_s})
         self._state.ending()
         self._parts.close()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.bootloader.target import Change, Event, Target, app
+from tests.bootloader.target import SOON_S, Change, Event, Target, app, gone, let_go
 
 BLINKY = """
 import pathlib, signal, threading
@@ -170,6 +170,23 @@ def test_the_end_of_the_bootloader_waits_until_a_slow_motor_stands(alone: Target
     alone.ship(source, app(safe="app:off", safe_s=20.0, settle_s=0.0, grace_s=0.2)).healthy()
     assert alone.end() == 0
     assert (alone.state / "data" / "app" / "output").read_text() == "made safe by 1"
+
+
+def test_a_bootloader_whose_keeper_is_gone_waits_for_the_slow_motor_too(alone: Target, tmp_path: Path) -> None:
+    alone.end()
+    impatient = "import signal\nalarm = signal.alarm\nsignal.alarm = lambda seconds: alarm(max(0, seconds - 10))\n"
+    (tmp_path / "sitecustomize.py").write_text(impatient)  # a test that waits for 10 seconds more is a slow one
+    alone.environment["PYTHONPATH"] = str(tmp_path)
+    alone.start()
+    source = BLINKY.format(version=1, deaf=True).replace("def off():", "def off():\n    threading.Event().wait(3)")
+    alone.ship(source, app(safe="app:off", safe_s=20.0, settle_s=0.0, grace_s=0.2)).healthy()
+    started = {alone.pid} | alone.processes()
+    alone.process.kill()
+    gone(started)
+    assert (alone.state / "data" / "app" / "output").read_text() == "made safe by 1"
+    alone.process.wait(SOON_S)
+    alone.control.close()
+    let_go(alone.process)
 
 
 def test_the_last_healthy_one_makes_safe_however_many_broken_ones_came_after(target: Target) -> None:
