@@ -168,6 +168,7 @@ def test_a_deaf_one_is_made_safe_at_the_end_of_the_bootloader(alone: Target) -> 
 def test_the_end_of_the_bootloader_waits_until_a_slow_motor_stands(alone: Target) -> None:
     source = BLINKY.format(version=1, deaf=True).replace("def off():", "def off():\n    threading.Event().wait(6)")
     alone.ship(source, app(safe="app:off", safe_s=20.0, settle_s=0.0, grace_s=0.2)).healthy()
+    alone.log("up 1")
     assert alone.end() == 0
     assert (alone.state / "data" / "app" / "output").read_text() == "made safe by 1"
 
