@@ -100,15 +100,16 @@ class Target:
     def again(self) -> None:
         """Follow the bootloader that its keeper has started in place of one that died."""
         self.control.close()
+        self._following.close()  # it may have reached one that lives on
         self._follower.join(SOON_S)
         self._connect()
 
     def _connect(self) -> None:
         self.control = self.link("control")
         self._events = []
-        following = self.link("events")
-        following.call("events", {"attached": self._attached}, timeout_s=SOON_S)
-        self._follower = threading.Thread(target=self._follow, args=(following,), daemon=True)
+        self._following = self.link("events")
+        self._following.call("events", {"attached": self._attached}, timeout_s=SOON_S)
+        self._follower = threading.Thread(target=self._follow, args=(self._following,), daemon=True)
         self._follower.start()
 
     def spawn(self, *options: str) -> subprocess.Popen[bytes]:
