@@ -99,13 +99,15 @@ def test_an_edit_of_a_sibling_library_and_of_an_asset_reach_the_program(bench: B
     save(library, library.read_text() + '\nprint("sibling edited", flush=True)\n')
     dev.wait("log", since=mark, text="sibling edited")
     assert dev.wait("result", since=mark)["files"] == [os.path.relpath(library, project)]
+    handed = dev.wait("handover", since=mark, step="take")
+    assert (handed["outcome"], handed["entry"]) == ("done", "thermo.main:take")
 
     asset = next(path for path in project.rglob("*") if path.suffix in (".csv", ".json"))
     mark = dev.mark()
     save(asset, asset.read_text() + "\n")
     result = dev.wait("result", since=mark)
-    assert result["healthy"]
-    assert result["reason"] == "only assets changed"
+    assert (result["healthy"], result["rung"]) == (True, "patch")
+    assert result["reason"] == "`thermo.main:recalibrated` was told of `src/thermo/calibration.csv`"
 
 
 def test_a_file_that_does_not_compile_is_held_and_what_ran_goes_on(bench: Bench) -> None:

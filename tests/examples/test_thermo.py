@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,26 @@ def test_a_reading_is_corrected_along_the_table(reads: float, expected: float) -
     assert calibration.correct(reads, [(0, 1), (10, 10), (20, 22)]) == pytest.approx(expected)
 
 
+def test_the_average_goes_on_in_the_next_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    from thermo import main
+
+    monkeypatch.setattr(main, "recent", [20.0, 21.0])
+    given = json.loads(json.dumps(main.give()))
+    monkeypatch.setattr(main, "recent", [])
+    main.take(given, {"generation": 1, "root": ""})
+    assert main.recent == [20.0, 21.0]
+
+
+def test_a_new_table_counts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from thermo import calibration, main
+
+    monkeypatch.setattr(main, "points", [(0.0, 0.0), (1.0, 1.0)])
+    table = main.points
+    monkeypatch.setattr(calibration, "load", lambda: [(0.0, 1.0), (1.0, 2.0)])
+    main.recalibrated([])
+    assert table == [(0.0, 1.0), (1.0, 2.0)]
+
+
 def test_a_reading_that_fails_is_said_and_left_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +110,7 @@ def test_a_reading_that_fails_is_said_and_left_out(
     monkeypatch.setattr(sensorkit, "find", Flaky)
     monkeypatch.setattr(calibration, "load", lambda: [(0.0, 0.0), (1.0, 1.0)])
     monkeypatch.setattr(main, "PERIOD_S", 0.0)
+    monkeypatch.setattr(main, "recent", [])
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(main.main())
     assert capsys.readouterr().out.splitlines()[1:] == [
