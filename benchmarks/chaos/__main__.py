@@ -1,14 +1,15 @@
 """``python -m benchmarks.chaos``: attacks real bootloaders, and counts what they lost.
 
-Rounds, each with a seed of its own, until the time is over: every power cut of a recorded run, every damage to a state,
-every hostile application, a random walk with kills. What breaks a promise is told with what it takes to have it again;
-the exit code is 1 then. Linux only.
+Rounds, each with a seed of its own, until the time is over, or so many in full: every power cut of a recorded run,
+every damage to a state, every hostile application, a random walk with kills. What breaks a promise is told with what it
+takes to have it again; the exit code is 1 then. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import sys
@@ -21,7 +22,7 @@ from bootloader.wire.errors import Fault
 
 from .. import machine
 from ..guard import guarded
-from . import damage, folders, hostile, power, recording, walk
+from . import attacks, damage, folders, hostile, power, recording, walk
 from .disk import Image
 from .tally import KINDS, OTHER, Tally
 
@@ -37,17 +38,16 @@ _UPGRADES = 3
 _UPGRADES_SHARE = 100
 """Each has a hundred files that are alike."""
 
-_STEPS = 60
-
 
 def run(options: argparse.Namespace, scratch: Path) -> int:
     """Rounds until the time is over; 0 where no promise was broken."""
     tally = Tally()
-    until_s = time.monotonic() + options.minutes * 60
-    facts = {**machine.facts(), "seed": str(options.seed), "minutes": f"{options.minutes:g}"}
+    until_s = time.monotonic() + options.minutes * 60 if options.rounds is None else math.inf
+    bound = {"minutes": f"{options.minutes:g}"} if options.rounds is None else {"rounds": str(options.rounds)}
+    facts = {**machine.facts(), "seed": str(options.seed), **bound}
     _tell(options.json, "\n".join(f"- {name}: {value}" for name, value in facts.items()), event="machine", **facts)
     number = 0
-    while number == 0 or time.monotonic() < until_s:
+    while number == 0 or (time.monotonic() < until_s and number != options.rounds):
         folder = scratch / str(number)
         folder.mkdir()
         _round(options, f"{options.seed}.{number}", folder, tally, until_s)
@@ -61,29 +61,35 @@ def run(options: argparse.Namespace, scratch: Path) -> int:
 
 def _round(options: argparse.Namespace, seed: str, scratch: Path, tally: Tally, until_s: float) -> None:
     """Every part once. Each has its share of the time that is left; the power cuts, which are most, have two."""
-    attack = _Round(seed, scratch, tally)
+    attack = _Round(seed, scratch, tally, options.steps)
     weights = {name: _WEIGHTS[name] for name in PARTS if name in options.only}
     while weights and time.monotonic() < until_s:
         began_s = time.monotonic()
         name = next(iter(weights))
-        end_s = began_s + (until_s - began_s) * weights[name] / sum(weights.values())
+        share = weights[name] / sum(weights.values())
+        del weights[name]
+        end_s = began_s + (until_s - began_s) * share
         try:
             getattr(attack, name)(end_s)
         except Fault as fault:
             tally.found(OTHER, name, f"seed {seed}", str(fault))
-        del weights[name]
         took_s = time.monotonic() - began_s
-        short = ", cut short: more --minutes do all of it" if time.monotonic() > end_s else ""
-        print(f"{name}, seed {seed}: {took_s:.0f} s{short}", file=sys.stderr, flush=True)
+        short = time.monotonic() > end_s
+        if short:
+            tally.counts[f"{name}: rounds that were cut short"] += 1
+        print(f"{name}, seed {seed}: {took_s:.0f} s{', cut short' * short}", file=sys.stderr, flush=True)
+    for name in weights:
+        tally.counts[f"{name}: rounds that had no time"] += 1
 
 
 class _Round:
     """The parts by their names; each begins in a folder of its own and ends at a time."""
 
-    def __init__(self, seed: str, scratch: Path, tally: Tally) -> None:
+    def __init__(self, seed: str, scratch: Path, tally: Tally, steps: int) -> None:
         self._seed = seed
         self._scratch = scratch
         self._tally = tally
+        self._steps = steps
         self._chance = random.Random(seed)
 
     @cached_property
@@ -104,12 +110,12 @@ class _Round:
         damage.attack(*self._recorded, self._tally, self._chance, booted=_BOOTED, until_s=until_s)
 
     def hostile(self, until_s: float) -> None:
-        names = sorted(hostile.ATTACKS)
+        names = sorted(attacks.ATTACKS)
         self._chance.shuffle(names)
         hostile.attack(_made(self._scratch / "hostile"), self._tally, self._chance, names, until_s)
 
     def walk(self, until_s: float) -> None:
-        walk.walk(_made(self._scratch / "walk"), self._tally, self._seed, _STEPS, until_s)
+        walk.walk(_made(self._scratch / "walk"), self._tally, self._seed, self._steps, until_s)
 
 
 def _made(folder: Path) -> Path:
@@ -127,7 +133,10 @@ def main(arguments: list[str] | None = None) -> int:
         print("this needs Linux: /proc, prctl", file=sys.stderr)
         return 2
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=(__doc__ or "").partition(": ")[2])
-    parser.add_argument("--minutes", type=float, default=10.0, metavar="N", help="how long (%(default)g)")
+    bound = parser.add_mutually_exclusive_group()
+    bound.add_argument("--minutes", type=float, default=10.0, metavar="N", help="how long (%(default)g)")
+    bound.add_argument("--rounds", type=int, metavar="N", help="so many, each in full, however long that takes")
+    parser.add_argument("--steps", type=int, default=60, metavar="N", help="of a random walk, a round (%(default)s)")
     parser.add_argument(
         "--seed", type=int, default=1, metavar="S", help="what is drawn by lot follows it (%(default)s)"
     )

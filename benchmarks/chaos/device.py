@@ -251,6 +251,22 @@ class Device:
             self._cursor = told.integer("cursor")
             self._events += map(json.loads, lines.splitlines())
 
+    def overflowed(self) -> bool:
+        """Whether of the events that were not asked for yet some are lost."""
+        return self.call("events", cursor=self._cursor, max_events=1).integer("lost") > 0
+
+    def pulled(self) -> tuple[int, int, int]:
+        """Ask for all events up to the newest of now: how many there were, were told, and were said to be lost."""
+        assert self._link is not None
+        began, told, lost = self._cursor, 0, 0
+        newest = self.call("events", cursor=-1).integer("cursor")
+        while self._cursor < newest:
+            fields, (lines,) = self._link.call("events", {"cursor": self._cursor}, timeout_s=SOON_S)
+            self._cursor = fields.integer("cursor")
+            told += len(lines.splitlines())
+            lost += fields.integer("lost")
+        return self._cursor - began, told, lost
+
     def attach(self) -> None:
         """Be a developer's session on this link: what fails is held as it is."""
         self.call("events", cursor=self._cursor, attached=True)

@@ -19,7 +19,7 @@ from bootloader.wire.manifest import PLAIN, RUNNABLE, Entry, Manifest, blob_name
 
 SAYS = "the tree is "
 _TELL = """
-import hashlib, importlib, json, pathlib, signal, sys, time
+import contextlib, hashlib, importlib, json, pathlib, signal, sys, time
 
 def main():
     top = pathlib.Path(__file__).parent
@@ -33,8 +33,9 @@ def main():
                 module = name[:-3].replace("/", ".").removesuffix(".__init__")
                 modules[name] = importlib.import_module(module).SAYS
     line = SENTENCE + json.dumps([files, modules], sort_keys=True)
-    pathlib.Path("said.new").write_text(line)
-    pathlib.Path("said.new").replace("said")
+    with contextlib.suppress(OSError):  # a full disk
+        pathlib.Path("said.new").write_text(line)
+        pathlib.Path("said.new").replace("said")
     print(line, flush=True)
     FATE
 """

@@ -1,24 +1,23 @@
 """Hostile applications: code that does to its device what it can, while somebody asks the device over its link.
 
 Each runs after a healthy generation. Throughout, the link has to answer within a second; then a healthy generation is
-sent, as a developer would, has to run, and no process of the hostile one may be left. What one does is bounded here
-too, so that a target that is not bounded spoils a figure and not the machine.
+sent, as a developer would, has to run, and no process of the hostile one may be left.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import secrets
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bootloader.wire.errors import Fault, LinkDown, Refused
 from bootloader.wire.launch import PATH, Application, Launch
 
+from .attacks import ATTACKS, FILLER, FILLS, FLOODS
 from .device import SOON_S, Device
 from .generations import Generation, make
 from .probe import Probe
@@ -28,104 +27,10 @@ PART = "hostile applications"
 
 _HOLD_S = 3.0
 _GONE_S = 15.0
-_MARK = "CHAOS_MARK"
+_OVERFLOWS_S = 10.0
 _DISK = "64m"
 
 _READY = "print('now', flush=True)\n"
-
-ATTACKS: Mapping[str, str] = {
-    "fork bomb": """
-import mmap, os, time
-count = mmap.mmap(-1, 4096)
-while True:
-    if int.from_bytes(count[:4], "little") > 600:
-        time.sleep(0.01)
-        continue
-    try:
-        if os.fork() == 0:
-            count[:4] = (int.from_bytes(count[:4], "little") + 1).to_bytes(4, "little")
-    except OSError:
-        time.sleep(0.001)
-""",
-    "memory hog": """
-hog = []
-while len(hog) < 150:
-    hog.append(b"x" * (10 << 20))
-time.sleep(600)
-""",
-    "busy in every thread": """
-import threading
-def spin():
-    while True:
-        pass
-for _ in range(16):
-    threading.Thread(target=spin).start()
-spin()
-""",
-    "busy processes": """
-for _ in range(16):
-    if os.fork() == 0:
-        while True:
-            pass
-time.sleep(600)
-""",
-    "daemon that double-forks away": """
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        os.closerange(0, 4096)
-        while True:
-            time.sleep(1)
-    os._exit(0)
-time.sleep(600)
-""",
-    "daemon that outlives it": """
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(600)"])
-    os._exit(0)
-os.wait()
-""",
-    "closes every descriptor": "os.closerange(0, 65536)\ntime.sleep(600)\n",
-    "floods stdout": """
-while True:
-    os.write(1, b"x" * 65536)
-""",
-    "floods stdout in lines": """
-while True:
-    print("a line of a flood " * 3)
-""",
-    "fills the disk": """
-with open("filler", "wb", buffering=0) as file:
-    try:
-        for _ in range(200):
-            file.write(bytes(1 << 20))
-    except OSError:
-        pass
-    while True:
-        try:
-            file.write(b"x" * 512)
-        except OSError:
-            time.sleep(0.01)
-""",
-    "kills the warm parent": "os.kill(os.getppid(), 9)\ntime.sleep(600)\n",
-    "kills the bootloader": """
-status = open(f"/proc/{os.getppid()}/stat").read()
-os.kill(int(status.rpartition(")")[2].split()[1]), 9)
-time.sleep(600)
-""",
-    "ignores SIGTERM": """
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-while True:
-    time.sleep(1)
-""",
-    "ends at once, badly": "os._exit(3)\n",
-    "crashes": "import ctypes\nctypes.string_at(0)\n",
-}
-"""What an application does after it has said ``now``, by a name."""
 
 
 def attack(
@@ -140,10 +45,12 @@ def attack(
             good = make(1, None, chance)
             device.ship(good)
             device.says(good.says)
+            if FILLS in names and is_small:
+                _reserved(device)
             for number, name in enumerate(names):
                 if time.monotonic() > until_s:
                     break
-                if name == "fills the disk" and not is_small:
+                if name == FILLS and not is_small:
                     tally.counts["attacks skipped, as no small disk can be mounted"] += 1
                     continue
                 good = make(3 * number + 3, good, chance)
@@ -157,22 +64,22 @@ def attack(
             device.cut()
 
 
-def _one(
-    device: Device, tally: Tally, name: str, evil: tuple[Generation, str], good: Generation, hold_s: float
-) -> None:
+def _one(device: Device, tally: Tally, name: str, evil: Generation, good: Generation, hold_s: float) -> None:
     tally.counts["attacks"] += 1
-    generation, mark = evil
     with Probe(device, tally, PART, name):
         with suppress(LinkDown):  # it was quick to kill the bootloader
-            device.ship(generation)
+            device.ship(evil)
             device.event(lambda event: event["event"] == "log" and event["text"] == "now", "its first word")
         time.sleep(hold_s)
+        if name in FLOODS:
+            _counted(device, tally, name)
         _replace(device, good)
+    for filler in (device.state / "data").glob(f"*/{FILLER}"):
+        filler.unlink()
     if device.root() != good.manifest.root:
         tally.found(LOST, PART, name, f"the generation that was sent after it is not live: {device.root()[:12]} is")
-    left = _left(mark)
-    if left:
-        tally.found(OTHER, PART, name, f"processes {left} are left of it")
+    if left := _left(device):
+        tally.found(OTHER, PART, name, f"processes {sorted(left)} are left of it")
         for pid in left:
             os.kill(pid, 9)
 
@@ -189,43 +96,58 @@ def _replace(device: Device, good: Generation) -> None:
             if time.monotonic() > deadline:
                 raise
         except Refused as refused:
-            if refused.code not in ("disk-full", "stale-root") or time.monotonic() > deadline:
+            if refused.code != "stale-root" or time.monotonic() > deadline:
                 raise
-            for filler in (device.state / "data").glob("*/filler"):  # as its message says: free space
-                os.truncate(filler, 0)
 
 
-def _evil(number: int, does: str) -> tuple[Generation, str]:
-    """An application that says ``now`` and then does as told, and the mark of its processes."""
-    mark = secrets.token_hex(8)
+def _reserved(device: Device) -> None:
+    """Wait until the device has put something by for a disk that is full: that may take until it has settled."""
+    deadline = time.monotonic() + SOON_S
+    while not (device.state / "reserve").exists():
+        if time.monotonic() > deadline:
+            raise Fault("chaos-no-reserve", f"nothing is held back after {SOON_S:g} s", to=str(device.state))
+        time.sleep(0.02)
+
+
+def _counted(device: Device, tally: Tally, name: str) -> None:
+    """Logs are bounded, and of what was dropped the count is told: each event was there, or is in that count."""
+    deadline = time.monotonic() + _OVERFLOWS_S
+    while not device.overflowed():
+        if time.monotonic() > deadline:  # a flood has but a part of a busy bootloader's time
+            tally.counts["floods that were too slow to overflow"] += 1
+            break
+        time.sleep(0.1)
+    events, told, lost = device.pulled()
+    tally.counts["events of floods that were dropped, as was said"] += lost
+    if told + lost != events:
+        tally.found(OTHER, PART, name, f"of {events} events {told} were told, and {lost} said to be lost")
+
+
+def _evil(number: int, does: str) -> Generation:
+    """An application that says ``now`` and then does as told."""
     code = f"import os, signal, sys, time\n\ndef main():\n    {_READY}"
     code += "".join(f"    {line}\n" for line in does.strip().splitlines())
-    app = Application("app", "app:main", env={_MARK: mark}, grace_s=1.0, memory_mb=512, processes=200)
-    return Generation(
-        number, {"app.py": code.encode(), PATH: Launch((app,), reload="restart").encode()}, {}, False
-    ), mark
+    app = Application("app", "app:main", grace_s=1.0, memory_mb=512, processes=200)
+    return Generation(number, {"app.py": code.encode(), PATH: Launch((app,), reload="restart").encode()}, {}, False)
 
 
-def _left(mark: str) -> list[int]:
-    """The processes that carry a mark, once they had time to be gone."""
+def _left(device: Device) -> set[int]:
+    """What is in the application's folder, where all of them begin, and is not the one that runs; in its own time."""
     deadline = time.monotonic() + _GONE_S
-    wanted = f"{_MARK}={mark}".encode()
-    while left := [pid for pid in _processes() if wanted in _environment(pid).split(b"\0")]:
-        if time.monotonic() > deadline:
+    place = str(device.state / "data" / "app")
+    while True:
+        runs = {one.integer("pid", 0) for one in device.call("status").objects("applications")}
+        left = {int(folder.name) for folder in Path("/proc").glob("[0-9]*") if _cwd(folder) == place} - runs
+        if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.05)
-    return []
 
 
-def _processes() -> Iterator[int]:
-    return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-
-
-def _environment(pid: int) -> bytes:
+def _cwd(folder: Path) -> str:
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
+        return str((folder / "cwd").readlink())
     except OSError:
-        return b""
+        return ""
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from .probe import Probe
 from .tally import OTHER, UNREACHABLE, Tally
 
 PART = "random walk"
+_TOLD = 100
 _KEPT = 12
 """So many generations are gone back to; older ones may have been collected."""
 
@@ -70,6 +72,8 @@ class Walk:
             for step in range(1, steps + 1):
                 if time.monotonic() > until_s:
                     return
+                if step % _TOLD == 0:
+                    print(f"walk, seed {self._seed}: {step} steps of {steps}", file=sys.stderr, flush=True)
                 self._tally.counts["steps of random walks"] += 1
                 if not self._step(step):
                     return  # what comes after a broken promise proves nothing
