@@ -22,8 +22,7 @@ from bootloader.wire.errors import Fault
 
 from .. import machine
 from ..guard import guarded
-from . import attacks, damage, folders, hostile, power, recording, walk
-from .disk import Image
+from . import attacks, damage, hostile, power, recording, walk
 from .tally import KINDS, OTHER, Tally
 
 _WEIGHTS = {"power": 2, "damage": 1, "hostile": 1, "walk": 1}
@@ -93,21 +92,20 @@ class _Round:
         self._chance = random.Random(seed)
 
     @cached_property
-    def _recorded(self) -> tuple[recording.Recording, Image]:
-        made = recording.record(_made(self._scratch / "recording"), self._seed, _CHANGES, crash_loop=True)
-        return made, folders.read(made.state)[0]
+    def _recorded(self) -> recording.Recording:
+        return recording.record(_made(self._scratch / "recording"), self._seed, _CHANGES, crash_loop=True)
 
     def power(self, until_s: float) -> None:
         half_s = (time.monotonic() + until_s) / 2
-        power.attack(self._recorded[0], self._tally, self._chance, booted=_BOOTED, again=_AGAIN, until_s=half_s)
+        power.attack(self._recorded, self._tally, self._chance, booted=_BOOTED, again=_AGAIN, until_s=half_s)
         upgraded = recording.record_upgrades(_made(self._scratch / "upgrades"), self._seed, _UPGRADES)
         power.attack(
             upgraded, self._tally, self._chance, booted=_BOOTED, again=1, until_s=until_s, share=_UPGRADES_SHARE
         )
 
     def damage(self, until_s: float) -> None:
-        damage.endure(*self._recorded, self._tally, damage.HARDSHIPS)
-        damage.attack(*self._recorded, self._tally, self._chance, booted=_BOOTED, until_s=until_s)
+        damage.endure(self._recorded, self._tally, damage.HARDSHIPS)
+        damage.attack(self._recorded, self._tally, self._chance, booted=_BOOTED, until_s=until_s)
 
     def hostile(self, until_s: float) -> None:
         names = sorted(attacks.ATTACKS)

@@ -83,8 +83,16 @@ def running(device: Device, promise: Promise, known: Mapping[str, Generation], *
                 broken.append((MIXTURE if said.startswith(SAYS) else OTHER, what))
         elif known[root].well:
             device.well()
-        broken += wrong_tree(device.state / "live", known[root])
+        broken += wrong_tree(Path(device.call("hello").text("live")), known[root])
     return broken
+
+
+def told(device: Device) -> list[Broken]:
+    """What was lost is in the status of a target that runs, and each of it came as an event."""
+    lost = {one.text("code") for one in device.call("status").objects("lost")}
+    for code in lost:
+        device.event(lambda event, code=code: event["event"] == "notice" and event["code"] == code, f"notice '{code}'")  # type: ignore[misc]
+    return [] if lost else [(OTHER, "its status does not tell what was lost")]
 
 
 def unlinked(device: Device, promise: Promise, known: Mapping[str, Generation]) -> list[Broken]:

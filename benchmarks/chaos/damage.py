@@ -19,7 +19,7 @@ from bootloader.state import volatile_places
 from bootloader.wire.errors import Fault
 
 from . import folders
-from .boots import Broken, bare, real, unlinked
+from .boots import Broken, bare, real, told, unlinked
 from .device import Device
 from .disk import Image
 from .generations import Generation, Promise
@@ -124,18 +124,18 @@ def cases(image: Image) -> Iterator[Case]:
                     yield Case(path, name, damage)
 
 
-def attack(
-    recording: Recording, image: Image, tally: Tally, chance: random.Random, *, booted: int, until_s: float
-) -> None:
-    """Boot ``image``, the recording's end, with every damage as far as the disk goes, ``booted`` of them for real."""
-    newest = Promise(recording.windows[-1][0].may_run, frozenset())
+def attack(recording: Recording, tally: Tally, chance: random.Random, *, booted: int, until_s: float) -> None:
+    """Boot the whole state of a recording with every damage as far as the disk goes, ``booted`` of them for real."""
+    image, newest = recording.whole, Promise(recording.newest.may_run, frozenset())
     every = list(cases(image))
     for case in every:
         if time.monotonic() > until_s:
             break
-        _damaged(image, case, recording.state, chance)
+        tells = _damaged(image, case, recording.state, chance) and _is_dear(image, case.path)
+        tells = tells and not case.path.startswith("trust")  # which only a bootloader looks at
         tally.counts["damages"] += 1
-        _tell(tally, case, quick(recording.state, newest, recording.known))
+        tally.counts["damages that have to be told"] += tells
+        _tell(tally, case, quick(recording.state, newest, recording.known, tells=tells))
     # What the store does not look at has been booted by nothing yet: those first.
     chance.shuffle(every)
     every.sort(key=lambda case: not case.path.startswith(("trust", "run", "live", "ledger")))
@@ -143,11 +143,13 @@ def attack(
     for case in every[:booted]:
         if time.monotonic() > until_s:
             break
-        _damaged(image, case, recording.state, chance)
+        tells = _damaged(image, case, recording.state, chance) and _is_dear(image, case.path)
         tally.counts["boots"] += 1
         try:
             boot = unlinked if case.path in _SILENCING or _is_unhosted(case) else real
             _tell(tally, case, boot(device, newest, recording.known))
+            if tells:
+                _tell(tally, case, told(device))
         except Fault as fault:
             _tell(tally, case, [(OTHER, str(fault))])
         finally:
@@ -178,9 +180,9 @@ HARDSHIPS = (
 )
 
 
-def endure(recording: Recording, image: Image, tally: Tally, hardships: Sequence[Hardship]) -> None:
-    """Boot ``image``, the recording's end, under each of the circumstances."""
-    newest = Promise(recording.windows[-1][0].may_run, frozenset())
+def endure(recording: Recording, tally: Tally, hardships: Sequence[Hardship]) -> None:
+    """Boot the whole state of a recording under each of the circumstances."""
+    image, newest = recording.whole, recording.newest
     for one in hardships:
         if one.command and (
             os.geteuid() != 0 or subprocess.run([*one.command, "true"], capture_output=True).returncode
@@ -211,9 +213,17 @@ def _is_unhosted(case: Case) -> bool:
     return case.path.startswith("trust/hosts/") and case.name.startswith(("removed", "a "))
 
 
-def _damaged(image: Image, case: Case, state: Path, chance: random.Random) -> None:
+def _damaged(image: Image, case: Case, state: Path, chance: random.Random) -> bool:
+    """Whether that is any damage: half of nothing is nothing, and to root a file of another user is as good as any."""
     folders.lay(image, state)
     case.damage(state / case.path, chance)
+    return case.damage is not _deny and bool(folders.unlike(folders.read(state)[0], image))
+
+
+def _is_dear(image: Image, path: str) -> bool:
+    """Whether a boot looks at it, so that its loss can't go unnoticed; of the rest, some can be done without."""
+    live = image["live"].content.decode()
+    return path == "live" or path.startswith((f"{live}/", "ledger.", "trust/device."))
 
 
 def _tell(tally: Tally, case: Case, broken: list[Broken]) -> None:

@@ -22,8 +22,11 @@ from .generations import INSTALLED, NOTHING, Generation, Promise
 from .tally import LOST, MIXTURE, OTHER
 
 
-def quick(state: Path, promise: Promise, known: Mapping[str, Generation]) -> list[Broken]:
-    """Boot the folder ``state`` as far as its disk goes, then go back to each generation that must be kept."""
+def quick(state: Path, promise: Promise, known: Mapping[str, Generation], *, tells: bool = False) -> list[Broken]:
+    """Boot the folder ``state`` as far as its disk goes, then go back to each generation that must be kept.
+
+    ``tells``: something was lost, and that has to be told.
+    """
     notices: list[str] = []
     opened: State | None = None
     try:
@@ -33,6 +36,8 @@ def quick(state: Path, promise: Promise, known: Mapping[str, Generation]) -> lis
             store.recover()
             root = store.manifest.root if store.live is not None else NOTHING
             broken = wrong_root(root, promise.may_run, known)
+            if tells and not notices:
+                broken.append((OTHER, "what was lost is not told"))
             if store.live is not None and root in known:
                 broken += wrong_tree(state / "live", known[root]) or _wrong_bytecode(state, known[root])
             for other in sorted(promise.kept - {root}):

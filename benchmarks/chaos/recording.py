@@ -34,7 +34,10 @@ _STEP_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What a bootloader did to its state folder, which was ``start`` before. A window ends where a promise changes."""
+    """What a bootloader did to its state folder, which was ``start`` before. A window ends where a promise changes.
+
+    ``whole`` is the folder as it was while nothing ill had been sent yet; ``newest`` ran then.
+    """
 
     start: Image
     inodes: Mapping[str, int]
@@ -42,6 +45,8 @@ class Recording:
     known: dict[str, Generation]
     state: Path
     home: Path
+    whole: Image
+    newest: Promise
 
 
 def inside(state: Path, more: Mapping[str, str]) -> dict[str, str]:
@@ -60,6 +65,8 @@ class Recorder:
     kept: frozenset[str] = frozenset()
     before: frozenset[str] = frozenset({NOTHING})
     releases: frozenset[str] = frozenset({INSTALLED})
+    whole: Image = field(default_factory=dict)
+    newest: Promise = Promise(frozenset({NOTHING}), frozenset())
 
     def step(self, act: Callable[[], None], generation: Generation, *, well: bool = True, held: bool = False) -> None:
         """``act`` has ``generation`` run; then all is on the disk, and it, or what ran before an ill one, boots.
@@ -80,6 +87,8 @@ class Recorder:
             self.before |= {root}
         self.fallen()
         self.quiet()
+        if well:
+            self.whole, self.newest = folders.read(self.device.state)[0], Promise(self.before, self.kept)
 
     def upgrade(self, release: Overlay) -> None:
         """Have another bootloader tried and kept; until that is confirmed, the one of before boots."""
@@ -177,7 +186,9 @@ def driven(scratch: Path, drive: Callable[[Recorder], None]) -> Recording:
     finally:
         device.cut()
     recorder.windows.append((Promise(recorder.before, recorder.kept, recorder.releases), end))
-    made = Recording(start, inodes, _split(told, recorder.windows), recorder.known, state, home)
+    made = Recording(
+        start, inodes, _split(told, recorder.windows), recorder.known, state, home, recorder.whole, recorder.newest
+    )
     _check(made)
     return made
 

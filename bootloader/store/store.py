@@ -161,6 +161,8 @@ class Store:
                 self._notice("generation-lost", f"{text}, root {rung.root[:12]}, can't be made whole: {fault}")
                 continue
             last = self.ledger.last()
+            if not was and last is not None:
+                self._notice("live-lost", "what leads to the live tree was lost, and is made anew")
             if rung.root != was and (last is None or last.root != rung.root):
                 to = f"to generation {rung.generation}" if rung.generation else "to the base"
                 self.ledger.add(rung.root, BOOTLOADER, ROLLBACK, f"{to}: {rung.why}", len(self.manifest))

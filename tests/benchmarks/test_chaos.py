@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks.chaos import damage, folders, power, recording
-from benchmarks.chaos.disk import Disk, Image
 from benchmarks.chaos.quick import quick
 from benchmarks.chaos.tally import LOST, Tally
 from tests.benchmarks.conftest import memory
@@ -32,9 +31,9 @@ def recorded() -> Iterator[recording.Recording]:
 def test_after_a_power_cut_the_old_or_the_new_generation_is_there_whole(recorded: recording.Recording) -> None:
     tally = Tally()
     chance = random.Random("ci")
-    power.attack(recorded, tally, chance, booted=3, again=1, until_s=math.inf, share=1000)
+    power.attack(recorded, tally, chance, booted=3, again=1, until_s=math.inf, share=1000, most=60)
     assert tally.findings == []
-    assert tally.counts["power cuts"] > 3000
+    assert tally.counts["power cuts"] > 600
 
 
 @pytest.mark.timeout(300)
@@ -43,7 +42,7 @@ def test_after_a_power_cut_in_an_upgrade_the_old_or_the_new_bootloader_is_there_
     tally = Tally()
     chance = random.Random("ci")
     power.attack(recorded, tally, chance, booted=2, again=0, until_s=math.inf, share=500, most=40)
-    assert broken(tally) == []
+    assert tally.findings == []
     assert tally.counts["power cuts"] > 200
 
 
@@ -60,8 +59,7 @@ def test_a_target_that_does_not_fsync_is_found_out(recorded: recording.Recording
 @pytest.mark.timeout(300)
 def test_a_damaged_state_runs_the_newest_generation_all_the_same(recorded: recording.Recording) -> None:
     tally = Tally()
-    image = _end_of(recorded)
-    damage.attack(recorded, image, tally, random.Random("ci"), booted=5, until_s=math.inf)
+    damage.attack(recorded, tally, random.Random("ci"), booted=5, until_s=math.inf)
     assert tally.findings == []
     assert tally.counts["damages"] > 300
 
@@ -69,15 +67,7 @@ def test_a_damaged_state_runs_the_newest_generation_all_the_same(recorded: recor
 @pytest.mark.parametrize("hardship", damage.HARDSHIPS, ids=lambda hardship: hardship.name)
 def test_a_target_boots_under_hardship(hardship: damage.Hardship, recorded: recording.Recording) -> None:
     tally = Tally()
-    damage.endure(recorded, _end_of(recorded), tally, [hardship])
+    damage.endure(recorded, tally, [hardship])
     if not tally.counts["hardships"]:
         pytest.skip("it can't be had here")
     assert tally.findings == []
-
-
-def _end_of(recorded: recording.Recording) -> Image:
-    disk = Disk(recorded.start, recorded.inodes)
-    for _, steps in recorded.windows:
-        for step in steps:
-            disk.do(step)
-    return disk.image()
