@@ -66,7 +66,7 @@ class Recorder:
     before: frozenset[str] = frozenset({NOTHING})
     releases: frozenset[str] = frozenset({INSTALLED})
     whole: Image = field(default_factory=dict)
-    newest: Promise = Promise(frozenset({NOTHING}), frozenset())
+    newest: Promise = field(default_factory=lambda: Promise(frozenset({NOTHING}), frozenset()))
 
     def step(self, act: Callable[[], None], generation: Generation, *, well: bool = True, held: bool = False) -> None:
         """``act`` has ``generation`` run; then all is on the disk, and it, or what ran before an ill one, boots.
