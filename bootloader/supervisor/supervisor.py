@@ -166,10 +166,13 @@ class Supervisor:
         def receive() -> None:
             if self._change is not None:
                 raise Refused("busy", "another change is under way", do="try again")
-            if transition.check:
-                self._warmth.check(transition.tree, transition.check, partial(self._checked, transition))
-            else:
-                self._begin(transition)
+            if not transition.check:
+                transition.checked = True
+                return self._begin(transition)
+            self._warmth.check(transition.tree, transition.check, partial(self._checked, transition))
+            if transition.decide(self._stack.running, "").patch:
+                self._begin(transition)  # which touches nothing, and takes about as long
+            return None
 
         self._attempt(transition, receive)
 
@@ -177,7 +180,11 @@ class Supervisor:
         def go_on() -> None:
             if problem:
                 raise Refused.from_fields(problem)
-            self._begin(transition)
+            transition.checked = True
+            if self._change is transition:
+                self._go_on(transition)
+            else:
+                self._begin(transition)
 
         transition.stage("check")
         self._attempt(transition, go_on)
@@ -200,29 +207,39 @@ class Supervisor:
         self._decide(transition, "")
 
     def _decide(self, transition: Transition, unpatchable: str) -> None:
-        """Begin what the change asks for: applications are asked whether they can take it in place, or stop."""
-        transition.decision = transition.decide(self._stack.running, unpatchable)
-        if transition.decision.patch:
-            patch = Patch([self._stack[name] for name in transition.decision.patch])
-            if behind := patch.behind(transition.paths):
-                return self._decide(transition, behind)
-            transition.patch, transition.asking = patch, True
+        """Begin what the change asks for: applications are asked whether they can take it in place, or stop.
+
+        None stops for what may not compile.
+        """
+        decision = transition.decide(self._stack.running, unpatchable)
+        patch = Patch([self._stack[name] for name in decision.patch])
+        if behind := patch.behind(transition.paths):
+            return self._decide(transition, behind)
+        transition.unpatchable = unpatchable
+        if decision.patch:
+            transition.decision, transition.patch, transition.asking = decision, patch, True
             prepared = partial(self._prepared, transition)
             patch.prepare(str(transition.before), str(transition.tree), transition.paths, prepared)
-        for name in transition.decision.stop:
-            self._stack[name].stop("a new generation")
+        elif transition.checked:
+            transition.decision, transition.patch = decision, None
+            for name in decision.stop:
+                self._stack[name].stop("a new generation")
         self._proceed()
         return None
 
     def _prepared(self, transition: Transition, why: str) -> None:
         """All applications can take it in place, or ``why`` one can't: then nothing has been touched."""
-        if self._change is not transition:
-            return  # it was broken off
-        transition.stage("prepare")
-        transition.asking = False
-        if why:
-            transition.patch = None
-            self._attempt(transition, lambda: self._decide(transition, why))
+        if self._change is transition:  # else it was broken off
+            transition.stage("prepare")
+            transition.asking, transition.unpatchable = False, why
+            self._go_on(transition)
+
+    def _go_on(self, transition: Transition) -> None:
+        """It compiles, or all applications have said whether they can be patched; both, before anything follows."""
+        if not transition.checked or transition.asking:
+            return
+        if transition.unpatchable:
+            self._attempt(transition, lambda: self._decide(transition, transition.unpatchable))
         else:
             self._proceed()
 
@@ -247,7 +264,7 @@ class Supervisor:
             if not busy and not self._closing.done():
                 self._closing.set_result(None)
         elif self._change is not None:
-            if self._change.noted and not self._change.asking and not any(map(self._must_go, busy)):
+            if self._change.may_switch and not any(map(self._must_go, busy)):
                 self._switch(self._change)
         elif self._live is not None and not self._live.asking:
             self._stack.start_due(self._recovery.rests)

@@ -39,12 +39,15 @@ class Transition:
     check: tuple[str, ...] = ()
     note: Callable[[], None] = lambda: None
     noted: bool = False
+    checked: bool = False
     stages_ms: dict[str, float] = field(default_factory=dict)
     decision: Decision = NOTHING
     patch: Patch | None = None
     """What running applications are asked, where they are to take it in place."""
     asking: bool = False
     """Whether they have not answered yet, before the switch or after it."""
+    unpatchable: str = ""
+    """Why they can't, or can't be asked."""
     reports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What was replaced in each application that was patched."""
     switched: Future[int] = field(default_factory=Future)
@@ -54,6 +57,11 @@ class Transition:
     """Counts the changes of this start of the bootloader; its events carry it as ``change``."""
     generation: int = 0
     fate: str = ""
+
+    @property
+    def may_switch(self) -> bool:
+        """Whether nobody has to say anything more before the switch."""
+        return self.noted and self.checked and not self.asking and (self.patch is None or not self.unpatchable)
 
     def stage(self, name: str) -> None:
         """The time since the last stage ended belongs to ``name``."""

@@ -97,7 +97,7 @@ def test_all_applications_are_patched_or_none(shared: Target) -> None:
 
 def test_one_that_does_not_run_starts_while_the_others_are_patched(shared: Target) -> None:
     apps = (app("a", "a:main", settle_s=0.0), app("b", "b:main", settle_s=0.0))
-    up(shared, {"a.py": loop("one"), "b.py": "def main(): pass\n"}, *apps)
+    up(shared, {"a.py": loop("one"), "b.py": "def main(): pass\n"}, *apps).state("finished", application="b")
     pid = shared.status("a")["pid"]
     change = patch(shared, {"a.py": loop("two"), "b.py": loop("two")}, *apps).healthy()
     assert told(change) == ("patch", "a.step")
