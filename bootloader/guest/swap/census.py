@@ -20,32 +20,28 @@ Cache = functools._lru_cache_wrapper
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """``functions``, ``suspended``: those whose code is of the files asked for; ``instances``: of the classes.
+    """``functions``, ``suspended``: those whose code is of the files asked for.
 
     ``caches``: all of ``functools.cache`` and ``lru_cache``.
     """
 
     functions: list[FunctionType]
     suspended: list[Suspended]
-    instances: list[object]
     caches: list[Cache[Any]]
 
 
-def census(files: Container[str], classes: Container[type] = ()) -> Census:
+def census(files: Container[str]) -> Census:
     """Objects that the collector does not see, because the application froze them, are not found."""
-    found = Census([], [], [], [])
-    for thing in gc.get_objects():
-        kind = type(thing)
-        if kind is FunctionType:
+    found = Census([], [], [])
+    kinds = {*_CODE, FunctionType, Cache}
+    for thing in [each for each in gc.get_objects() if type(each) in kinds]:
+        if type(thing) is FunctionType:
             if thing.__code__.co_filename in files:
                 found.functions.append(thing)
-        elif kind in _CODE:
-            if code_of(thing).co_filename in files:
-                found.suspended.append(thing)
-        elif kind is Cache:
+        elif type(thing) is Cache:
             found.caches.append(thing)
-        elif kind in classes:
-            found.instances.append(thing)
+        elif code_of(thing).co_filename in files:
+            found.suspended.append(thing)
     return found
 
 

@@ -48,6 +48,11 @@ def check(plan: Plan, functions: Iterable[FunctionType], successors: Successors)
             raise Refusal(plan.new.path, new.co_firstlineno, what)
 
 
+def may_misfit(plan: Plan) -> bool:
+    """Whether it depends on what lives if the plan can be performed."""
+    return any(not fits(old, new) for old, new in plan.successors) or any(edit.scope is None for edit in plan.edits)
+
+
 def fits(old: CodeType, new: CodeType) -> bool:
     """Whether a function that has the cells of ``old`` can run ``new``."""
     return old.co_freevars == new.co_freevars

@@ -30,6 +30,7 @@ from .successors import Successors
 from .undo import Undo
 
 _ROUNDS = 20
+_COMPILED = 64
 _QUIET_S = 0.2
 
 
@@ -39,11 +40,12 @@ class Swap:
     def __init__(self, live: str) -> None:
         self._live = live.rstrip("/")
         self._frozen = gc.get_freeze_count()
+        self._compiled: dict[str, dict[bytes, CodeType]] = {}
 
     def prepare(self, old: str, new: str, paths: Sequence[str]) -> Prepared:
         """Compare the trees in the folders ``old`` and ``new`` at the changed ``paths``; raises :class:`Refusal`."""
         modules = Modules(self._live)
-        comparison = _Comparison(self._live, old, new, modules)
+        comparison = _Comparison(self._live, old, new, modules, self._compiled)
         prepared = Prepared(self._live, comparison.plans(paths), comparison.departures, modules)
         if prepared.concerned:
             if gc.get_freeze_count() > self._frozen:
@@ -80,14 +82,15 @@ class Prepared:
                     )
         for departure in self._departures:
             departure.check(each.name for each in self._departures)
-        found = census(self._files)
+        unsure = [plan for plan in self._plans.values() if functions.may_misfit(plan)]
+        living = census(self._files).functions if unsure else []
+        for plan in unsure:
+            functions.check(plan, living, self._successors)
         namespaces = {id(vars(module)) for _, module in self._loaded()}
-        for plan in self._plans.values():
-            functions.check(plan, found.functions, self._successors)
         for plan, module in self._loaded():
             if getattr(module.__spec__, "_initializing", False):
                 raise Refusal(plan.new.path, 0, "is still being imported")
-            Names(plan, module).check(namespaces, {id(found.functions)})
+            Names(plan, module).check(namespaces, {id(living)})
 
     def commit(self) -> Report:
         """Make the patch; raises :class:`Undone` where that fails, with everything put back."""
@@ -160,7 +163,10 @@ class Prepared:
 class _Comparison:
     """From the paths that changed to a plan for each module that they concern."""
 
-    def __init__(self, live: str, old: str, new: str, modules: Modules) -> None:
+    def __init__(
+        self, live: str, old: str, new: str, modules: Modules, compiled: dict[str, dict[bytes, CodeType]]
+    ) -> None:
+        self._compiled = compiled
         self._live, self._old, self._new = live, old, new
         self._modules = modules
         self._sources: dict[str, tuple[Source, Source]] = {}
@@ -191,6 +197,8 @@ class _Comparison:
         else:
             if todo:
                 raise Refusal(todo[0], 0, "is imported in too many ways to tell what its change concerns")
+        if len(plans) < 2:
+            return plans
         order = in_order({path: self._sources[path][1] for path in plans}, self._modules)
         return {path: plans[path] for path in order}
 
@@ -216,7 +224,14 @@ class _Comparison:
     def _read(self, tree: str, path: str) -> Source | None:
         try:
             with open(f"{tree}/{path}", "rb") as file:
-                return Source(path, file.read(), f"{self._live}/{path}")
+                data = file.read()
+            known = self._compiled.pop(path, {})
+            source = Source(path, data, f"{self._live}/{path}", known.pop(data, None))
+            # The two last of each, for the next patch: what is new now, is old then.
+            self._compiled[path] = dict([*list(known.items())[-1:], (data, source.code)])
+            if len(self._compiled) > _COMPILED:
+                del self._compiled[next(iter(self._compiled))]
+            return source
         except FileNotFoundError:
             return None
         except SyntaxError as error:
