@@ -13,7 +13,11 @@ from benchmarks.chaos import hostile, walk
 from benchmarks.chaos.attacks import ATTACKS
 from benchmarks.chaos.tally import Tally
 
-pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's"),
+    pytest.mark.timeout(300),
+    pytest.mark.hostile,
+]
 
 
 def test_hostile_applications_are_borne_one_after_the_other_and_leave_nothing_behind(scratch: Path) -> None:

@@ -17,7 +17,10 @@ from bootloader.wire.errors import Fault
 from tests.bootloader.probe import Probe
 from tests.bootloader.target import SOON_S, Change, Target, alive, app, gone
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc"),
+    pytest.mark.hostile,
+]
 
 NEXT = "import threading\ndef main():\n    print('the next one')\n    threading.Event().wait()\n"
 
