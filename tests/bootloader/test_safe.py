@@ -181,6 +181,7 @@ def test_a_bootloader_whose_keeper_is_gone_waits_for_the_slow_motor_too(alone: T
     alone.start()
     source = BLINKY.format(version=1, deaf=True).replace("def off():", "def off():\n    threading.Event().wait(3)")
     alone.ship(source, app(safe="app:off", safe_s=20.0, settle_s=0.0, grace_s=0.2)).healthy()
+    alone.log("up 1")
     started = {alone.pid} | alone.processes()
     alone.process.kill()
     gone(started)
