@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import libc
@@ -22,6 +23,27 @@ def spare() -> int:
     with suppress(OSError):  # not ours to ask for
         os.setpriority(os.PRIO_PROCESS, 0, before - _NICER)
     return before - os.getpriority(os.PRIO_PROCESS, 0)
+
+
+@contextmanager
+def urgent() -> Iterator[None]:
+    """This process comes before all that is not urgent meanwhile, however many they are. Only root may ask for that."""
+    if not hasattr(os, "sched_setscheduler"):  # no such system
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        _schedule(os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        yield
+    finally:
+        _schedule(*before)
+
+
+def _schedule(policy: int, parameters: os.sched_param) -> None:
+    """For all threads: one that has to wait for another is no faster than that."""
+    with suppress(OSError):  # not ours to ask for, or a thread that ended
+        for thread in os.scandir("/proc/self/task"):
+            os.sched_setscheduler(int(thread.name), policy, parameters)
 
 
 def _ask(file: Path, text: str) -> None:

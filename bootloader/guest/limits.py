@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from types import ModuleType
 
 resource: ModuleType | None
@@ -10,6 +11,9 @@ try:
     import resource
 except Exception:  # noqa: BLE001 - a stripped Python has none; a damaged one may raise anything
     resource = None
+
+_LOCKS = 10
+"""``RLIMIT_LOCKS``: Linux hands it down from process to process, and has not looked at it since 2.4.25."""
 
 _EXPENDABLE = {"warm": 100, "application": 500}
 """How much rather than another process the system is to end one, when memory runs out: out of 1000."""
@@ -34,15 +38,19 @@ def expend(kind: str) -> None:
         return  # a system without such a preference
 
 
-def restrict(memory_bytes: int, processes: int) -> None:
+def restrict(memory_bytes: int, processes: int, mark: int) -> None:
     """Bound what this process, and each one that it starts, may take; 0: no bound of its own.
 
-    Memory counts from here on: what was imported ahead has reserved much that it never uses.
+    All of them are known by their ``mark``, wherever they fork to and whatever they become. Memory counts from here on:
+    what was imported ahead has reserved much that it never uses.
     """
     if memory_bytes:
         _bound("RLIMIT_DATA", _data_bytes() + memory_bytes)
     if processes and os.geteuid() and (tasks := _tasks()):  # the system does not count root's
         _bound("RLIMIT_NPROC", tasks + processes)
+    if resource is not None:
+        with suppress(OSError, ValueError):  # no such limit here, or a lower one
+            resource.setrlimit(_LOCKS, (mark, resource.getrlimit(_LOCKS)[1]))
 
 
 def _bound(name: str, most: int) -> None:

@@ -323,8 +323,8 @@ class Application:
         elif status > 0:
             self._over(End(_how(status), code=status))
         else:
-            short = ": out of memory" if self._child is not None and self._child.ran_out_of_memory else ""
-            self._over(End(f"{_how(status)}{short}", signal=signal_name(-status)))
+            why = self._child.why_killed if self._child is not None else ""
+            self._over(End(f"{_how(status)}: {why}".removesuffix(": "), signal=signal_name(-status)))
 
     def _over(self, end: End) -> None:
         self.end = end

@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from ..priority import urgent
 from ..wire.records import NOTE, STDERR, Lines
+from . import family
 from .confine import PROCESSES, Group
 from .turns import Turns
 
@@ -30,6 +31,9 @@ _REST = 3
 """How many times as long as it took to pass on a full read the next one waits: a flood gets a quarter of the thread."""
 
 _SILENCE_S = 2.0
+_COUNT_S = 0.25
+"""How often processes are counted, where the system does not see to how many they are."""
+
 _TELLS_ENDS = hasattr(select, "epoll")
 """Whether a pipe that is watched for reading tells that nobody reads at its other end."""
 
@@ -63,7 +67,9 @@ class Child:
         self._group = group
         self._orphans = orphans
         self._on_silence = on_silence
-        self._is_mine: Callable[[int], bool] = lambda _pid: False
+        self._mark = 0
+        self._is_mine: Callable[[int], bool] = self._has_mark
+        self.killed_for = ""
         self._told_end = False
         self.on_line: Callable[[str, str], None] = lambda _kind, _text: None
         self.on_end: Callable[[int], None] = lambda _status: self.close()
@@ -213,32 +219,71 @@ class Child:
         """End it at once; one whose id is not known yet ends when it has no orders to read."""
         self.signal_group(signal.SIGKILL)
 
-    def limit(self, memory_mb: int, processes: int) -> dict[str, int]:
-        """Bound what it may take, with all that it starts; 0: as usual. Its order to go has to carry what is returned.
-
-        That is what only the process itself can bound, where there is no group that does it.
+    def limit(self, name: str, memory_mb: int, processes: int) -> dict[str, int]:
+        """Bound what the application ``name`` may take in it, with all that it starts; 0: as usual. Its order to go has
+        to carry what is returned: what the process itself sees to, where there is no group that does.
         """
         memory_bytes, processes = memory_mb * 1024 * 1024, processes or PROCESSES
         held = self._group.limit(memory_bytes, processes) if self._group is not None else frozenset()
+        self._mark = family.mark(name)
+        if "pids" not in held:
+            self._turns.later(_COUNT_S, partial(self._count, processes, family.tasks()))
         return {
             "memory_bytes": 0 if "memory" in held else memory_bytes,
             "processes": 0 if "pids" in held else processes,
+            "mark": self._mark,
         }
 
+    def _count(self, most: int, others: int) -> None:
+        """Where the system does not bound how many processes it has, it is ended, with all of them, once it has more:
+        before there are so many that nobody else gets anywhere. The system had ``others`` when it was alone.
+        """
+        if self.closed:
+            return
+        tasks = family.tasks()
+        if tasks > others + most:
+            with urgent():  # so many get most of the processor, otherwise
+                if self._outgrows(most):
+                    self.killed_for = f"more than {most} processes"
+                    self._kill_family()
+        self._turns.later(_COUNT_S, partial(self._count, most, min(tasks, others)))
+
+    def _outgrows(self, most: int) -> bool:
+        if self._group is not None:
+            return self._group.outgrows(most)
+        return family.outgrows(self._ancestors(), most)
+
+    def _ancestors(self) -> list[int]:
+        """Itself, and what it left behind: all that comes of it is below them."""
+        strays = list(filter(self._has_mark, self._orphans()))
+        return strays if self.pid is None or self.ended else [self.pid, *strays]
+
+    def _kill_family(self) -> None:
+        """Whoever forks meanwhile would get away: all are to stand still before. Only who has the mark is touched."""
+        stopped: list[int] = []
+        if self._group is None and self._mark:
+            family.still(family.newcomers(self._mark), stopped)
+        self.kill()
+        for pid in stopped:
+            _signal(pid, signal.SIGKILL)
+
+    def _has_mark(self, pid: int) -> bool:
+        return self._mark > 0 and family.marked(pid) == self._mark
+
     @property
-    def ran_out_of_memory(self) -> bool:
-        """Whether it was ended as it took more than there was for it, where the system says so."""
-        return self._group is not None and self._group.ran_out_of_memory
+    def why_killed(self) -> str:
+        """What it took more of than it might, where it was ended for that; or nothing."""
+        ran_out = self._group is not None and self._group.ran_out_of_memory
+        return self.killed_for or ("out of memory" if ran_out else "")
 
     def claim_strays(self, name: str, value: str, *, alone: bool) -> None:
-        """It is gone. Of the orphans, those are its own that were started with ``name=value`` in their environment.
-
-        One that was forked and never became another program has no such mark; it is this one's where nobody else runs.
+        """It is gone. Of the orphans, those are its own that have its mark, or ``name=value`` in the environment that
+        they were started with; and all that tell nothing, where nobody else runs.
         """
 
         def is_mine(pid: int) -> bool:
-            marks = [entry for entry in _environment(pid).split(b"\0") if entry.startswith(f"{name}=".encode())]
-            return marks == [f"{name}={value}".encode()] if marks else alone
+            told = family.variable(pid, name)
+            return self._has_mark(pid) or (told == value if told is not None else alone)
 
         self._is_mine = is_mine
 
@@ -290,11 +335,3 @@ def _group_of(pid: int) -> int:
         return os.getpgid(pid)
     except ProcessLookupError:
         return 0
-
-
-def _environment(pid: int) -> bytes:
-    """What a process was started with, where the system tells."""
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return b""

@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
+from .family import children, family, read, still
+
 PROCESSES = 512
 """How many processes and threads an application may have that does not say."""
 
@@ -31,6 +33,9 @@ _SYSTEM_BYTES = 64 * 1024 * 1024
 
 _HOME = "bootloader"
 _HOME_WEIGHT = 1000
+_APPLICATIONS_WEIGHT = 100
+"""All of them together: a tenth of the home's, and as much as one ordinary process where the bootloader has no home."""
+
 _CONTROLLERS = ("memory", "pids", "cpu")
 _MOST_PIDS = 100_000
 _GONE_S = 2.0
@@ -49,18 +54,22 @@ class Group:
     @property
     def populated(self) -> bool:
         """Whether any process is in there, or below; one that has ended and was not waited for is none."""
-        return "populated 1" in _read(self.path / "cgroup.events")
+        return "populated 1" in read(self.path / "cgroup.events")
 
     @property
     def ran_out_of_memory(self) -> bool:
         """Whether the system has killed in there, as there was no more."""
-        counts = dict(line.split() for line in _read(self.path / "memory.events").splitlines())
+        counts = dict(line.split() for line in read(self.path / "memory.events").splitlines())
         return counts.get("oom_kill", "0") != "0"
 
     def pids(self) -> Iterator[int]:
         """The processes in there and below."""
         for folder in (self.path, *_below(self.path)):
-            yield from map(int, itertools.islice(_read(folder / "cgroup.procs").split(), _MOST_PIDS))
+            yield from map(int, itertools.islice(read(folder / "cgroup.procs").split(), _MOST_PIDS))
+
+    def outgrows(self, most: int) -> bool:
+        """Whether more processes and threads than that are in there, and below."""
+        return sum(read(folder / "cgroup.threads").count("\n") for folder in (self.path, *_below(self.path))) > most
 
     def limit(self, memory_bytes: int, processes: int) -> frozenset[str]:
         """Bound what is in there together; 0 bytes: by nothing of its own. The controllers that see to it."""
@@ -99,7 +108,7 @@ class Group:
         """Let nothing in there run, until :meth:`thaw`; whether it stands still, at the latest after a while."""
         if not _write(self.path / "cgroup.freeze", "1"):  # Linux before 5.2
             return False
-        return _soon(lambda: "frozen 1" in _read(self.path / "cgroup.events"))
+        return _soon(lambda: "frozen 1" in read(self.path / "cgroup.events"))
 
     def thaw(self) -> None:
         """All in there goes on."""
@@ -165,8 +174,9 @@ class Confinement:
         for controller in _CONTROLLERS:
             if _write(base / "cgroup.subtree_control", f"+{controller}"):
                 _write(top / "cgroup.subtree_control", f"+{controller}")
-        self.controllers = frozenset(_read(top / "cgroup.subtree_control").split()) & frozenset(_CONTROLLERS)
+        self.controllers = frozenset(read(top / "cgroup.subtree_control").split()) & frozenset(_CONTROLLERS)
         _write(base / _HOME / "cpu.weight", str(_HOME_WEIGHT))
+        _write(top / "cpu.weight", str(_APPLICATIONS_WEIGHT))
         _write(top / "memory.max", str(_for_applications()))
 
     @contextmanager
@@ -175,7 +185,7 @@ class Confinement:
         stopped: list[int] = []
         try:
             if self._top is None or not self._top.freeze():
-                _soon(lambda: _stop(stopped))
+                still(lambda: [pid for pid, _ in family(children(os.getpid()))], stopped)
             yield
         finally:
             if self._top is not None:
@@ -213,8 +223,8 @@ class Confinement:
 
 def own_group() -> Path | None:
     """Where this process's group, or the one that has it as its home, lies on the disk."""
-    own = next((line[3:] for line in _read(Path("/proc/self/cgroup")).splitlines() if line.startswith("0::/")), "")
-    for line in _read(Path("/proc/self/mountinfo")).splitlines():
+    own = next((line[3:] for line in read(Path("/proc/self/cgroup")).splitlines() if line.startswith("0::/")), "")
+    for line in read(Path("/proc/self/mountinfo")).splitlines():
         before, _, after = line.partition(" - ")
         if own and after.startswith("cgroup2 "):
             root, mount = before.split()[3:5]
@@ -227,36 +237,12 @@ def own_group() -> Path | None:
 
 def _make_room(base: Path) -> None:
     """Move this process and its keeper to a group of their own, if nobody else is here: limits need an empty one."""
-    here = _read(base / "cgroup.procs").split()
+    here = read(base / "cgroup.procs").split()
     if {int(pid) for pid in here} <= {os.getpid(), os.getppid()}:
         with suppress(OSError):
             (base / _HOME).mkdir(exist_ok=True)
         for pid in here:
             _write(base / _HOME / "cgroup.procs", pid)
-
-
-def _stop(stopped: list[int]) -> bool:
-    """SIGSTOP to all processes below this one, which are added to ``stopped``; whether all of them stand still."""
-    found = list(_descendants(os.getpid()))
-    for pid in found:
-        if pid not in stopped and not _stands(pid):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGSTOP)
-                stopped.append(pid)
-    return all(map(_stands, found))
-
-
-def _descendants(pid: int) -> Iterator[int]:
-    """The processes below ``pid``, where the system tells; each thread has its own children."""
-    for task in itertools.islice(Path(f"/proc/{pid}/task").glob("*/children"), _MOST_PIDS):
-        for child in map(int, _read(task).split()):
-            yield child
-            yield from _descendants(child)
-
-
-def _stands(pid: int) -> bool:
-    """Whether a process is stopped, or has ended."""
-    return _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2][1:2] in ("T", "t", "Z", "X", "")
 
 
 def _soon(is_so: Callable[[], bool]) -> bool:
@@ -275,14 +261,6 @@ def _for_applications() -> int:
 def _below(folder: Path) -> list[Path]:
     """The groups below ``folder``, each before its own ones."""
     return [Path(path) for path, _, _ in os.walk(folder)][1:]
-
-
-def _read(file: Path) -> str:
-    """What the system says there; nothing where it does not."""
-    try:
-        return file.read_text()
-    except OSError:
-        return ""
 
 
 def _write(file: Path, text: str) -> bool:

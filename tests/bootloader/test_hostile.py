@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -205,7 +206,7 @@ def test_the_link_answers_and_the_next_one_finds_nothing_left(
 
 def test_a_fork_bomb_whose_processes_are_others_all_the_time_is_ended_whole(shared: Target, groups: Path) -> None:
     with Probe(shared) as probe:
-        unleash(shared, FORKS)
+        unleash(shared, FORKS, count=0)  # its first process is gone at once, and soon all of them are
         probe.watch()
         tamed(shared)
 
@@ -259,6 +260,69 @@ def test_one_that_forks_more_than_it_may_can_not(shared: Target) -> None:
         (made,) = [int(event["text"].split()[1]) for event in shared.events if event.get("text", "").startswith("made")]
         assert made < 30
         tamed(shared)
+
+
+CROWD = """
+import os, signal
+def main():
+    for _ in range(7):  # to 128 processes
+        if os.fork() == 0: {escaping}
+    print("up", flush=True)
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("escaping", ["pass", "os.setsid()"])
+def test_one_that_has_more_processes_than_it_may_is_ended_whole_where_the_system_does_not_count(
+    grouped_or_not: Target, escaping: str
+) -> None:
+    if "pids" in grouped_or_not.call("status").child("confined").texts("limits"):
+        pytest.skip("here it can't have more")
+    with Probe(grouped_or_not) as probe:
+        change = unleash(grouped_or_not, CROWD.format(escaping=escaping), processes=20)
+        assert change.state("failed")["why"] == "killed by SIGKILL: more than 20 processes"
+        probe.watch()
+        tamed(grouped_or_not)
+
+
+LEAVES = """
+import os, signal, threading
+def leave(become):
+    here, there = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if (pid := os.fork()) == 0:
+            become()
+        os.write(there, b"%d" % pid)
+        os._exit(0)
+    return int(os.read(here, 20))
+def main():
+    bare = ("/bin/sleep", ["sleep", "1000"], {{}})
+    print("left", leave(signal.pause), leave(lambda: os.execve(*bare)))
+    os.wait(), os.wait()
+    {ending}
+"""
+
+
+def test_what_two_applications_leave_behind_is_known_for_whose_it_is(grouped_or_not: Target) -> None:
+    files = {"app.py": LEAVES.format(ending="signal.pause()"), "other.py": LEAVES.format(ending="signal.pause()")}
+    change = grouped_or_not.ship(files, app(settle_s=0.0, grace_s=0.2), app("other", "other:main", settle_s=0.0))
+    change.healthy()
+    began = change.state("starting")["n"]
+
+    def left(name: str) -> set[int]:
+        lines = (e for e in grouped_or_not._events if e["event"] == "log" and e["n"] > began)
+        told = (e["text"].split() for e in lines if e["application"] == name)
+        return next(({int(pid) for pid in words[1:]} for words in told if words[0] == "left"), set())
+
+    grouped_or_not.wait(lambda: {"both": True} if left("app") and left("other") else None, "what they left")
+    assert all(map(alive, left("app") | left("other")))
+    os.kill(grouped_or_not.status()["pid"], signal.SIGKILL)
+    gone(left("app"))
+    assert all(map(alive, left("other")))
+    theirs = left("other")
+    tamed(grouped_or_not)
+    gone(theirs)
 
 
 KILLS_ALL = """

@@ -20,19 +20,20 @@ def told(source: str) -> str:
 
 
 def test_memory_counts_from_when_it_is_bounded() -> None:
-    before = f"from bootloader.guest import limits\nheld = bytearray({256 * MB})\nlimits.restrict({64 * MB}, 0)\n"
+    before = f"from bootloader.guest import limits\nheld = bytearray({256 * MB})\nlimits.restrict({64 * MB}, 0, 1)\n"
     assert told(before + f"more = bytearray({32 * MB})\nprint('had it')") == "had it"
     assert told(before + f"more = bytearray({128 * MB})") == "MemoryError"
 
 
 def test_no_bound_is_no_bound() -> None:
     look = "import resource as r\nbefore = [r.getrlimit(n) for n in (r.RLIMIT_DATA, r.RLIMIT_NPROC)]\n"
-    bound = "from bootloader.guest import limits\nlimits.restrict(0, 0)\n"
+    bound = "from bootloader.guest import limits\nlimits.restrict(0, 0, 1)\n"
     assert told(look + bound + look.replace("before", "after") + "print(before == after)") == "True"
 
 
 def test_a_bound_is_not_higher_than_the_one_that_is_there() -> None:
-    bound = f"from bootloader.guest import limits\nlimits.restrict({64 * MB}, 0)\nlimits.restrict({512 * MB}, 0)\n"
+    bound = "from bootloader.guest import limits\n"
+    bound += "".join(f"limits.restrict({most * MB}, 0, 1)\n" for most in (64, 512))
     assert told(bound + f"more = bytearray({256 * MB})") == "MemoryError"
 
 
@@ -58,7 +59,7 @@ import resource
 from bootloader.guest import limits
 tasks = lambda: int(open("/proc/loadavg").read().split()[3].partition("/")[2])
 before = tasks()
-limits.restrict(0, 1000)
+limits.restrict(0, 1000, 1)
 most, hard = resource.getrlimit(resource.RLIMIT_NPROC)
 print(most == hard, before // 2 < most - 1000 < 2 * tasks())
 """
