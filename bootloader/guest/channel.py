@@ -8,15 +8,17 @@ bootloader sees.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import json
 import os
-import select
 import signal
 import threading
-import time
+
+# Bound here, ahead of all user code: frameworks such as gevent put others in their places, for which this is no thread.
+from _thread import LockType, allocate_lock, get_ident, get_native_id, start_new_thread
 from collections.abc import Callable, Mapping
+from select import POLLIN, poll
+from time import monotonic, sleep
 from typing import Any
 
 from .descriptors import apart, identity
@@ -49,7 +51,7 @@ class Channel:
         self._forking: set[int] = set()
         """The threads of the application that are forking now."""
         self._ident = self._task = 0
-        self._gone = _thread.allocate_lock()
+        self._gone = allocate_lock()
         self._gate = threading.RLock()  # a handler of a signal may fork while its thread does
         os.register_at_fork(before=self._before_fork, after_in_parent=self._forked, after_in_child=self._abandon)
 
@@ -71,12 +73,12 @@ class Channel:
     def _before_fork(self) -> None:
         if os.getpid() == self._pid:  # not in what was forked
             with self._gate:
-                self._forking.add(_thread.get_ident())
+                self._forking.add(get_ident())
                 self._stop()
 
     def _forked(self) -> None:
         with self._gate:
-            self._forking.discard(_thread.get_ident())
+            self._forking.discard(get_ident())
             if not self._forking:
                 self._start()
 
@@ -94,11 +96,11 @@ class Channel:
             return
         with contextlib.suppress(BlockingIOError):
             os.read(self._bell, 64)  # rung for the last one, which had ended already
-        self._gone = _thread.allocate_lock()
+        self._gone = allocate_lock()
         self._gone.acquire()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) - _FAULTS)  # it inherits that
         try:
-            self._ident = _thread.start_new_thread(self._run, (self._gone,))
+            self._ident = start_new_thread(self._run, (self._gone,))
         except RuntimeError:  # no more threads: the application is patched by being restarted
             self._gone.release()
         finally:
@@ -106,16 +108,16 @@ class Channel:
 
     def _stop(self) -> None:
         """Have the thread end, and wait until the system has forgotten it, too; unless this is itself."""
-        if self._ident in (0, _thread.get_ident()) or self._ring not in self._intact():
+        if self._ident in (0, get_ident()) or self._ring not in self._intact():
             return
-        deadline = time.monotonic() + _ASIDE_S
+        deadline = monotonic() + _ASIDE_S
         os.write(self._ring, b"\0")
         if self._gone.acquire(timeout=_ASIDE_S):
-            while os.path.exists(f"/proc/self/task/{self._task}") and time.monotonic() < deadline:
-                time.sleep(_POLL_S)
+            while os.path.exists(f"/proc/self/task/{self._task}") and monotonic() < deadline:
+                sleep(_POLL_S)
 
-    def _run(self, gone: _thread.LockType) -> None:
-        self._task = _thread.get_native_id()
+    def _run(self, gone: LockType) -> None:
+        self._task = get_native_id()
         try:
             while self._next():
                 pass
@@ -127,10 +129,10 @@ class Channel:
 
     def _next(self) -> bool:
         """Wait for orders, and carry them out; False where there will be none, or not now."""
-        poll = select.poll()
-        poll.register(self._orders, select.POLLIN)
-        poll.register(self._bell, select.POLLIN)
-        ready = {descriptor for descriptor, _ in poll.poll()}
+        waiting = poll()
+        waiting.register(self._orders, POLLIN)
+        waiting.register(self._bell, POLLIN)
+        ready = {descriptor for descriptor, _ in waiting.poll()}
         if len(self._intact()) < len(self._own):
             self._abandon()
             return False
@@ -150,7 +152,7 @@ class Channel:
             answer = {"failed": f"{type(error).__name__}: {error}"[:500]}
         finally:
             with threading._active_limbo_lock:  # type: ignore[attr-defined]
-                threading._active.pop(_thread.get_ident(), None)  # type: ignore[attr-defined] # who asked was told of it
+                threading._active.pop(get_ident(), None)  # type: ignore[attr-defined] # who asked was told of it
         self._note(order=order["order"], **answer)
 
     def _intact(self) -> list[int]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from bootloader.wire.errors import Refused
+from bootloader.wire.errors import LinkClosed, LinkDown, Refused
 from bootloader.wire.launch import Application
-from tests.bootloader.target import Change, Files, Target, app
+from tests.bootloader.target import Change, Files, Target, app, gone
 
 STEADY = app(settle_s=0.0)
 
@@ -218,6 +218,33 @@ def test_one_that_starts_other_programs_and_forks_at_times_is_patched(shared: Ta
     before = "os.waitpid(os.fork() or os._exit(0), 0); __import__('subprocess').Popen(['sleep', '60'])"
     up(shared, loop("one", before))
     assert told(patch(shared, loop("two", before))) == ("patch", "app.step")
+
+
+def test_one_that_has_put_its_own_in_the_place_of_threads_is_patched(shared: Target) -> None:
+    strange = "import _thread, os, select, time\n_thread.start_new_thread = select.poll = time.sleep = None\n"
+    files = {"app.py": "import green\n" + loop("one", "os.waitpid(os.fork() or os._exit(0), 0)"), "green.py": strange}
+    up(shared, files)
+    assert told(patch(shared, {**files, "app.py": files["app.py"].replace("'one'", "'two'")})) == ("patch", "app.step")
+
+
+def test_a_bootloader_that_dies_while_applications_take_a_change_starts_them_from_the_new_tree(target: Target) -> None:
+    up(target, loop("one"))
+    bomb = """
+import os, pathlib
+went = pathlib.Path("went")
+if not went.exists():
+    went.touch()
+    with open(f"/proc/{os.getppid()}/stat") as stat:
+        os.kill(int(stat.read().rpartition(")")[2].split()[1]), 9)
+    os.kill(os.getpid(), 9)
+"""
+    pid = target.pid
+    with pytest.raises((LinkClosed, LinkDown)):
+        patch(target, {"app.py": "import bomb\n" + loop("two"), "bomb.py": bomb})
+    gone({pid})
+    target.again()
+    target.log("two")
+    assert target.status()["generation"] == 2
 
 
 def test_a_save_while_it_still_imports_restarts_it(shared: Target) -> None:
