@@ -32,16 +32,16 @@ mount -t tmpfs tmpfs /etc/systemd/system
 cp "$1/bootloader.service" "$1/tests.target" /etc/systemd/system
 exec env -i container=tests PATH="$PATH" "$2" --system --unit=tests.target --log-target=console --show-status=no
 """
-WATCHDOG_S = 8
-"""Longer than between two beats on a machine that is busy, and shorter than a keeper waits for one."""
+WATCHDOG_S = 10
+"""Longer than between two beats, and shorter than a keeper waits for one."""
 
 TARGET = "[Unit]\nDefaultDependencies=no\nWants=bootloader.service\n"
 
 
 class Machine:
-    """A systemd that runs the bootloader from our unit, which is less patient here."""
+    """A systemd that runs the bootloader from our unit, which may be less patient here."""
 
-    def __init__(self, folder: Path, group: Path) -> None:
+    def __init__(self, folder: Path, group: Path, watchdog_s: int = 120) -> None:
         self._state, self._home = folder / "state", folder / "home"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -51,7 +51,7 @@ class Machine:
         lines = [line for line in UNIT.read_text().splitlines() if not line.startswith(("User=", "ExecStart="))]
         lines.insert(lines.index("[Unit]") + 1, "DefaultDependencies=no")
         lines.insert(lines.index("[Service]") + 1, f"ExecStart={command}")
-        lines[lines.index("WatchdogSec=120")] = f"WatchdogSec={WATCHDOG_S}"
+        lines[lines.index("WatchdogSec=120")] = f"WatchdogSec={watchdog_s}"
         (folder / "bootloader.service").write_text("\n".join(lines) + "\n")
         (folder / "tests.target").write_text(TARGET)
         self.log = folder / "log"
@@ -136,6 +136,13 @@ def machine(tmp_path: Path, group: Path) -> Iterator[Machine]:
     made.close()
 
 
+@pytest.fixture
+def hasty(tmp_path: Path, group: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path, group, WATCHDOG_S)
+    yield made
+    made.close()
+
+
 def test_systemd_starts_it_again_however_often_its_keeper_is_killed_and_stops_it_whole(machine: Machine) -> None:
     boot = machine.active()
     for _ in range(7):  # more than systemd allows where it is not told otherwise
@@ -149,10 +156,10 @@ def test_systemd_starts_it_again_however_often_its_keeper_is_killed_and_stops_it
 
 
 @pytest.mark.parametrize("who", ["keeper", "bootloader"])
-def test_systemd_starts_it_again_once_nobody_feeds_its_watchdog(machine: Machine, who: str) -> None:
-    boot, keeper = machine.active(), machine.keeper()
+def test_systemd_starts_it_again_once_nobody_feeds_its_watchdog(hasty: Machine, who: str) -> None:
+    boot, keeper = hasty.active(), hasty.keeper()
     started = {keeper, *descendants(keeper)}
     os.kill(keeper if who == "keeper" else kept_by(keeper), signal.SIGSTOP)
-    machine.up(other_than=boot)
-    assert machine.shows("NRestarts") == "1"  # a keeper that hears nothing starts the bootloader again by itself, later
+    hasty.up(other_than=boot)
+    assert hasty.shows("NRestarts") != "0"  # a keeper that hears nothing starts the bootloader again by itself, later
     gone(started)
