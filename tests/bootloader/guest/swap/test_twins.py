@@ -1,0 +1,69 @@
+"""A property: after any edits, a process that was patched answers as one that was started with the last of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+
+from tests.bootloader.guest.swap.grammar import HEAD, versions
+
+TOP = Path(__file__).parents[4]
+
+
+class Twins:
+    """The process that makes the pairs."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.bootloader.guest.swap.twins"]
+        self._process = subprocess.Popen(
+            command, cwd=TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def compare(self, sources: list[str]) -> dict[str, Any]:
+        """What the two say that are made of these versions."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(sources) + "\n")
+        told: dict[str, Any] = json.loads(self._process.stdout.readline())
+        assert told["wrong"] == ""
+        return told
+
+    def close(self) -> None:
+        self._process.communicate(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def twins() -> Iterator[Twins]:
+    made = Twins()
+    yield made
+    made.close()
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(sources=versions())
+def test_a_patched_process_answers_as_a_fresh_one(twins: Twins, sources: list[str]) -> None:
+    told = twins.compare(sources)
+    event(f"refused {len(told['refused'])} of {len(sources) - 1}")
+    assert told["patched"] == told["fresh"]
+
+
+def test_what_is_only_bodies_and_literals_is_never_refused(twins: Twins) -> None:
+    source = HEAD + "A = {}\n\n@counted\ndef f(a={}):\n    return {}\n\nclass P:\n    one = {}\n"
+    told = twins.compare([source.format(a, b, c, a) for a, b, c in [(1, 2, 3), (4, 5, 6), ("'x'", "'y'", None)]])
+    assert told["refused"] == []
+    assert told["last"] == 2
+    assert told["stale"] == []
+    assert told["patched"] == told["fresh"]
+
+
+def test_two_that_differ_are_told_apart(twins: Twins) -> None:
+    told = twins.compare([HEAD + "A = []\n", HEAD + "A = []\n\nA.append(1)\n"])
+    assert told["refused"]
+    assert told["fresh"]["A"] == "[]"
