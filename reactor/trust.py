@@ -138,6 +138,14 @@ def issue(state_dir: Path, home: Path, name: str) -> None:
     _write_host(trust, host_pem)
 
 
+def namesakes(state_dir: Path, home: Path) -> list[Path]:
+    """The files by which the target obeys other keys under this host's name: an old one, or one of another machine."""
+    host_pem, name = _read(host_identity(home).certificate), _host_name()
+    files = sorted((state_dir / "trust" / "hosts").glob("*.crt"))
+    alike = [path for path in files if path.stem == name or re.fullmatch(re.escape(name) + "-[0-9a-f]{8}", path.stem)]
+    return [path for path in alike if unsealed(path.read_bytes()) != host_pem.encode()]
+
+
 @_kept()
 def remember(home: Path, name: str, cert_pem: str, address: str) -> None:
     """Know the device of ``cert_pem`` as ``name``, last seen at ``address``; the name's former device is forgotten."""

@@ -39,4 +39,10 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         terminal.notice("trusted", text)
     else:
         terminal.line(f"{text}; then: reactor dev -t {arguments.name}")
+    for old in trust.namesakes(folder, home):
+        text = f"{arguments.name} obeys another key of this host's name as well: if that is an old one, remove {old}"
+        if terminal.as_json:
+            terminal.notice("trusted", text)
+        else:
+            terminal.line(text)
     return 0

@@ -43,7 +43,7 @@ class Board:
     def trust(self, env: Mapping[str, str] = NO_ENV) -> None:
         """Have this host make its keys, and know it by name."""
         words = ("--name", self.name, "--address", self.address)
-        code, (event,) = self._bench.run("trust", str(self.state), *words, env=env)
+        code, (event, *_) = self._bench.run("trust", str(self.state), *words, env=env)
         assert (code, event["code"]) == (0, "trusted")
 
     def on(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from bootloader.trust import Trust
 from bootloader.wire.errors import Fault
 from bootloader.wire.stream import fingerprint
-from reactor.trust import default_home, host_identity, issue, known, make_identity, remember
+from reactor.trust import default_home, host_identity, issue, known, make_identity, namesakes, remember
 
 
 @pytest.fixture
@@ -78,6 +79,21 @@ def test_keys_are_for_this_user_alone_whatever_the_umask(home: Path, tmp_path: P
         assert mode(folder) == 0o700
     for file in (pair.key, pair.certificate, trust / "device.key", trust / "device.crt", home / "devices/porch.crt"):
         assert mode(file) == 0o600
+
+
+def test_a_key_that_was_renewed_is_obeyed_beside_the_old_one_and_that_can_be_seen(home: Path, tmp_path: Path) -> None:
+    state, old = tmp_path / "state", host_identity(home).certificate.read_text()
+    issue(state, home, "device")
+    assert namesakes(state, home) == []
+    shutil.rmtree(home / "identity")
+    issue(state, home, "device")
+    assert Trust.load(state / "trust").host_of(fingerprint(old))
+    (other,) = namesakes(state, home)
+    other.unlink()
+    obeyed = Trust.load(state / "trust")
+    assert not obeyed.host_of(fingerprint(old))
+    assert obeyed.host_of(fingerprint(host_identity(home).certificate.read_text()))
+    assert namesakes(state, home) == []
 
 
 def test_processes_that_start_at_once_get_one_identity(home: Path, tmp_path: Path) -> None:
