@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -55,12 +56,16 @@ class _Late(Exception):
 
 def _call(callable_: Callable[[list[Path]], object], paths: list[Path], limit_s: float) -> object:
     if (loop := _loop()) is None:
-        value = callable_(paths)
-        if not inspect.isawaitable(value):
-            return value
-        import asyncio
+        mask = signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what it starts would be deaf to them as this thread is
+        try:
+            value = callable_(paths)
+            if not inspect.isawaitable(value):
+                return value
+            import asyncio
 
-        return asyncio.run(_within(lambda: value, limit_s))
+            return asyncio.run(_within(lambda: value, limit_s))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     from asyncio import run_coroutine_threadsafe
 
     future = run_coroutine_threadsafe(_within(lambda: callable_(paths), limit_s), loop)

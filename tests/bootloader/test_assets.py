@@ -88,6 +88,13 @@ def test_a_hook_is_called_on_the_loop_of_the_program(shared: Target, kind: str) 
     shared.log(f"{running.name} True")
 
 
+def test_what_a_hook_starts_hears_signals(shared: Target) -> None:
+    hook = "def changed(paths): print(subprocess.getoutput('grep SigBlk /proc/self/status'), paths[0].read_text())\n"
+    running = Running(shared, "import subprocess" + SYNC, hook)
+    running.save(table_csv=running.name)
+    shared.log(f"SigBlk:\t{'0' * 16} {running.name}")
+
+
 def test_what_reads_its_files_when_it_needs_them_just_goes_on(shared: Target) -> None:
     running = Running(shared, SYNC, "", assets="keep")
     assert rung(running.save(table_csv="second")) == ("patch", "nobody was told of `table.csv`")
