@@ -30,18 +30,31 @@ class Census:
     caches: list[Cache[Any]]
 
 
-def census(files: Container[str]) -> Census:
-    """Objects that the collector does not see, because the application froze them, are not found."""
+class Witness:
+    """Made before the application runs: what the collector still shows it, it shows of the application too."""
+
+
+class Frozen(Exception):
+    """The application has called ``gc.freeze()``: what lived then can't be found."""
+
+
+def census(files: Container[str], witness: Witness) -> Census:
+    """Raises :class:`Frozen` where the collector does not show ``witness``."""
     found = Census([], [], [])
-    kinds = {*_CODE, FunctionType, Cache}
+    kinds = {*_CODE, FunctionType, Cache, Witness}
+    witnessed = False
     for thing in [each for each in gc.get_objects() if type(each) in kinds]:
         if type(thing) is FunctionType:
             if thing.__code__.co_filename in files:
                 found.functions.append(thing)
         elif type(thing) is Cache:
             found.caches.append(thing)
+        elif type(thing) is Witness:
+            witnessed |= thing is witness
         elif code_of(thing).co_filename in files:
             found.suspended.append(thing)
+    if not witnessed:
+        raise Frozen("the application called `gc.freeze()`, and what it froze can't be found")
     return found
 
 

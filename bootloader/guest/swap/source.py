@@ -19,18 +19,15 @@ _OPTIMIZED = 0x1  # inspect.CO_OPTIMIZED: a function's code, not a class's or a 
 
 
 class Source:
-    """``path``: in the tree; ``filename``: what code objects are to call it, under the live folder.
+    """``path``: in the tree; ``filename``: what code objects are to call it, under the live folder."""
 
-    ``code``: the same source as it was compiled before, where somebody kept that.
-    """
-
-    def __init__(self, path: str, data: bytes, filename: str, code: CodeType | None = None) -> None:
+    def __init__(self, path: str, data: bytes, filename: str) -> None:
         self.path = path
         self.data = data
         self.filename = filename
         text = decode_source(data)
         self.tree = ast.parse(text, filename)
-        self.code: CodeType = code or compile(text, filename, "exec", dont_inherit=True)
+        self.code: CodeType = compile(text, filename, "exec", dont_inherit=True)
         self._lines = text.encode().splitlines(keepends=True)
 
     def segment(self, node: ast.stmt) -> bytes:

@@ -7,7 +7,6 @@ that code objects, tracebacks and ``inspect`` go on to find them. Knows nothing 
 
 from __future__ import annotations
 
-import gc
 import linecache
 import os
 import sys
@@ -17,7 +16,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from types import CodeType, FunctionType, ModuleType
 
 from . import frames, functions
-from .census import Census, census
+from .census import Census, Frozen, Witness, census
 from .departures import Departure
 from .difference import difference
 from .modules import Modules, imports_from, in_order
@@ -30,7 +29,8 @@ from .successors import Successors
 from .undo import Undo
 
 _ROUNDS = 20
-_COMPILED = 64
+_KEPT = 8
+"""Of so many files, the two last sources are kept: what is new in one patch is old in the next."""
 _QUIET_S = 0.2
 
 
@@ -39,17 +39,16 @@ class Swap:
 
     def __init__(self, live: str) -> None:
         self._live = live.rstrip("/")
-        self._frozen = gc.get_freeze_count()
-        self._compiled: dict[str, dict[bytes, CodeType]] = {}
+        self._witness = Witness()
+        self._kept: dict[str, dict[bytes, Source]] = {}
 
     def prepare(self, old: str, new: str, paths: Sequence[str]) -> Prepared:
         """Compare the trees in the folders ``old`` and ``new`` at the changed ``paths``; raises :class:`Refusal`."""
         modules = Modules(self._live)
-        comparison = _Comparison(self._live, old, new, modules, self._compiled)
-        prepared = Prepared(self._live, comparison.plans(paths), comparison.departures, modules)
+        comparison = _Comparison(self._live, old, new, modules, self._kept)
+        plans = comparison.plans(paths)
+        prepared = Prepared(self._live, paths, plans, comparison.departures, modules, self._witness)
         if prepared.concerned:
-            if gc.get_freeze_count() > self._frozen:
-                raise Refusal(paths[0], 0, "can't be patched: the application called `gc.freeze()`")
             prepared.check()
         return prepared
 
@@ -57,8 +56,18 @@ class Swap:
 class Prepared:
     """A patch that can be made. Worth nothing any more once the process has been patched otherwise."""
 
-    def __init__(self, live: str, plans: dict[str, Plan], departures: Sequence[Departure], modules: Modules) -> None:
+    def __init__(
+        self,
+        live: str,
+        paths: Sequence[str],
+        plans: dict[str, Plan],
+        departures: Sequence[Departure],
+        modules: Modules,
+        witness: Witness,
+    ) -> None:
         self._live = live
+        self._paths = paths
+        self._witness = witness
         self._plans = plans
         self._departures = departures
         self._modules = modules
@@ -83,7 +92,10 @@ class Prepared:
         for departure in self._departures:
             departure.check(each.name for each in self._departures)
         unsure = [plan for plan in self._plans.values() if functions.may_misfit(plan)]
-        living = census(self._files).functions if unsure else []
+        try:
+            living = census(self._files, self._witness).functions if unsure else []
+        except Frozen as frozen:
+            raise Refusal(unsure[0].new.path, 0, f"can't be patched: {frozen}") from frozen
         for plan in unsure:
             functions.check(plan, living, self._successors)
         namespaces = {id(vars(module)) for _, module in self._loaded()}
@@ -95,6 +107,7 @@ class Prepared:
     def commit(self) -> Report:
         """Make the patch; raises :class:`Undone` where that fails, with everything put back."""
         report = Report()
+        self._check_current()
         self._modules.find_new()
         if not self.concerned:
             return report
@@ -122,7 +135,7 @@ class Prepared:
                 yield plan, module
 
     def _perform(self, undo: Undo) -> Census:
-        found = census(self._files)
+        found = census(self._files, self._witness)
         for function in found.functions:
             old = function.__code__
             new = self._successors.of(old)
@@ -139,6 +152,13 @@ class Prepared:
                 if function.__globals__ is vars(module):
                     signatures.apply(function, old, undo)
         return found
+
+    def _check_current(self) -> None:
+        """What was not loaded when the patch was prepared, was not compared: it must not have been loaded since."""
+        loaded = Modules(self._live).by_path
+        for path in self._paths:
+            if loaded.get(path, []) != self._modules.by_path.get(path, []):
+                raise Undone(path, 0, "was imported while the patch was being made")
 
     def _undone(self, error: BaseException) -> Undone:
         path = next(iter(self._plans), self._departures[0].path if self._departures else "")
@@ -163,10 +183,8 @@ class Prepared:
 class _Comparison:
     """From the paths that changed to a plan for each module that they concern."""
 
-    def __init__(
-        self, live: str, old: str, new: str, modules: Modules, compiled: dict[str, dict[bytes, CodeType]]
-    ) -> None:
-        self._compiled = compiled
+    def __init__(self, live: str, old: str, new: str, modules: Modules, kept: dict[str, dict[bytes, Source]]) -> None:
+        self._kept = kept
         self._live, self._old, self._new = live, old, new
         self._modules = modules
         self._sources: dict[str, tuple[Source, Source]] = {}
@@ -225,12 +243,11 @@ class _Comparison:
         try:
             with open(f"{tree}/{path}", "rb") as file:
                 data = file.read()
-            known = self._compiled.pop(path, {})
-            source = Source(path, data, f"{self._live}/{path}", known.pop(data, None))
-            # The two last of each, for the next patch: what is new now, is old then.
-            self._compiled[path] = dict([*list(known.items())[-1:], (data, source.code)])
-            if len(self._compiled) > _COMPILED:
-                del self._compiled[next(iter(self._compiled))]
+            known = self._kept.pop(path, {})
+            source = known.pop(data, None) or Source(path, data, f"{self._live}/{path}")
+            self._kept[path] = dict([*list(known.items())[-1:], (data, source)])
+            if len(self._kept) > _KEPT:
+                del self._kept[next(iter(self._kept))]
             return source
         except FileNotFoundError:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import re
 import traceback
@@ -78,6 +79,28 @@ def test_old_bodies_that_go_on_are_named(app: Process) -> None:
     report = app.patch(app="def count():\n    yield 3\n    yield 4\n\ndef same():\n    yield 1\n")
     assert report.as_fields()["old"] == [{"name": "app.count", "where": "generator", "line": 2}]
     assert next(counting) == 2
+
+
+def test_what_the_application_froze_can_not_be_patched(app: Process) -> None:
+    app.start(app="def f(): return 1\n")
+    module = app.load()
+    gc.freeze()
+    try:
+        with pytest.raises(Undone, match="froze"):
+            app.patch(app="def f(): return 2\n")
+    finally:
+        gc.unfreeze()
+    assert module.f() == 1
+
+
+def test_a_module_that_is_imported_meanwhile_undoes_the_patch(app: Process) -> None:
+    app.start(app="def f(): return 1\n", late="X = 1\n")
+    module = app.load()
+    prepared = app.prepare(app="def f(): return 2\n", late="X = 2\n")
+    app.load("late")
+    with pytest.raises(Undone, match="was imported while the patch was being made"):
+        prepared.commit()
+    assert module.f() == 1
 
 
 EDITS = re.findall(
