@@ -374,3 +374,34 @@ def test_settings_ride_in_the_tree_and_its_root(target: Target) -> None:
     roots = [target.ship(files, app(grace_s=grace)).healthy().answer.text("root") for grace in (1.0, 2.0)]
     assert roots[0] != roots[1]
     assert PATH in target.live()
+
+
+# a restart
+
+
+def test_a_restart_stops_and_starts_what_runs_and_what_does_not_and_makes_no_generation(shared: Target) -> None:
+    steady, brief = app("steady", "one:main", settle_s=0.0), app("brief", "two:main")
+    change = shared.ship({"one.py": WAIT, "two.py": DONE}, steady, brief).healthy()
+    history, pid = shared.history(), shared.status("steady")["pid"]
+    again = Change(shared, shared.call("restart"))
+    assert sorted(again.answer.texts("started")) == ["brief", "steady"]
+    assert again.healthy().generation == change.generation
+    assert again.number > change.number
+    status = shared.status("steady")
+    assert (status["state"], status["generation"]) == ("healthy", change.generation)
+    assert status["pid"] not in (None, pid)
+    assert [one["root"] for one in shared.history()] == [one["root"] for one in history]
+
+
+def test_a_restart_starts_what_was_held_and_begins_a_new_count_of_deaths(shared: Target) -> None:
+    change = shared.ship("raise SystemExit(3)\n")
+    assert change.fate()["state"] == "failed"
+    held = shared.event("death", change.state("failed"), next="hold")
+    shared.call("restart")
+    shared.event("death", held, deaths=1, next="hold")
+
+
+def test_where_nothing_is_live_there_is_nothing_to_restart(target: Target) -> None:
+    with pytest.raises(Refused) as caught:
+        target.call("restart")
+    assert caught.value.code == "nothing-live"

@@ -264,6 +264,19 @@ def test_a_push_beside_a_running_dev_uses_its_target(lived: Lived) -> None:
     assert lived.dev.process.poll() is None
 
 
+def test_a_restart_beside_a_running_dev_starts_the_same_generation_again(lived: Lived) -> None:
+    mark = lived.dev.mark()
+    save(lived.project / "main.py", LOOP.replace("version 1", "to be restarted"))
+    assert lived.dev.wait("result", since=mark)["healthy"]
+    code, told = lived.bench.run("restart", "--path", str(lived.project))
+    assert code == 0
+    (result,) = only(told, "result")
+    assert (result["rung"], result["reason"], result["healthy"]) == ("restart", "asked to", True)
+    assert [one["state"] for one in only(told, "state")][:3] == ["stopping", "stopped", "starting"]
+    _, history = lived.bench.run("history", "--path", str(lived.project))
+    assert (history[0]["generation"], history[0]["live"]) == (result["generation"], True)
+
+
 def test_a_rollback_beside_a_running_dev_is_told_there_and_the_next_save_takes_its_place(lived: Lived) -> None:
     mark = lived.dev.mark()
     code, told = lived.bench.run("rollback", "1", "--path", str(lived.project))
