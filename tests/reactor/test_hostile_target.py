@@ -20,9 +20,9 @@ from bootloader.wire.errors import Refused
 from bootloader.wire.limits import PROTOCOL
 from bootloader.wire.manifest import EMPTY, Entry, Manifest, blob_name
 from bootloader.wire.messages import Fields, pack
+from reactor import follow, shipment
 from reactor import link as link_module
 from reactor import session as module
-from reactor import shipment
 from reactor.session import Save, Session
 from reactor.terminal import Terminal
 from tests.reactor.board import Desk, Told, until
@@ -421,6 +421,7 @@ def test_an_answer_that_never_comes_is_waited_for_in_bounds_and_told(
     monkeypatch.setattr(module, "EVENTS_WAIT_S", 0.1)
     monkeypatch.setattr("reactor.session.SILENCE_S", 0.1)
     monkeypatch.setattr(link_module.Link.call, "__defaults__", ((), 0.2))
+    monkeypatch.setattr(follow.Follower.pull, "__defaults__", (0.2,))
     siege.desk.write("large.bin", bytes(2_000_000))
     siege.before = siege.files()
     if call == "manifest":
