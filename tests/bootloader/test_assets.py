@@ -89,10 +89,14 @@ def test_a_hook_is_called_on_the_loop_of_the_program(shared: Target, kind: str) 
 
 
 def test_what_a_hook_starts_hears_signals(shared: Target) -> None:
-    hook = "def changed(paths): print(subprocess.getoutput('grep SigBlk /proc/self/status'), paths[0].read_text())\n"
+    hook = "def changed(paths): subprocess.run(['grep', 'SigBlk', '/proc/self/status', paths[0]])\n"
     running = Running(shared, "import subprocess" + SYNC, hook)
-    running.save(table_csv=running.name)
-    shared.log(f"SigBlk:\t{'0' * 16} {running.name}")
+    running.save(table_csv=f"SigBlk of {running.name}")
+    read = shared.event("log", text=f"{shared.state / 'live' / 'table.csv'}:SigBlk of {running.name}")
+    blocked = [
+        event["text"] for event in shared.events if event["n"] < read["n"] and "SigBlk:" in str(event.get("text"))
+    ]
+    assert blocked == [f"/proc/self/status:SigBlk:\t{'0' * 16}"]
 
 
 def test_what_reads_its_files_when_it_needs_them_just_goes_on(shared: Target) -> None:
