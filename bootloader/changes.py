@@ -17,7 +17,8 @@ from typing import TypeVar
 from .journal import Journal
 from .ladder import RESTART, ROLLBACK, Decision, decide, fall
 from .store.objects import sync
-from .store.store import Staged, Store
+from .store.staged import Staged
+from .store.store import Store
 from .store.triage import BOOTLOADER, STEADY_S, worn
 from .supervisor.supervisor import Supervisor
 from .supervisor.transition import Transition

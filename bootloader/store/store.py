@@ -13,7 +13,6 @@ import errno
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..aside import Aside, is_other
@@ -30,20 +29,9 @@ from .manifests import Manifests
 from .objects import Objects, sync
 from .source import Source
 from .space import Space
+from .staged import Staged
 from .trees import NAMES, OnNotice, Tree
 from .triage import BOOTLOADER, Rung, ladder
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """A new tree, whole, in the idle place: not live yet."""
-
-    tree: Tree
-    manifest: Manifest
-    before: Manifest
-    edits: Edits
-    launch: Launch
-    launch_before: Launch | None
 
 
 class Store:
@@ -181,7 +169,7 @@ class Store:
             lacking = [name for name in manifest.blobs() if not self.objects.make_sure(name)]
             if lacking:
                 raise Refused("missing-blob", f"{len(lacking)} blobs are lost", to=lacking[0][:12])
-            tree = self._build(self._idle(), manifest)
+            tree = self._anew(manifest)
             self._note(manifest)
             sync(self._written())
             self._notice("tree-mended", f"root {root[:12]} was made anew from its blobs")
@@ -192,6 +180,16 @@ class Store:
             self._next_link.replace(self.live_path)
             sync([self._folder])
         self.live, self.manifest = tree, manifest
+
+    def _anew(self, manifest: Manifest) -> Tree:
+        """The first of the idle trees that it can be made in: the disk may fail under one of them alone."""
+        *others, last = dict.fromkeys([*self._idle(), *(tree for tree in self._own if tree is not self.live)])
+        for tree in others:
+            try:
+                return self._build([tree], manifest)
+            except (Fault, OSError) as error:
+                self._notice("idle-behind", f"nothing can be made in '{tree.folder}': {error}")
+        return self._build([last], manifest)
 
     def _whole(self, manifest: Manifest) -> Tree | None:
         """A tree that is ``manifest`` for certain, the live one before others."""

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bootloader.store.objects import sync
-from bootloader.store.store import Staged, Store
+from bootloader.store.staged import Staged
+from bootloader.store.store import Store
 from bootloader.store.triage import Rung
 from bootloader.wire.launch import PATH, Application, Launch
 from bootloader.wire.manifest import blob_name

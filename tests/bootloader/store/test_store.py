@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from hypothesis.stateful import (
 )
 
 from bootloader.store.space import ROOTS_KEPT
-from bootloader.store.store import Staged
+from bootloader.store.staged import Staged
 from bootloader.wire.delta import Delta
 from bootloader.wire.errors import Fault, Refused
 from bootloader.wire.launch import PATH
@@ -466,3 +467,20 @@ def test_a_large_file_comes_in_parts_and_is_copied_through(disk: Disk) -> None:
     disk.switch(disk.store.stage(with_blob(overlay, name, None)))
     disk.settle()
     assert disk.live()["model.bin"] == (content, 0o755)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_where_the_disk_fails_under_one_tree_what_is_live_is_made_anew_in_another(disk: Disk) -> None:
+    disk.healthy(text("first"))
+    disk.healthy(text("second"))
+    failing = disk.idle()
+    (disk.folder / "live" / "second").write_bytes(b"damaged")
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", failing], capture_output=True)
+    if made.returncode:
+        pytest.skip(f"no disk can be mounted here: {made.stderr.decode().strip()}")
+    try:
+        assert disk.reopen() is not None
+        assert disk.live() == {**text("second"), PATH: LAUNCH}
+        assert {"live-lost", "idle-behind", "tree-mended"} <= set(disk.codes)
+    finally:
+        subprocess.run(["umount", "--lazy", failing], check=True)
