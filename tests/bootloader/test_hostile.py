@@ -216,6 +216,20 @@ def test_a_bootloader_says_what_holds_its_applications(shared: Target, groups: P
     assert alone.call("status").child("confined").plain() == {"groups": False, "limits": []}
 
 
+def test_when_memory_is_gone_applications_go_first_and_the_bootloader_last(shared: Target) -> None:
+    unleash(shared, DEAF)
+    application = shared.status()["pid"]
+    warm = int(Path(f"/proc/{application}/stat").read_text().rpartition(")")[2].split()[1])
+
+    def score(pid: int | str) -> int:
+        return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+    may = subprocess.run(["sh", "-c", "echo -900 > /proc/self/oom_score_adj"], capture_output=True).returncode == 0
+    spared = -900 if may else score("self")  # root may ask for that, but not in every container
+    assert [score(pid) for pid in (shared.process.pid, shared.pid, warm, application)] == [spared, spared, 100, 500]
+    tamed(shared)
+
+
 HOG = """
 import threading
 def main():

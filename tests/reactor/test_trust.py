@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -50,6 +51,25 @@ def test_a_certificate_is_an_envelope_of_a_key_and_nothing_that_could_mint_other
     assert certificate.subject == certificate.issuer
     assert certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == "somebody"
     assert identity.fingerprint == fingerprint(identity.cert_pem)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="asks OpenSSL at another time than now")
+@pytest.mark.parametrize(
+    ("at", "begins", "is_valid"), [(1, 1970, True), (253_000_000_000, 1970, True), (1, 2000, False)]
+)
+def test_the_check_of_a_certificate_looks_at_the_clock_and_ours_are_valid_at_1970(
+    tmp_path: Path, at: int, begins: int, is_valid: bool
+) -> None:
+    """The last one is the proof that this test could fail."""
+    certificate = x509.load_pem_x509_certificate(make_identity("device").cert_pem.encode())
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, year = certificate.subject, datetime(begins, 1, 1, tzinfo=UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, year, certificate.not_valid_after_utc)
+    pinned = certificate if begins == 1970 else made.sign(key, hashes.SHA256())
+    file = tmp_path / "device.crt"
+    file.write_bytes(pinned.public_bytes(serialization.Encoding.PEM))
+    command = ["openssl", "verify", "-partial_chain", "-attime", str(at), "-trusted", str(file), str(file)]
+    assert (subprocess.run(command, capture_output=True).returncode == 0) is is_valid
 
 
 def test_no_two_identities_share_a_key_or_a_serial_number() -> None:
