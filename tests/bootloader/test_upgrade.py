@@ -218,7 +218,8 @@ def test_a_kept_one_that_comes_to_nothing_later_gives_way_to_the_installed_one(t
 
 def test_one_that_can_not_end_ends_all_the_same_once_its_keeper_is_gone(target: Upgraded) -> None:
     contents = package()
-    contents["bootloader/boot.py"] += b"import time\nBootloader.close = lambda self: time.sleep(1000)\n"
+    hangs = b"import time\nBootloader.close = lambda self: time.sleep(1000)\nBootloader.longest_end_s = 0.0\n"
+    contents["bootloader/boot.py"] += hangs
     main = contents["bootloader/__main__.py"]
     contents["bootloader/__main__.py"] = main.replace(b"ALONE_S = 10\n", b"ALONE_S = 1\n")
     assert contents["bootloader/__main__.py"] != main

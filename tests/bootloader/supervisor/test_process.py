@@ -290,19 +290,21 @@ def test_what_a_module_prints_when_it_is_imported_is_no_note(
 
 
 def test_whatever_comes_of_what_a_process_says_its_end_is_told(parents: Parents) -> None:
-    warm = parents.start()
-    parents.next("ready")
-    child = parents.fork(warm)
+    orders, out, err = (os.pipe() for _ in range(3))
+    os.write(out[1], b"the last word")
 
     def choke(_kind: str, _text: str) -> None:
         raise ValueError("what it says can't be taken in")
 
-    def order() -> None:
-        child.on_line = choke
-        child.order(check=[], tree=str(parents.folder), live="", pycache="", id=1)
-        child.order(go={})  # which ends it with an exception, that it tells
+    def end() -> Child:
+        child = Child(parents.turns, (orders[1], out[0], err[0]), None, list, lambda: None)
+        child.on_line, child.on_end = choke, lambda status: parents.told.put(("end", status))
+        child.end(3)
+        return child
 
-    parents.do(order)
-    while (told := parents.told.get(timeout=SOON_S))[0] == "fault":
-        assert isinstance(told[1], ValueError)
-    assert told == ("end", 1)
+    child: Child = parents.do(end)
+    assert isinstance(parents.next("fault"), ValueError)
+    assert parents.next("end") == 3
+    parents.do(child.close)
+    for descriptor in (orders[0], out[1], err[1]):
+        os.close(descriptor)
