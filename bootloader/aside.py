@@ -30,7 +30,10 @@ class Aside:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         place = self.folder / str(self._last() + 1)
         place.mkdir(mode=0o700)
-        path.rename(place / path.name)
+        try:
+            path.rename(place / path.name)
+        except PermissionError:  # a folder of another user does not leave the one that it is in
+            path.rename(path.with_name(f"{path.name}.lost"))
         self.keep(MOST, MOST_BYTES)
 
     def keep(self, most: int, most_bytes: int) -> None:
@@ -54,8 +57,14 @@ class Aside:
 
 
 def is_other(place: Path, *, folder: bool) -> bool:
-    """Whether something lies at ``place`` that is not the folder, or the file, that should be there."""
-    return os.path.lexists(place) and not (is_folder(place) if folder else os.path.isfile(place))  # noqa: PTH113
+    """Whether something lies at ``place`` that is not the folder, or the file, that should be there.
+
+    A folder of another user, who lets nobody in, is of no use either.
+    """
+    if folder and is_folder(place):
+        use = os.R_OK | os.W_OK | os.X_OK
+        return place.stat().st_uid != os.geteuid() and not os.access(place, use)
+    return os.path.lexists(place) and (folder or not os.path.isfile(place))  # noqa: PTH113
 
 
 def is_folder(place: Path) -> bool:

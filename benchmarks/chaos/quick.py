@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import marshal
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,7 +67,8 @@ def _wrong_bytecode(state: Path, wanted: Generation) -> list[Broken]:
     for path in wanted.files:
         source = state / "live" / path
         cache = Path(f"{state}/pycache{source.parent}", f"{source.stem}.{sys.implementation.cache_tag}.pyc")
-        if source.suffix == ".py" and cache.is_file() and _believed(cache, source) and not _is_of(cache, source):
+        is_there = os.access(cache, os.R_OK) and cache.is_file()
+        if source.suffix == ".py" and is_there and _believed(cache, source) and not _is_of(cache, source):
             wrong.append(path)
     return [(MIXTURE, f"generation {wanted.number} with damaged bytecode of {', '.join(wrong)}")] if wrong else []
 

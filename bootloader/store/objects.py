@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from blake3 import blake3
 
+from ..aside import is_folder, is_other
 from ..wire.errors import Malformed, Refused
 from ..wire.manifest import blob_name, check_hash
 
@@ -108,8 +109,10 @@ class Objects:
     def _place(self, written: Path, name: str) -> None:
         try:
             written.rename(self.path(name))
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError):
             folder = self.path(name).parent
+            if is_folder(folder) and is_other(folder, folder=True):
+                folder.rename(folder.with_name(f"{folder.name}.lost"))
             if not folder.is_dir():
                 _remove(folder)
                 folder.mkdir()
@@ -193,7 +196,7 @@ class Objects:
 
 
 def sync(paths: Collection[Path]) -> None:
-    """fsync files and folders; what is gone by now, or is no longer a plain one, needs none."""
+    """fsync files and folders; what is gone by now, or is no longer a plain one, needs none, nor what is not ours."""
     if len(paths) > _ONE_BY_ONE:
         os.sync()
         return
@@ -201,7 +204,7 @@ def sync(paths: Collection[Path]) -> None:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES):
                 continue
             raise
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos import damage, folders, power, recording
+from benchmarks.chaos import damage, folders, power, recording, strangers
 from benchmarks.chaos.quick import quick
 from benchmarks.chaos.tally import LOST, Tally
 from tests.benchmarks.conftest import memory
@@ -31,9 +32,9 @@ def recorded() -> Iterator[recording.Recording]:
 def test_after_a_power_cut_the_old_or_the_new_generation_is_there_whole(recorded: recording.Recording) -> None:
     tally = Tally()
     chance = random.Random("ci")
-    power.attack(recorded, tally, chance, booted=3, again=1, until_s=math.inf, share=1000, most=60)
+    power.attack(recorded, tally, chance, booted=3, again=1, until_s=math.inf, share=1000, most=30)
     assert tally.findings == []
-    assert tally.counts["power cuts"] > 600
+    assert tally.counts["power cuts"] > 300
 
 
 @pytest.mark.timeout(300)
@@ -62,6 +63,14 @@ def test_a_damaged_state_runs_the_newest_generation_all_the_same(recorded: recor
     damage.attack(recorded, tally, random.Random("ci"), booted=5, until_s=math.inf)
     assert tally.findings == []
     assert tally.counts["damages"] > 300
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_state_of_which_a_part_is_another_users_runs_the_newest_generation(recorded: recording.Recording) -> None:
+    tally = Tally()
+    strangers.attack(recorded, tally, math.inf)
+    assert tally.findings == []
+    assert tally.counts["damages"] > 50
 
 
 @pytest.mark.parametrize("hardship", damage.HARDSHIPS, ids=lambda hardship: hardship.name)
