@@ -2,8 +2,8 @@
 
 Python imports a module of this name by itself, in each process that has this folder on PYTHONPATH: the bootloader, the
 warm parent, what compiles. ``CHAOS_FOLDER`` is the folder, ``CHAOS_RECORD`` the file that gets one JSON object an
-operation. Or, with an error's name such as ``EIO`` in ``CHAOS_REFUSES``, every operation fails with that. With
-``CHAOS_CLOCK`` there is no clock: it is 1970.
+operation. Or, with an error's name such as ``EIO`` in ``CHAOS_REFUSES``, every operation fails with that, and with
+``CHAOS_UNREADABLE`` besides, whatever reads a file or a folder. With ``CHAOS_CLOCK`` there is no clock: it is 1970.
 
 An operation and its line are made under one lock of all processes, so the order of the lines is the order in
 which things happened. What is not seen (another library's C code, say) is found by whoever replays the record.
@@ -31,6 +31,7 @@ from typing import Any
 _FOLDER = os.environ.get("CHAOS_FOLDER", "")
 _RECORD = os.environ.get("CHAOS_RECORD", "")
 _REFUSED = getattr(errno, os.environ.get("CHAOS_REFUSES", ""), 0)
+_UNREADABLE = "CHAOS_UNREADABLE" in os.environ
 _REAL = {name: getattr(posix, name) for name in dir(posix)}
 _LOCK = threading.RLock()
 _UNSEEN = ("copy_file_range", "splice", "writev", "pwritev", "mknod", "mkfifo")
@@ -87,7 +88,7 @@ def _place(path: Any, dir_fd: int | None = None) -> str | None:
 
 
 def _open(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
-    place = _place(path, dir_fd) if flags & (os.O_CREAT | os.O_TRUNC) else None
+    place = _place(path, dir_fd) if flags & (os.O_CREAT | os.O_TRUNC) or _UNREADABLE else None
     if place is None:
         return int(_REAL["open"](path, flags, mode, dir_fd=dir_fd))
     with _record.held():
@@ -156,6 +157,28 @@ class _File(io.FileIO):
 
 
 _read_open = builtins.open
+_read_code = io.open_code
+
+
+def _refuse_read(path: Any) -> None:
+    if _UNREADABLE and _place(path) is not None:
+        raise OSError(_REFUSED, os.strerror(_REFUSED), str(path))
+
+
+def _open_code(path: Any) -> Any:
+    _refuse_read(path)
+    return _read_code(path)
+
+
+def _on_folder(name: str) -> Callable[..., Any]:
+    """A call that reads a folder."""
+    real = _REAL[name]
+
+    def call(path: Any = ".") -> Any:
+        _refuse_read(path)
+        return real(path)
+
+    return call
 
 
 def _file_open(
@@ -169,6 +192,7 @@ def _file_open(
     opener: Any = None,
 ) -> Any:
     if not set(mode) & set("wax+"):
+        _refuse_read(file)
         return _read_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
     raw = _File(file, mode.replace("b", "").replace("t", ""), closefd, opener)
     if buffering == 0:
@@ -292,6 +316,8 @@ def install() -> None:
         "fsync": _on_node("fsync", lambda _status: {"op": "fsync"}),
         "fdatasync": _on_node("fdatasync", lambda _status: {"op": "fsync"}),
         "sync": _all,
+        "scandir": _on_folder("scandir"),
+        "listdir": _on_folder("listdir"),
         **{name: _on_unseen(name) for name in _UNSEEN if name in _REAL},
     }
     for name, call in calls.items():
@@ -305,6 +331,7 @@ def install() -> None:
         vars(module)["open"] = _file_open
     for module in (io_module, io):
         vars(module)["FileIO"] = _File
+        vars(module)["open_code"] = _open_code
 
 
 if _FOLDER and (_RECORD or _REFUSED):
