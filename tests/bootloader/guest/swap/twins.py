@@ -93,11 +93,12 @@ def answer(value: Any, depth: int = 0) -> Any:
     if isinstance(value, property):
         return ["property", answer(value.fget, depth), answer(value.fset, depth), value.__doc__]
     if callable(value):
-        code = getattr(inspect.unwrap(value), "__code__", None)
+        inner: Any = inspect.unwrap(value)
+        code = getattr(inner, "__code__", None)
         return {
             "signature": str(inspect.signature(value)),
-            "hints": str(getattr(value, "__annotations__", None)),
-            "doc": value.__doc__,
+            "hints": str(getattr(inner, "__annotations__", None)),
+            "doc": inner.__doc__,
             "name": f"{value.__module__}.{value.__qualname__}",
             "line": code and code.co_firstlineno,
             "outcome": outcome(value, depth),
