@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from .effects import Meaning
 from .plan import Scope
 from .refusal import Refusal, quoted
-from .signature import defaults
+from .signature import annotations_of, defaults
 from .source import start
 from .statements import Part, by_name, parts
 
@@ -20,6 +20,13 @@ from .statements import Part, by_name, parts
 def admit(path: str, scope: Scope, group: Iterable[Part], meaning: Meaning) -> list[tuple[Scope, ast.expr]]:
     """The bases of new classes in ``group`` that are not known; raises :class:`Refusal` for what runs more."""
     return list(_admitted(path, scope, group, meaning))
+
+
+def admit_annotations(path: str, annotations: Iterable[ast.expr], meaning: Meaning) -> None:
+    """Raises :class:`Refusal` for an annotation that does more than name a type."""
+    for annotation in annotations:
+        if not meaning.is_free(annotation):
+            raise Refusal(path, annotation.lineno, f"has an annotation that runs code: {quoted(annotation)}")
 
 
 def _admitted(path: str, scope: Scope, group: Iterable[Part], meaning: Meaning) -> Iterator[tuple[Scope, ast.expr]]:
@@ -35,6 +42,7 @@ def _admitted(path: str, scope: Scope, group: Iterable[Part], meaning: Meaning) 
                 for default in defaults(node).values():
                     if not meaning.is_free(default):
                         raise Refusal(path, default.lineno, f"has a default that runs code: {quoted(default)}")
+                admit_annotations(path, annotations_of(node), meaning)
             case ast.ClassDef() as node:
                 yield from _class(path, scope, node, meaning)
 
@@ -50,6 +58,8 @@ def _class(path: str, scope: Scope, node: ast.ClassDef, meaning: Meaning) -> Ite
     yield from ((scope, base) for base in node.bases if not meaning.is_known_base(base))
     body = list(parts(node.body, meaning, runs_as_main=True))
     for part in body:
+        if isinstance(part.node, ast.AnnAssign):
+            admit_annotations(path, [part.node.annotation], meaning)
         if part.kind == "effect":
             raise Refusal(path, start(part.whole), f"runs in the body of the new class: {quoted(part.node)}")
     for group in by_name(body).values():

@@ -12,13 +12,13 @@ import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
-from .admission import admit
+from .admission import admit, admit_annotations
 from .consequences import follow
 from .effects import Meaning
 from .identity import pairs
 from .plan import Bind, Describe, Edit, Path, Plan, Scope, Unbind
 from .refusal import Refusal, quoted
-from .signature import changed_parameters, defaults, is_annotated_otherwise, nature
+from .signature import annotations_of, changed_parameters, defaults, is_annotated_otherwise, nature
 from .source import Function, Source, alike, place, start
 from .statements import Part, bound_by, by_name, function_of, parts, same
 
@@ -112,6 +112,9 @@ class _Comparison:
         documented = _doc_of(old) != _doc_of(new)
         declared = _declared(after)
         annotated = not same(_declared(before), declared)
+        if annotated:
+            expressions = [each.annotation for each in declared if isinstance(each, ast.AnnAssign)]
+            admit_annotations(self._new.path, expressions, self._meaning)
         if documented or annotated:
             line = start(new[0]) if new else 1
             self._plan.steps.append(
@@ -153,6 +156,11 @@ class _Comparison:
         self._bind(scope, name, group, None)
 
     def _bind(self, scope: Scope, name: str, group: Sequence[Part], before: Part | None) -> None:
+        for part in group:
+            code = self._new.code_of(function_of(part)) if part.kind == "function" else None
+            if code is not None and set(code.co_freevars) - {"__class__"}:
+                what = f"needs `{code.co_freevars[0]}`, a type parameter of its class, which it can't be given"
+                raise self._refusal(start(part.whole), what)
         statements = tuple(part.node for part in group)
         kind = before.kind if before else None
         self._plan.steps.append(Bind(scope, name, group[-1].kind, statements, kind, start(group[-1].whole)))
@@ -209,6 +217,8 @@ class _Comparison:
             for name, default in defaults(new).items():
                 if name in anew and not self._meaning.is_free(default):
                     raise self._refusal(default.lineno, f"has a default that runs code: {quoted(default)}")
+            if annotated:
+                admit_annotations(self._new.path, annotations_of(new), self._meaning)
             if anew or annotated or not alike(before, after):
                 self._plan.changed.append(after.co_qualname)
         if anew or annotated or _arity(before) != _arity(after) or defaults(old).keys() != defaults(new).keys():

@@ -30,7 +30,9 @@ class Owner:
 
     def __prepare__(self, _name: str, _bases: tuple[type, ...]) -> dict[str, Any]:
         """The names that the body sees."""
-        return {**{name: value for name, value in vars(self._live).items() if name not in _FRESH}, **self._inner}
+        parameters = {each.__name__: each for each in getattr(self._live, "__type_params__", ())}
+        members = {name: value for name, value in vars(self._live).items() if name not in _FRESH}
+        return {**parameters, **members, **self._inner}
 
     def __call__(self, _name: str, _bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
         """End the body. Python checks that the cell, if there is one, has what comes back."""

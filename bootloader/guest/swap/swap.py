@@ -29,8 +29,8 @@ from .successors import Successors
 from .undo import Undo
 
 _ROUNDS = 20
-_KEPT = 8
-"""Of so many files, the two last sources are kept: what is new in one patch is old in the next."""
+_KEPT = 4
+"""Of so many files, the last source is kept: what is new in one patch is old in the next."""
 _QUIET_S = 0.2
 
 
@@ -40,7 +40,7 @@ class Swap:
     def __init__(self, live: str) -> None:
         self._live = live.rstrip("/")
         self._witness = Witness()
-        self._kept: dict[str, dict[bytes, Source]] = {}
+        self._kept: dict[str, Source] = {}
 
     def prepare(self, old: str, new: str, paths: Sequence[str]) -> Prepared:
         """Compare the trees in the folders ``old`` and ``new`` at the changed ``paths``; raises :class:`Refusal`."""
@@ -183,7 +183,7 @@ class Prepared:
 class _Comparison:
     """From the paths that changed to a plan for each module that they concern."""
 
-    def __init__(self, live: str, old: str, new: str, modules: Modules, kept: dict[str, dict[bytes, Source]]) -> None:
+    def __init__(self, live: str, old: str, new: str, modules: Modules, kept: dict[str, Source]) -> None:
         self._kept = kept
         self._live, self._old, self._new = live, old, new
         self._modules = modules
@@ -243,9 +243,9 @@ class _Comparison:
         try:
             with open(f"{tree}/{path}", "rb") as file:
                 data = file.read()
-            known = self._kept.pop(path, {})
-            source = known.pop(data, None) or Source(path, data, f"{self._live}/{path}")
-            self._kept[path] = dict([*list(known.items())[-1:], (data, source)])
+            kept = self._kept.pop(path, None)
+            source = kept if kept and kept.data == data else Source(path, data, f"{self._live}/{path}")
+            self._kept[path] = source
             if len(self._kept) > _KEPT:
                 del self._kept[next(iter(self._kept))]
             return source
