@@ -93,10 +93,8 @@ class Patch:
         reports = [self.reports[app.spec.name] for app in self._apps if app.spec.name in self.reports]
         names = [name for report in reports for key in ("patched", "added", "removed") for name in report[key]]
         old = sorted({row["name"] for report in reports for row in report["old"]})
-        bodies = "its old body" if len(old) == 1 else "their old bodies"
-        again = (
-            f"{_shown([f'`{name}`' for name in old])} {'runs' if len(old) == 1 else 'run'} {bodies} until called again"
-        )
+        runs, until = ("runs its old body", "it is") if len(old) == 1 else ("run their old bodies", "they are")
+        again = f"{_shown([f'`{name}`' for name in old])} {runs} until {until} called again"
         notes = [note for report in reports for note in report["notes"]][:_NAMES]
         took = sorted({f"`{app.spec.assets}`" for app in self._apps if ":" in app.spec.assets})
         assets = f"{_shown(took) or 'nobody'} was told of {_shown([f'`{path}`' for path in self._assets])}"

@@ -75,7 +75,7 @@ def test_a_change_of_a_function_is_taken_in_place_and_the_process_lives_on(share
 def test_what_still_runs_its_old_body_is_named(shared: Target) -> None:
     up(shared, loop("one"))
     change = patch(shared, loop("one").replace("0.005", "0.006"))
-    assert told(change) == ("patch", "app.main; `app.main` runs its old body until called again")
+    assert told(change) == ("patch", "app.main; `app.main` runs its old body until it is called again")
 
 
 def test_what_can_not_be_patched_restarts_and_says_why(shared: Target) -> None:
