@@ -25,10 +25,11 @@ WAIT_S = 20.0
 
 EDITS = (
     ("BLINK_S = 0.5", "BLINK_S = 0.2", b"healthy"),
-    ("def blink(led: LED) -> None:", "def blink(led: LED -> None:", b"hold"),
-    ("def blink(led: LED -> None:", "def blink(led: LED) -> None:", b"healthy"),
-    ("        led.toggle()", "        led.tog()", b"not healthy"),
-    ("        led.tog()", "        led.toggle()", b"healthy"),
+    ('print("LED on" if', 'print("LED is on" if', b"healthy"),
+    ("def change(led: LED) -> None:", "def change(led: LED -> None:", b"hold"),
+    ("def change(led: LED -> None:", "def change(led: LED) -> None:", b"healthy"),
+    ("    led.toggle()", "    led.tog()", b"not healthy"),
+    ("    led.tog()", "    led.toggle()", b"healthy"),
 )
 
 

@@ -52,6 +52,11 @@ def off() -> None:
 def blink(led: LED) -> None:
     """One change after the other."""
     while True:
-        led.toggle()
-        print("LED on" if led.is_lit else "LED off")
+        change(led)
         time.sleep(BLINK_S)
+
+
+def change(led: LED) -> None:
+    """On or off. A save that edits this shows at the next change, and the program does not stop for it."""
+    led.toggle()
+    print("LED on" if led.is_lit else "LED off")

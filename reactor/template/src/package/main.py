@@ -11,7 +11,12 @@ def main() -> None:
     try:
         while True:
             ticks += 1
-            print(f"tick {ticks}")
+            step(ticks)
             time.sleep(PERIOD_S)
     finally:
         print("switched off")  # however it ends: the place to leave pins and motors as they should be
+
+
+def step(tick: int) -> None:
+    """What is done each time. A save that edits this does not stop the program: the next tick is new."""
+    print(f"tick {tick}")
