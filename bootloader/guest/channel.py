@@ -128,8 +128,8 @@ class Channel:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) - _FAULTS)  # it inherits that
         try:
             self._ident = start_new_thread(self._run, (self._gone,))
-        except RuntimeError:  # no more threads: the application is patched by being restarted
-            self._gone.release()
+        except RuntimeError:  # no more threads can be: then it takes none, and that is seen
+            self._abandon()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 

@@ -1,22 +1,18 @@
-"""Other processes that run the application's code, which a patch of this one does not reach: those that it has forked,
-and those in which ``multiprocessing`` runs it. Looks at the system's own list, where it has one."""
+"""Other processes that run, or may run, the application's code, which a patch of this one does not reach: those that it
+has forked, and those in which it has started this Python again. Looks at the system's own list, where it has one."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-_RUNNERS = (b"multiprocessing.spawn", b"multiprocessing.forkserver")
+_NO_CODE = b"multiprocessing.resource_tracker"
 
 
 def found() -> int:
     """The process id of one, or 0."""
-    own = _command(os.getpid())
-    for pid in _children():
-        command = _command(pid)  # empty where it has ended
-        if command and (command == own or any(runner in command for runner in _RUNNERS)):
-            return pid
-    return 0
+    own = _program(os.getpid())
+    return next((pid for pid in _children() if own and _program(pid) == own and not _is_tracker(pid)), 0)
 
 
 def _children() -> list[int]:
@@ -29,8 +25,17 @@ def _children() -> list[int]:
     return pids
 
 
-def _command(pid: int) -> bytes:
+def _program(pid: int) -> str:
+    """The file that it runs; empty where it has ended, or is somebody else's."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return os.readlink(f"/proc/{pid}/exe")
     except OSError:
-        return b""
+        return ""
+
+
+def _is_tracker(pid: int) -> bool:
+    """Whether it is Python's own, which runs nobody's code."""
+    try:
+        return _NO_CODE in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False

@@ -197,8 +197,9 @@ def test_one_that_does_not_let_go_of_the_interpreter_restarts(shared: Target) ->
         "os.fork() or signal.pause()",
         "__import__('multiprocessing').get_context('fork').Process(target=signal.pause).start()",
         "__import__('multiprocessing').get_context('spawn').Process(target=signal.pause).start()",
+        "__import__('subprocess').Popen([sys.executable, '-c', 'import signal; signal.pause()'])",
     ],
-    ids=["fork", "multiprocessing", "spawn"],
+    ids=["fork", "multiprocessing", "spawn", "another script"],
 )
 def test_one_whose_code_runs_in_other_processes_too_restarts(shared: Target, before: str) -> None:
     up(shared, loop("one", before))
@@ -216,6 +217,7 @@ def test_one_that_is_busy_in_every_thread_is_patched(shared: Target) -> None:
 
 def test_one_that_starts_other_programs_and_forks_at_times_is_patched(shared: Target) -> None:
     before = "os.waitpid(os.fork() or os._exit(0), 0); __import__('subprocess').Popen(['sleep', '60'])"
+    before += "; __import__('multiprocessing.resource_tracker').resource_tracker.ensure_running()"
     up(shared, loop("one", before))
     assert told(patch(shared, loop("two", before))) == ("patch", "app.step")
 
