@@ -21,10 +21,9 @@ from .signature import defaults
 from .source import Function
 from .successors import Successors
 from .undo import Undo
+from .wrappers import Copies, unwrapped
 
 _DONOR = "__donor__"
-_WRAPPERS = 20
-"""So many decorators may lie between a cache and the function."""
 _KIND = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _HAS_DOC = getattr(inspect, "CO_HAS_DOCSTRING", 0)
 """Where Python has no such flag, a function without a docstring has None for its first constant."""
@@ -58,7 +57,7 @@ def fits(old: CodeType, new: CodeType) -> bool:
     return old.co_freevars == new.co_freevars
 
 
-def swap(function: FunctionType, new: CodeType, undo: Undo) -> None:
+def swap(function: FunctionType, new: CodeType, undo: Undo, copies: Copies) -> None:
     """The new body, and its docstring where the function still had that of the old one."""
     old = function.__code__
     if (old.co_flags ^ new.co_flags) & _KIND:
@@ -68,28 +67,31 @@ def swap(function: FunctionType, new: CodeType, undo: Undo) -> None:
     else:
         undo.attribute(function, "__code__", new)
     if function.__doc__ == _doc(old) != _doc(new):
-        undo.attribute(function, "__doc__", _doc(new))
+        copies.set(function, "__doc__", _doc(new), undo)
 
 
 def forget(caches: Iterable[Cache[Any]], changed: Container[int]) -> None:
     """Empty the caches of functions that changed: what they remember is the answers of the old body."""
     for cache in caches:
-        function: object = cache
-        for _ in range(_WRAPPERS):
-            function = getattr(function, "__wrapped__", None)
-            if id(function) in changed:
-                cache.cache_clear()
-                break
+        if any(id(function) in changed for function in unwrapped(cache)):
+            cache.cache_clear()
 
 
 class Signatures:
     """The changed signatures of one module: each made once, by running its ``def`` without a body."""
 
-    def __init__(self, plan: Plan, namespace: dict[str, Any], classes: Mapping[tuple[str, ...], Sequence[type]]):
+    def __init__(
+        self,
+        plan: Plan,
+        namespace: dict[str, Any],
+        classes: Mapping[tuple[str, ...], Sequence[type]],
+        copies: Copies,
+    ) -> None:
         self._edits = {id(edit.new): edit for edit in plan.edits}
         self._plan = plan
         self._namespace = namespace
         self._classes = classes
+        self._copies = copies
         self._made: dict[int, FunctionType] = {}
 
     def apply(self, function: FunctionType, old: CodeType, undo: Undo) -> None:
@@ -115,11 +117,11 @@ class Signatures:
 
     def _annotate(self, function: FunctionType, made: FunctionType, undo: Undo) -> None:
         if sys.version_info >= (3, 14) and made.__annotate__ is not None:
-            undo.attribute(function, "__annotate__", made.__annotate__)
+            self._copies.set(function, "__annotate__", made.__annotate__, undo)
         else:
-            undo.attribute(function, "__annotations__", dict(made.__annotations__))
+            self._copies.set(function, "__annotations__", dict(made.__annotations__), undo)
         if sys.version_info >= (3, 12):
-            undo.attribute(function, "__type_params__", made.__type_params__)
+            self._copies.set(function, "__type_params__", made.__type_params__, undo)
 
     def _make(self, edit: Edit) -> FunctionType:
         scope = edit.scope or ()

@@ -27,6 +27,7 @@ from .report import Report
 from .source import Source, alike
 from .successors import Successors
 from .undo import Undo
+from .wrappers import Copies
 
 _ROUNDS = 20
 _KEPT = 4
@@ -135,22 +136,23 @@ class Prepared:
                 yield plan, module
 
     def _perform(self, undo: Undo) -> Census:
-        found = census(self._files, self._witness)
+        found, copies = census(self._files, self._witness), Copies()
         for function in found.functions:
             old = function.__code__
             new = self._successors.of(old)
             if new is not None and functions.fits(old, new):
-                functions.swap(function, new, undo)
+                functions.swap(function, new, undo, copies)
                 self._swapped.append((function, old))
         for departure in self._departures:
             departure.perform(self._live, found.functions, undo)
         for plan, module in self._loaded():
             names = Names(plan, module)
             names.perform(undo)
-            signatures = functions.Signatures(plan, vars(module), names.classes)
+            signatures = functions.Signatures(plan, vars(module), names.classes, copies)
             for function, old in self._swapped:
                 if function.__globals__ is vars(module):
                     signatures.apply(function, old, undo)
+        copies.follow(found.caches, undo)
         return found
 
     def _check_current(self) -> None:
