@@ -39,7 +39,7 @@ def _later(call: Callable[[], None]) -> Callable[[], object] | None:
     """
     try:
         import ctypes
-    except ImportError:
+    except Exception:  # noqa: BLE001 - a stripped Python has none; a damaged one may raise anything
         return None
 
     def called(_nothing: int | None) -> int:
