@@ -41,6 +41,7 @@ SLACK_S = 10.0
 _SUMMARY_S = 1.0
 _FRAMES = 64
 _MOST_MS = 1e7
+_QUOTED = re.compile(f"`({re.escape(DEPENDS)}/[^`:\\s]+)")
 OUTCOMES = ("died", "done", "answered", "raised", "timed-out", "missing", "nothing", "unfit")
 STATES = ("starting", "running", "healthy", "finished", "stopping", "stopped", "failed")
 
@@ -207,6 +208,11 @@ def shown(project: Project, tree_path: str) -> str:
     if not tree_path.startswith(f"{DEPENDS}/"):
         return tree_path
     return Path(os.path.relpath(project.host_path(tree_path), project.folder)).as_posix()
+
+
+def named(project: Project, text: str) -> str:
+    """``text`` with the files of siblings that it quotes as a person names them."""
+    return _QUOTED.sub(lambda match: f"`{tree_file(project, match[1]) or match[1]}", text)
 
 
 def translate(event: Fields, paths: Paths) -> dict[str, Any] | None:

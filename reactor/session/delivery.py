@@ -16,7 +16,7 @@ from bootloader.wire.errors import CallTimeout, Fault, LinkClosed, LinkDown, Mal
 from bootloader.wire.manifest import EMPTY, Edits, Manifest
 
 from .. import shipment, syntax
-from ..follow import shown, tree_file
+from ..follow import named, shown, tree_file
 from ..link import Link
 from ..outcomes import Fate, Outcome, Outcomes, patch_of, stages_of
 from ..report import Pace, clean, problem, whole
@@ -203,7 +203,7 @@ class Delivery:
         stages["diff"] = _ms((sent - began) * 1000)
         stages["ship"] = _ms((back - sent) * 1000 - sum(there_ms.values()))
         self.has, self.generation = save.manifest, whole(answer.integer("generation"))
-        rung, why = clean(answer.text("rung")), clean(answer.text("why"))
+        rung, why = clean(answer.text("rung")), named(self._source.project, clean(answer.text("why")))
         change, files = whole(answer.integer("change")), self._files(parcel.edits)
         outcome = Outcome(change, self.generation, self.has.root, files, rung, why, save.saved_at, stages)
         outcome.patched, outcome.old = patch_of(answer)
@@ -257,6 +257,7 @@ class Delivery:
             told |= {"file": file} if file is not None else {}
         if fault.code == "not-patchable":
             self._unpatchable = save
+            told["message"] = named(self._source.project, told["message"])
         if fault.code == "syntax-error":
             told["message"], reason = f"syntax error: {clean(fault.what)}", "it does not compile there"
         self._tell(told)

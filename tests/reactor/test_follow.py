@@ -12,7 +12,7 @@ import pytest
 from bootloader.journal import Journal
 from bootloader.wire.errors import LinkDown, Malformed
 from bootloader.wire.messages import Fields
-from reactor.follow import CONTEXT_EVENTS, Follower, Paths, parse, shown, translate
+from reactor.follow import CONTEXT_EVENTS, Follower, Paths, named, parse, shown, translate
 from reactor.link import Link
 from reactor.project import Project
 from tests.reactor.simulated import Simulated
@@ -30,6 +30,11 @@ def project(tmp_path: Path) -> Project:
 
 
 # Paths
+
+
+def test_what_a_reason_quotes_is_named_as_the_project_names_it(project: Project) -> None:
+    told = "`.reactor/depends/drivers/main.py:3` changed: `x = 'a:b'`; `main.py:4`; `.reactor/depends/../../etc/passwd`"
+    assert named(project, told) == told.replace(".reactor/depends/drivers/", "../drivers/")
 
 
 @pytest.mark.parametrize(
