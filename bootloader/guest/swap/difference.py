@@ -124,7 +124,9 @@ class _Comparison:
     def _stays(self, scope: Scope, name: str, old: list[Part], new: list[Part], shared: set[str]) -> None:
         line = start(new[-1].whole)
         if [part.kind for part in old] == [part.kind for part in new]:
-            unlike = [pair for pair in zip(old, new, strict=True) if not self._is_same(*pair)]
+            # A lambda in a table that is otherwise the same gets its new body where it is.
+            deep = new[0].kind != "value"
+            unlike = [pair for pair in zip(old, new, strict=True) if not self._is_same(*pair, bodies=deep)]
             if not unlike or (new[0].kind in ("function", "class") and self._edited(scope, old, new)):
                 for one, other in zip(old, new, strict=True):
                     self._kept.append((scope, other))
@@ -246,7 +248,7 @@ class _Comparison:
 
     def _pair(self, old: Part, new: Part) -> None:
         """Find the successor of all code in a statement."""
-        if old.kind not in ("function", "class", "effect"):
+        if old.kind not in ("function", "class", "effect", "value"):
             return
         if self._old.segment(old.whole) == self._new.segment(new.whole):
             self._pair_moved(old.whole, new.whole)
