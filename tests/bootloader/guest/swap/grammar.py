@@ -29,6 +29,9 @@ LITERALS = ["0", "7", "-1.5", "'text'", "None", "(1, 2)", "[1, [2]]", "{'a': 1}"
 CONSTANTS = ["A", "B", "C"]
 FUNCTIONS = ["f", "g", "h"]
 CLASSES = ["P", "Q", "R"]
+ALWAYS = ["A", "P", "f", "g"]
+COUNTED = ["g", "kept"]
+"""They have a decorator of the application's own, always: one that comes or goes is refused."""
 
 values = st.sampled_from([*LITERALS, *CONSTANTS, *(f"{name}.__name__" for name in FUNCTIONS)])
 lines = st.integers(0, 2).map(lambda count: "# a comment\n" * count)
@@ -65,8 +68,8 @@ def bodies(draw: st.DrawFn, kind: str, method: bool) -> str:
 def functions(draw: st.DrawFn, name: str, method: bool = False) -> str:
     """A function, or a method: plain, async, a generator; with a decorator, as a property, static."""
     kind = draw(st.sampled_from(["def", "def", "async", "generator"]))
-    marks = ["", "", "", "@counted\n", "@functools.cache\n"]
-    mark = draw(st.sampled_from([*marks, "@property\n", "@staticmethod\n", "@classmethod\n"] if method else marks))
+    marks = ["", "", "@functools.cache\n"] + ["@property\n", "@staticmethod\n", "@classmethod\n"] * method
+    mark = "@counted\n" if name in COUNTED else draw(st.sampled_from(marks))
     if mark == "@functools.cache\n" or mark == "@property\n":
         kind = "def"
     first = {"@staticmethod\n": "", "@classmethod\n": "cls"}.get(mark, "self") if method else ""
@@ -84,6 +87,8 @@ def classes(draw: st.DrawFn, name: str) -> str:
         members.append(f"{attribute} = {draw(st.sampled_from(LITERALS))}\n")
     for method in draw(st.lists(st.sampled_from(["go", "stop", "_own"]), unique=True)):
         members.append(draw(lines) + draw(functions(method, method=True)))
+    if name == "P":
+        members.append(draw(functions("kept", method=True)))
     base = "(P)" if name == "R" else ""
     return f"class {name}{base}:\n{indent(''.join(members) or 'pass', '    ')}\n"
 
@@ -105,7 +110,7 @@ def edits(draw: st.DrawFn, before: list[Definition]) -> list[Definition]:
         fate = draw(st.sampled_from(["stays", "stays", "stays", "changes", "goes"]))
         if name in known and fate == "stays":
             after.append((name, known[name]))
-        elif (fate == "changes" or name in "APf") or (name not in known and draw(st.booleans())):
+        elif (fate == "changes" or name in ALWAYS) or (name not in known and draw(st.booleans())):
             after.append(draw(definitions(name)))
     return after
 
