@@ -70,7 +70,7 @@ def functions(draw: st.DrawFn, name: str, method: bool = False) -> str:
     kind = draw(st.sampled_from(["def", "def", "async", "generator"]))
     marks = ["", "", "@functools.cache\n"] + ["@property\n", "@staticmethod\n", "@classmethod\n"] * method
     mark = "@counted\n" if name in COUNTED else draw(st.sampled_from(marks))
-    if mark == "@functools.cache\n" or mark == "@property\n":
+    if mark in ("@functools.cache\n", "@property\n", "@counted\n"):  # below them, it is not to become another kind
         kind = "def"
     first = {"@staticmethod\n": "", "@classmethod\n": "cls"}.get(mark, "self") if method else ""
     told = "self" if mark == "@property\n" else draw(parameters(first))

@@ -97,8 +97,8 @@ def answer(value: Any, depth: int = 0) -> Any:
         code = getattr(inner, "__code__", None)
         return {
             "signature": str(inspect.signature(value)),
-            "hints": str(getattr(inner, "__annotations__", None)),
-            "doc": inner.__doc__,
+            "hints": str(getattr(value, "__annotations__", None)),
+            "doc": value.__doc__,
             "name": f"{value.__module__}.{value.__qualname__}",
             "line": code and code.co_firstlineno,
             "outcome": outcome(value, depth),
