@@ -10,6 +10,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -33,6 +34,7 @@ _ROUNDS = 20
 _KEPT = 4
 """Of so many files, the last source is kept: what is new in one patch is old in the next."""
 _QUIET_S = 0.2
+_YIELD_S = 0.0002
 
 
 class Swap:
@@ -46,7 +48,7 @@ class Swap:
     def prepare(self, old: str, new: str, paths: Sequence[str]) -> Prepared:
         """Compare the trees in the folders ``old`` and ``new`` at the changed ``paths``; raises :class:`Refusal`."""
         modules = Modules(self._live)
-        comparison = _Comparison(self._live, old, new, modules, self._kept)
+        comparison = _Survey(self._live, old, new, modules, self._kept)
         plans = comparison.plans(paths)
         prepared = Prepared(self._live, paths, plans, comparison.departures, modules, self._witness)
         if prepared.concerned:
@@ -137,17 +139,18 @@ class Prepared:
 
     def _perform(self, undo: Undo) -> Census:
         found, copies = census(self._files, self._witness), Copies()
+        for departure in self._departures:
+            departure.perform(self._live, found.functions, undo)
+        performed = [(plan, module, Names(plan, module)) for plan, module in self._loaded()]
+        for _, _, names in performed:
+            names.perform(undo)
         for function in found.functions:
             old = function.__code__
             new = self._successors.of(old)
             if new is not None and functions.fits(old, new):
                 functions.swap(function, new, undo, copies)
                 self._swapped.append((function, old))
-        for departure in self._departures:
-            departure.perform(self._live, found.functions, undo)
-        for plan, module in self._loaded():
-            names = Names(plan, module)
-            names.perform(undo)
+        for plan, module, names in performed:
             signatures = functions.Signatures(plan, vars(module), names.classes, copies)
             for function, old in self._swapped:
                 if function.__globals__ is vars(module):
@@ -182,7 +185,7 @@ class Prepared:
         report.old = frames.outdated(self._files, found.suspended, self._successors)
 
 
-class _Comparison:
+class _Survey:
     """From the paths that changed to a plan for each module that they concern."""
 
     def __init__(self, live: str, old: str, new: str, modules: Modules, kept: dict[str, Source]) -> None:
@@ -293,8 +296,13 @@ def _last_name(path: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Other threads are not let in between two steps, unless one of them waits for something."""
+    """Other threads are not let in between two steps, unless one of these waits for something.
+
+    A thread that waits for the interpreter already, would get it after the interval that held when it began: so it is
+    let in first. After that, all begin to wait anew, and for longer.
+    """
     before = sys.getswitchinterval()
+    time.sleep(_YIELD_S)
     sys.setswitchinterval(_QUIET_S)
     try:
         yield
