@@ -36,7 +36,8 @@ class Screen:
     def __init__(self, bench: Bench, *commands: Sequence[str | Path], columns: int = COLUMNS) -> None:
         self._sockets = tempfile.mkdtemp(prefix="screen-")  # a socket's path must be short
         self._env = {**bench.env, "TMUX_TMPDIR": self._sockets, "LC_ALL": "C.UTF-8"}
-        self._env.pop("TMUX", None)
+        for name in ("TMUX", "COLUMNS", "LINES"):  # whoever runs the tests may have said how wide it is
+            self._env.pop(name, None)
         size = ("-x", str(columns), "-y", str(LINES))
         runs = "".join(f"{shlex.join(map(str, command))}; echo ended with $?; " for command in commands)
         script = f"trap : INT; {runs} cat"  # the shell is not interrupted, what it runs is
