@@ -37,9 +37,12 @@ def _later(call: Callable[[], None]) -> Callable[[], object] | None:
 
     It runs none itself, so that at the end of a fork it is called when all that belongs to that is over.
     """
+    ctypes: Any
     try:
-        import ctypes
+        ctypes = __import__("ctypes")
     except Exception:  # noqa: BLE001 - a stripped Python has none; a damaged one may raise anything
+        ctypes = None
+    if ctypes is None:
         return None
 
     def called(_nothing: int | None) -> int:
