@@ -10,10 +10,10 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import EXTENSION_SUFFIXES
+from time import sleep  # by its own name: what an application puts in its place is none of ours
 from types import CodeType, FunctionType, ModuleType
 
 from . import frames, functions
@@ -302,7 +302,7 @@ def _quiet() -> Iterator[None]:
     let in first. After that, all begin to wait anew, and for longer.
     """
     before = sys.getswitchinterval()
-    time.sleep(_YIELD_S)
+    sleep(_YIELD_S)
     sys.setswitchinterval(_QUIET_S)
     try:
         yield
