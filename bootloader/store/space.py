@@ -1,8 +1,8 @@
 """Free space on the target's disk: what a change needs, and what may go to make room for it.
 
 Decides which roots are kept; the blobs that only others name go with their manifests. Never goes what the trees hold,
-nor the newest two healthy roots, which a rollback and a boot may want. Age is counted in generations, as a device may
-have no clock. Not thread-safe: the store's lock is held around every call.
+what there is here of the base, nor the newest two healthy roots, which a rollback and a boot may want. Age is counted
+in generations, as a device may have no clock. Not thread-safe: the store's lock is held around every call.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ROOTS_KEPT = 64
 
 
 class Space:
-    """``folder``: the reserve's; ``held``: the roots that the trees hold now; ``newest_first``: the generations.
+    """``folder``: the reserve's; ``held``: the roots of the trees and of the base; ``newest_first``: the generations.
     ``let_go`` empties a tree that is not needed, if there is one.
     """
 

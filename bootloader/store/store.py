@@ -107,7 +107,8 @@ class Store:
         return next((tree for tree in self._trees() if tree.folder == place), None)
 
     def _held(self) -> set[str]:
-        return {tree.noted.root for tree in self._own if tree.noted is not None}
+        """The roots that nothing may take: what the trees hold, and what there is here of the base, which may rot."""
+        return {tree.noted.root for tree in self._own if tree.noted is not None} | {self.base_root} - {""}
 
     def _files_of(self, blob: str) -> Iterator[Path]:
         """Where else than among the objects a blob should lie."""

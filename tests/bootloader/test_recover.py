@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bootloader.store.space import SPARE_BYTES
 from bootloader.store.trees import content_time_ns
 from bootloader.store.triage import MOST_BOOTS
 from bootloader.wire.launch import PATH
@@ -19,6 +20,7 @@ from tests.bootloader.target import SOON_S
 from tests.bootloader.wire.trees import Tree as Files
 from tests.bootloader.wire.trees import manifest_of
 
+MIB = 1024 * 1024
 FILES = ("ledger.jsonl", "ledger.copy")
 GOOD = text("main.py", "package/stays.py", "old.py")
 NEW = text("main.py", "package/stays.py", "package/new.py")
@@ -358,6 +360,28 @@ def test_a_base_repairs_what_the_state_lost(disk: Disk, base: Path) -> None:
     disk.store.objects.discard(blob_name(b"base.py"))
     disk.reopen(base=base)
     assert disk.live() == {**text("base.py", "most.py"), PATH: LAUNCH}
+
+
+def test_the_base_and_what_the_state_has_of_it_outlive_every_collection_of_space(
+    mount: Callable[[str], Path], base: Path
+) -> None:
+    disk = Disk(mount(f"size={SPARE_BYTES + 24 * MIB}") / "state")
+    disk.reopen(base=base)
+    root = disk.store.base_root
+    disk.switch(disk.store.stage_root(root))
+    disk.settle()
+    for _ in range(4):
+        disk.healthy({**text("main.py"), "asset.bin": (os.urandom(3 * MIB), 0o644)})
+    filler_bytes = disk.store.objects.free_bytes() - SPARE_BYTES // 2
+    (disk.folder / "filler").write_bytes(bytes(filler_bytes))
+    disk.store.catch_up()
+    oldest = next(one.root for one in reversed(disk.store.ledger.newest_first()) if one.root != root)
+    assert disk.store.manifest_of(oldest) is None, "nothing was collected"
+    shutil.rmtree(base)
+    (disk.folder / "filler").unlink()
+    disk.reopen(base=base)
+    disk.switch(disk.store.stage_root(root))
+    assert disk.live() == {**text("base.py"), PATH: LAUNCH}
 
 
 def test_a_state_that_can_not_be_written_is_run_from_where_it_lies(tmp_path: Path, base: Path) -> None:

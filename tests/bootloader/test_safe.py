@@ -114,6 +114,25 @@ def test_one_that_takes_more_memory_than_it_may_is_made_safe(alone: Target) -> N
     alone.log("found made safe by 1")
 
 
+CRASHES = BLINKY.replace("threading.Event().wait()", "os._exit(1)").replace("import pathlib", "import os, pathlib")
+
+
+def test_each_death_in_a_loop_is_made_safe_and_the_last_one_before_the_generation_gives_way(alone: Target) -> None:
+    blinky(alone, 1)
+    bad = alone.ship(CRASHES.format(version=2, deaf=False), app(safe="app:off"), deaths=3, window_s=600.0)
+    last = alone.event("death", generation=bad.generation, deaths=3)
+    assert last["next"] == "rollback"
+    assert alone.event("generation", generation=bad.generation + 1, state="healthy")
+    began = bad.state("starting")["n"]
+    told = [each for each in alone.events if began < each["n"] <= last["n"]]
+    came = [each.get("text") or each["event"] for each in told]
+    assert [each for each in came if each in ("up 2", "safe", "death")] == ["up 2", "safe", "death"] * 3
+    safes = [each for each in alone.events if each["event"] == "safe"]
+    assert {(each["generation"], each["outcome"]) for each in safes} == {(1, "done")}
+    assert len(safes) == 3
+    assert alone.event("log", after=last, text="found made safe by 1")["n"] > last["n"] > safes[-1]["n"]
+
+
 def test_one_that_takes_the_warm_parent_down_is_made_safe_all_the_same(alone: Target) -> None:
     blinky(alone, 1)
     os.kill(parent_of(alone.status()["pid"]), signal.SIGKILL)
