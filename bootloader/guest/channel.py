@@ -17,7 +17,6 @@ import threading
 # Bound here, ahead of all user code: frameworks such as gevent put others in their places, for which this is no thread.
 from _thread import LockType, RLock, allocate_lock, get_ident, get_native_id, start_new_thread
 from collections.abc import Callable, Mapping
-from functools import partial
 from select import POLLIN, poll
 from time import monotonic, sleep
 from typing import Any
@@ -30,27 +29,6 @@ _POLL_S = 0.0005
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 
 Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-
-
-def _later(call: Callable[[], None]) -> Callable[[], object] | None:
-    """What has the main thread ``call`` as soon as it runs Python code again; None where that can't be had.
-
-    It runs none itself, so that at the end of a fork it is called when all that belongs to that is over.
-    """
-    ctypes: Any
-    try:
-        ctypes = __import__("ctypes")
-    except Exception:  # noqa: BLE001 - a stripped Python has none; a damaged one may raise anything
-        ctypes = None
-    if ctypes is None:
-        return None
-
-    def called(_nothing: int | None) -> int:
-        call()
-        return 0
-
-    kept = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(called)
-    return partial(ctypes.pythonapi.Py_AddPendingCall, kept, None)
 
 
 class Channel:
@@ -67,8 +45,7 @@ class Channel:
         self._own = {each: identity(each) for each in (self._orders, self._bell, self._ring)}
         self._note = note
         self._handlers = handlers
-        self._pid, self._main = os.getpid(), get_ident()
-        self._soon = _later(self._go_on)
+        self._pid = os.getpid()
         self._buffer = b""
         self._open = False
         self._forking: set[int] = set()
@@ -77,8 +54,6 @@ class Channel:
         self._gone = allocate_lock()
         self._gate = RLock()  # a handler of a signal may fork while its thread does
         os.register_at_fork(before=self._before_fork, after_in_parent=self._forked, after_in_child=self._abandon)
-        if self._soon is not None:  # from 3.13 on, Python looks for threads, to warn of them, after all that
-            os.register_at_fork(after_in_parent=self._soon)
 
     def open(self) -> None:
         """Take orders from now on, if there can be a thread."""
@@ -104,11 +79,6 @@ class Channel:
     def _forked(self) -> None:
         with self._gate:
             self._forking.discard(get_ident())
-        if self._soon is None or get_ident() != self._main:
-            self._go_on()
-
-    def _go_on(self) -> None:
-        with self._gate:
             if not self._forking:
                 self._start()
 
