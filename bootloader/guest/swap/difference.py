@@ -19,7 +19,7 @@ from .identity import pairs
 from .plan import Bind, Describe, Edit, Path, Plan, Scope, Unbind
 from .refusal import Refusal, quoted
 from .signature import annotations_of, changed_parameters, defaults, is_annotated_otherwise, nature
-from .source import Function, Source, alike, place, start
+from .source import Function, Source, alike, arity, place, start
 from .statements import Part, bound_by, by_name, function_of, parts, same
 
 
@@ -223,7 +223,7 @@ class _Comparison:
                 admit_annotations(self._new.path, annotations_of(new), self._meaning)
             if anew or annotated or not alike(before, after):
                 self._plan.changed.append(after.co_qualname)
-        if anew or annotated or _arity(before) != _arity(after) or defaults(old).keys() != defaults(new).keys():
+        if anew or annotated or arity(before) != arity(after) or defaults(old).keys() != defaults(new).keys():
             self._plan.edits.append(Edit(after.co_qualname, scope, before, after, new, anew, annotated))
 
     def _kept_effects(self, scope: Scope) -> list[Part]:
@@ -236,6 +236,7 @@ class _Comparison:
             if not same(getattr(old, what, None), getattr(new, what, None), bodies=False):
                 named = {"keywords": "metaclass or keywords", "decorator_list": "decorators"}.get(what, what)
                 raise self._refusal(new.lineno, f"changed the {named.replace('_', ' ')} of class `{new.name}`")
+        self._pair_within(_header(old), _header(new))
         inner = (*scope, new.name)
         self._compared.add(inner)
         self._body(inner, old.body, new.body)
@@ -329,8 +330,9 @@ def _classes(body: Iterable[ast.stmt], scope: Scope = ()) -> dict[Scope, int]:
     return found
 
 
-def _arity(code: object) -> tuple[object, ...]:
-    return tuple(getattr(code, name) for name in ("co_argcount", "co_posonlyargcount", "co_kwonlyargcount"))
+def _header(node: ast.ClassDef) -> ast.ClassDef:
+    """The class without its body."""
+    return ast.ClassDef(node.name, node.bases, node.keywords, [], node.decorator_list)
 
 
 def _line(at: tuple[str, int]) -> int:

@@ -1,7 +1,8 @@
 """Which function of the old syntax is which of the new one.
 
-Pure. A definition is the same as the one of its name in its scope; of several, and of lambdas, first those that did not
-change find each other, then the others, in order, where there are as many as before. What finds none is new or gone.
+Pure. Where all is as it was but for bodies of functions, a function is the one in its place. Elsewhere a definition is
+the same as the one of its name in its scope; of several, and of lambdas, first those that did not change find each
+other, then the others, in order, where there are as many as before. What finds none is new or gone.
 """
 
 from __future__ import annotations
@@ -17,17 +18,29 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 def pairs(old: ast.AST, new: ast.AST) -> Iterator[tuple[Function, Function]]:
     """The functions in ``old`` with what became of them in ``new``: outer ones first, ``old`` and ``new`` left out."""
-    before, after = _functions_in(old), _functions_in(new)
-    for key, mine in before.items():
-        for one, other in _matched(mine, after.get(key, [])):
-            yield one, other
-            yield from pairs(one, other)
+    for mine, its in zip(_regions(old), _regions(new), strict=False):
+        in_place = same(mine, its, bodies=False)
+        before, after = _functions_in(mine), _functions_in(its)
+        for key, found in before.items():
+            others = after.get(key, [])
+            for one, other in zip(found, others, strict=True) if in_place else _matched(found, others):
+                yield one, other
+                yield from pairs(one, other)
 
 
-def _functions_in(node: ast.AST) -> dict[tuple[str, ...], list[Function]]:
-    """The functions right in ``node``, not those within them, by name and the classes around them."""
+def _regions(node: ast.AST) -> list[list[ast.AST]]:
+    """The children of ``node``; of a function, those that are evaluated outside of it, and those inside."""
+    children = list(ast.iter_child_nodes(node))
+    if not isinstance(node, _FUNCTIONS):
+        return [children]
+    inside: list[ast.AST] = [*node.body] if isinstance(node.body, list) else [node.body]
+    return [[child for child in children if child not in inside], inside]
+
+
+def _functions_in(nodes: list[ast.AST]) -> dict[tuple[str, ...], list[Function]]:
+    """The functions right in ``nodes``, not those within them, by name and the classes around them."""
     found: dict[tuple[str, ...], list[Function]] = {}
-    todo: list[tuple[tuple[str, ...], ast.AST]] = [((), child) for child in ast.iter_child_nodes(node)]
+    todo: list[tuple[tuple[str, ...], ast.AST]] = [((), node) for node in nodes]
     while todo:
         scope, each = todo.pop()
         if isinstance(each, _FUNCTIONS):

@@ -80,10 +80,17 @@ def nested(code: CodeType) -> Iterator[CodeType]:
             yield from nested(constant)
 
 
+def arity(code: CodeType) -> tuple[int, int, int]:
+    """How many parameters it takes: by place, of those by place alone, and by name alone."""
+    return code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount
+
+
 def alike(one: CodeType, other: CodeType) -> bool:
     """Whether two code objects do the same, wherever they stand."""
     return (
         one.co_code == other.co_code
+        and one.co_exceptiontable == other.co_exceptiontable
+        and arity(one) == arity(other)
         and one.co_flags == other.co_flags
         and one.co_names == other.co_names
         and one.co_varnames == other.co_varnames
