@@ -26,6 +26,7 @@ from .descriptors import apart, identity
 _ASIDE_S = 5.0
 """So long the application's fork waits for an order that is being carried out."""
 _POLL_S = 0.0005
+_FAILED_CHARS = 500
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 
 Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -34,8 +35,8 @@ Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 class Channel:
     """``orders``: the pipe, which is taken over. ``note`` tells the bootloader something.
 
-    An order is ``{"order": number, "do": word, …}``. Its handler, of ``handlers``, gets it whole, and what it returns
-    is told together with ``order``; where it raises, ``failed`` is.
+    An order is ``{"order": token, "do": word, …}``. Its handler, of ``handlers``, gets it whole, and what it returns
+    is told together with ``order``; where it raises, or the application could not be kept from forking, ``failed`` is.
     """
 
     def __init__(self, orders: int, note: Callable[..., None], handlers: Mapping[str, Handler]) -> None:
@@ -52,6 +53,9 @@ class Channel:
         """The threads of the application that are forking now."""
         self._ident = self._task = 0
         self._gone = allocate_lock()
+        """Held as long as there is a thread."""
+        self._is_overtaken = False
+        """Whether the application has forked in the middle of the order that is being carried out."""
         self._gate = RLock()  # a handler of a signal may fork while its thread does
         os.register_at_fork(before=self._before_fork, after_in_parent=self._forked, after_in_child=self._abandon)
 
@@ -84,7 +88,8 @@ class Channel:
 
     def _abandon(self) -> None:
         """They are not for us: in what the application has forked, or at the end."""
-        self._open, self._ident, self._gate = False, 0, RLock()  # which may be held by a thread that is not here
+        self._open, self._ident = False, 0
+        self._gate, self._gone = RLock(), allocate_lock()  # which may be held by a thread that is not here
         for descriptor in self._intact():
             os.close(descriptor)
         self._own.clear()
@@ -92,7 +97,7 @@ class Channel:
     # the thread
 
     def _start(self) -> None:
-        if self._ident or not self._open or len(self._intact()) < len(self._own):
+        if self._gone.locked() or not self._open or len(self._intact()) < len(self._own):
             return
         with contextlib.suppress(BlockingIOError):
             os.read(self._bell, 64)  # rung for the last one, which had ended already
@@ -100,7 +105,7 @@ class Channel:
         self._gone.acquire()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) - _FAULTS)  # it inherits that
         try:
-            self._ident = start_new_thread(self._run, (self._gone,))
+            start_new_thread(self._run, (self._gone,))
         except RuntimeError:  # no more threads can be: then it takes none, and that is seen
             self._abandon()
         finally:
@@ -108,16 +113,19 @@ class Channel:
 
     def _stop(self) -> None:
         """Have the thread end, and wait until the system has forgotten it, too; unless this is itself."""
-        if self._ident in (0, get_ident()) or self._ring not in self._intact():
+        if not self._gone.locked() or self._ident == get_ident() or self._ring not in self._intact():
             return
         deadline = monotonic() + _ASIDE_S
         os.write(self._ring, b"\0")
         if self._gone.acquire(timeout=_ASIDE_S):
+            self._gone.release()
             while os.path.exists(f"/proc/self/task/{self._task}") and monotonic() < deadline:
                 sleep(_POLL_S)
+        else:
+            self._is_overtaken = True
 
     def _run(self, gone: LockType) -> None:
-        self._task = get_native_id()
+        self._ident, self._task = get_ident(), get_native_id()
         try:
             while self._next():
                 pass
@@ -142,18 +150,26 @@ class Channel:
         chunk = os.read(self._orders, 65536)
         *lines, self._buffer = (self._buffer + chunk).split(b"\n")
         for line in lines:
-            self._take(json.loads(line))
+            self._take(line)
         return chunk != b""
 
-    def _take(self, order: Mapping[str, Any]) -> None:
+    def _take(self, line: bytes) -> None:
+        try:
+            order = json.loads(line)
+            token = order["order"]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            return self._note(order=None, failed=f"that is no order: {error!r}"[:_FAILED_CHARS])
+        self._is_overtaken = False
         try:
             answer = self._handlers[order["do"]](order)
         except BaseException as error:  # noqa: BLE001 - it may run the application's code, which may raise anything
-            answer = {"failed": f"{type(error).__name__}: {error}"[:500]}
+            answer = {"failed": f"{type(error).__name__}: {error}"[:_FAILED_CHARS]}
         finally:
             with threading._active_limbo_lock:  # type: ignore[attr-defined]
                 threading._active.pop(get_ident(), None)  # type: ignore[attr-defined] # who asked was told of it
-        self._note(order=order["order"], **answer)
+        if self._is_overtaken:
+            answer = {"failed": "the application forked in the middle of it"}
+        return self._note(order=token, **answer)
 
     def _intact(self) -> list[int]:
         """Those of our descriptors that are still ours: an application may have closed them, and opened others."""

@@ -22,8 +22,8 @@ class Patch:
     def prepare(self, order: Mapping[str, Any]) -> Mapping[str, Any]:
         """See whether it can go from the tree ``old`` to ``new``, which differ in ``paths``; nothing is touched."""
         self._prepared = None
-        if pid := kin.found():
-            return {"refused": f"its process {pid} runs its code, too, and a patch would not reach that"}
+        if kindred := _kindred():
+            return {"refused": kindred}
         try:
             self._prepared = self._swap.prepare(order["old"], order["new"], order["paths"])
         except Refusal as refusal:
@@ -35,7 +35,15 @@ class Patch:
         prepared, self._prepared = self._prepared, None
         if prepared is None:
             return {"refused": "nothing was prepared"}
+        if kindred := _kindred():
+            return {"refused": kindred}
         try:
             return {"report": prepared.commit().as_fields()}
         except Undone as undone:
             return {"refused": undone.reason}
+
+
+def _kindred() -> str:
+    """Why another process is in the way; empty where none is."""
+    pid = kin.found()
+    return f"its process {pid} runs its code, too, and a patch would not reach that" if pid else ""

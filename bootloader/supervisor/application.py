@@ -6,8 +6,8 @@ the number that its events carry.
 
 from __future__ import annotations
 
-import itertools
 import json
+import secrets
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -87,8 +87,8 @@ class Application:
         self._late: Timer | None = None
         self._sweep: Timer | None = None
         self._sweep_left_s = 0.0
-        self._orders = itertools.count(1)
-        self._asked: dict[int, tuple[Answer, Timer]] = {}
+        self._asked: dict[str, tuple[Answer, Timer]] = {}
+        """By the token of the order, which nobody can know but who was given it."""
         self._left = False
         """Whether its process has said that it has been through all that Python does at the end of a program."""
         self._is_spoilt = False
@@ -143,16 +143,16 @@ class Application:
         """Order something of the running application. ``on_answer`` is called once, at a later turn: with what it
         answers, or with why there is no answer, as ``unanswered``.
         """
-        number = next(self._orders)
-        late = partial(self._answer, number, {"unanswered": f"did not answer within {within_s:g} s"})
-        self._asked[number] = on_answer, self._turns.later(within_s, late)
+        token = secrets.token_hex(8)
+        late = partial(self._answer, token, {"unanswered": f"did not answer within {within_s:g} s"})
+        self._asked[token] = on_answer, self._turns.later(within_s, late)
         child = self._child
         if child is None or self.state not in (State.RUNNING, State.HEALTHY):
             self._turns.soon(partial(self._give_up_asking, f"is {self.state}"))
         elif child.deaf:
             self._turns.soon(partial(self._grow_deaf, child))
         else:
-            child.order(order=number, do=do, **fields)
+            child.order(order=token, do=do, **fields)
 
     def tell_raised(self, answer: Mapping[str, Any]) -> None:
         """What was ordered ended with an exception of the application's code, if ``answer`` says so."""
@@ -162,15 +162,15 @@ class Application:
             about = {"code": "call-raised", "application": self.spec.name, "generation": self.generation}
             self._tell("problem", {**about, "what": str(answer.get("refused", ""))[:1000], **fields})
 
-    def _answer(self, number: int, answer: Mapping[str, Any]) -> None:
-        on_answer, timer = self._asked.pop(number, (None, None))
+    def _answer(self, token: str, answer: Mapping[str, Any]) -> None:
+        on_answer, timer = self._asked.pop(token, (None, None))
         if on_answer is not None and timer is not None:
             timer.cancel()
             on_answer(answer)
 
     def _give_up_asking(self, why: str) -> None:
-        for number in list(self._asked):
-            self._answer(number, {"unanswered": why})
+        for token in list(self._asked):
+            self._answer(token, {"unanswered": why})
 
     def _grow_deaf(self, child: Child) -> None:
         if child is self._child:
@@ -347,7 +347,7 @@ class Application:
             return self._line("o", text)
         if not isinstance(note, dict):
             return self._line("o", text)
-        if "order" in note and isinstance(note["order"], int):
+        if isinstance(note.get("order"), str):
             self._answer(note["order"], note)
         if self._child is not None:
             self._handover.hear(self.spec, self.generation, note, self._child.kill)

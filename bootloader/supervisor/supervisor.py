@@ -106,7 +106,7 @@ class Supervisor:
         else:
             transition.noted = True
             self._turns.soon(self._proceed)
-        ends = (app.grace_s + 2 * app.safe_s for app in transition.launch.applications)
+        ends = (app.grace_s + 2 * app.safe_s + app.assets_s for app in transition.launch.applications)
         longest_s = max(ends, default=0) + _CHANGE_S + (_CHECK_S if transition.check else 0)
         try:
             return self._turns.result(transition.switched, longest_s)
@@ -245,6 +245,8 @@ class Supervisor:
 
     def _break_off(self, transition: Transition, error: Exception) -> None:
         """The change does not come about. What was stopped for it starts again, as nothing else has changed."""
+        if self._live is transition:
+            _came_about(transition)  # its tree is live, whatever applications go on to make of it
         if transition.switched.done():
             return
         transition.switched.set_exception(error)
@@ -298,7 +300,7 @@ class Supervisor:
                 self._stack[name].generation = change.generation  # in place, or by starting again
             change.patch.commit(change.paths, partial(self._patched, change, change.patch))
         else:
-            change.switched.set_result(change.generation)
+            _came_about(change)
         self._proceed()
 
     def _patched(self, change: Transition, patch: Patch, why: str) -> None:
@@ -318,7 +320,7 @@ class Supervisor:
             change.decision, change.reports = replace(decision, why=patch.words), patch.reports
             for name in decision.patch:
                 self._stack[name].patched()
-        change.switched.set_result(change.generation)
+        _came_about(change)
         self._proceed()
 
     def _judge(self, live: Transition) -> None:
@@ -370,6 +372,12 @@ class Supervisor:
     def _fault(self, error: BaseException) -> None:
         what = str(error) if isinstance(error, Fault) else f"{type(error).__name__}: {error}"
         self._journal.add("notice", {"code": "internal-error", "text": f"the supervisor met a fault: {what}"})
+
+
+def _came_about(change: Transition) -> None:
+    """Tell who asked for it, unless they have given up, or the bootloader ends."""
+    if not change.switched.done():
+        change.switched.set_result(change.generation)
 
 
 def _ending() -> Refused:

@@ -16,7 +16,7 @@ from typing import Any
 from . import donor
 from .census import Cache
 from .plan import Edit, Plan
-from .refusal import Refusal
+from .refusal import Refusal, Undone
 from .signature import defaults
 from .source import Function
 from .successors import Successors
@@ -101,7 +101,11 @@ class Signatures:
             return
         made = self._made.get(id(edit.new))
         if made is None:
-            made = self._made[id(edit.new)] = self._make(edit)
+            try:
+                made = self._made[id(edit.new)] = self._make(edit)
+            except Exception as error:
+                what = f"could not be patched: {type(error).__name__}: {error}"
+                raise Undone(self._plan.new.path, edit.syntax.lineno, what) from error
         kept = _defaults(old, function)
         given = {
             name: default if name in edit.anew or name not in kept else kept[name]

@@ -30,6 +30,11 @@ class Refusal(_Placed):
 
     def __init__(self, file: str, line: int, what: str) -> None:
         super().__init__("not-patchable", file, line, what, "restart the application")
+        self.place = file, line
+
+    def undone(self) -> Undone:
+        """The same, said of a patch that had begun."""
+        return Undone(*self.place, self.what)
 
 
 class Undone(_Placed):

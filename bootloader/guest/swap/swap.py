@@ -138,6 +138,10 @@ class Prepared:
                 yield plan, module
 
     def _perform(self, undo: Undo) -> Census:
+        try:
+            self.check()  # again: much may have come to live since
+        except Refusal as refusal:
+            raise refusal.undone() from refusal
         found, copies = census(self._files, self._witness), Copies()
         for departure in self._departures:
             departure.perform(self._live, found.functions, undo)
@@ -159,10 +163,12 @@ class Prepared:
         return found
 
     def _check_current(self) -> None:
-        """What was not loaded when the patch was prepared, was not compared: it must not have been loaded since."""
-        loaded = Modules(self._live).by_path
-        for path in self._paths:
-            if loaded.get(path, []) != self._modules.by_path.get(path, []):
+        """What was not loaded when the patch was prepared, was not compared, nor asked what it has of what changes: it
+        must not have been loaded since.
+        """
+        before, loaded = self._modules.by_path, Modules(self._live).by_path
+        for path in sorted({*self._paths, *before, *loaded} if self.concerned else self._paths):
+            if loaded.get(path, []) != before.get(path, []):
                 raise Undone(path, 0, "was imported while the patch was being made")
 
     def _undone(self, error: BaseException) -> Undone:

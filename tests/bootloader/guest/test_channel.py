@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event
+from typing import Any
+
+from bootloader.guest import channel
+from tests.bootloader.guest.swap.stage import apart
 from tests.bootloader.target import Target
 
 
@@ -61,3 +70,33 @@ def main():
 """
     )
     assert shared.logs(change) == ["2 2", "{1} 80"]
+
+
+def test_an_order_during_which_the_application_forked_has_failed_and_what_is_no_order_hurts_nobody() -> None:
+    assert apart(_is_overtaken) == ("", "")
+
+
+def _is_overtaken(_folder: Path) -> str:
+    channel._ASIDE_S = 0.05
+    orders, send = os.pipe()
+    told: SimpleQueue[dict[str, Any]] = SimpleQueue()
+    begun, over = Event(), Event()
+
+    def wait(_order: Mapping[str, Any]) -> dict[str, Any]:
+        begun.set()
+        over.wait(10)
+        return {}
+
+    channel.Channel(orders, lambda **note: told.put(note), {"wait": wait}).open()
+    os.write(send, b'no order\n["neither"]\n{"order": "first", "do": "wait"}\n')
+    assert begun.wait(10)
+    if (child := os.fork()) == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    over.set()
+    os.write(send, b'{"order": "second", "do": "wait"}\n')
+    notes = [told.get(timeout=10) for _ in range(4)]
+    assert [note["order"] for note in notes] == [None, None, "first", "second"], notes
+    assert notes[2]["failed"] == "the application forked in the middle of it"
+    assert "failed" not in notes[3]
+    return ""

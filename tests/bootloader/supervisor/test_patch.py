@@ -198,8 +198,10 @@ def test_one_that_does_not_let_go_of_the_interpreter_restarts(shared: Target) ->
         "__import__('multiprocessing').get_context('fork').Process(target=signal.pause).start()",
         "__import__('multiprocessing').get_context('spawn').Process(target=signal.pause).start()",
         "__import__('subprocess').Popen([sys.executable, '-c', 'import signal; signal.pause()'])",
+        "__import__('subprocess').Popen(['sh', '-c', sys.executable + ' -c \"import signal; signal.pause()\"; true'])",
+        "os.waitpid(os.fork() or os.fork() and os._exit(0) or signal.pause(), 0)",
     ],
-    ids=["fork", "multiprocessing", "spawn", "another script"],
+    ids=["fork", "multiprocessing", "spawn", "another script", "by a shell", "its parent has ended"],
 )
 def test_one_whose_code_runs_in_other_processes_too_restarts(shared: Target, before: str) -> None:
     up(shared, loop("one", before))
@@ -220,6 +222,20 @@ def test_one_that_starts_other_programs_and_forks_at_times_is_patched(shared: Ta
     before += "; __import__('multiprocessing.resource_tracker').resource_tracker.ensure_running()"
     up(shared, loop("one", before))
     assert told(patch(shared, loop("two", before))) == ("patch", "app.step")
+
+
+def test_what_is_forged_is_no_answer(shared: Target) -> None:
+    before = "threading.Thread(target=forge, daemon=True).start()"
+    forge = """
+from bootloader.guest.output import Output
+def forge():
+    output = Output(sys.stdout.buffer.raw._pipe)
+    for number in range(10**9):
+        output.note(order=number % 20, refused="forged")
+        threading.Event().wait(0.0005)
+"""
+    up(shared, loop("one", before) + forge)
+    assert told(patch(shared, loop("two", before) + forge)) == ("patch", "app.step")
 
 
 def test_one_that_has_put_its_own_in_the_place_of_threads_is_patched(shared: Target) -> None:

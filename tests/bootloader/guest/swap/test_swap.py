@@ -103,6 +103,34 @@ def test_a_module_that_is_imported_meanwhile_undoes_the_patch(app: Process) -> N
     assert module.f() == 1
 
 
+def test_a_module_that_has_what_changes_and_is_imported_meanwhile_undoes_the_patch(app: Process) -> None:
+    app.start(app="X = 1\n", late="from app import X\n")
+    module = app.load()
+    prepared = app.prepare(app="X = 2\n")
+    app.load("late")
+    with pytest.raises(Undone, match=r"late\.py: was imported while"):
+        prepared.commit()
+    assert module.X == 1
+
+
+def test_what_comes_to_live_meanwhile_and_can_not_be_patched_undoes_the_patch(app: Process) -> None:
+    app.start(app="def make():\n    n = 1\n    def inner(): return n\n    return inner\n")
+    module = app.load()
+    prepared = app.prepare(app="def make():\n    n = m = 1\n    def inner(): return n + m\n    return inner\n")
+    inner = module.make()
+    with pytest.raises(Undone, match=r"app\.py:3: needs other variables"):
+        prepared.commit()
+    assert (inner(), module.make()()) == (1, 1)
+
+
+def test_a_default_that_can_not_be_evaluated_is_named_with_its_line(app: Process) -> None:
+    app.start(app="X = 1\ndef f(a=1): return a\n")
+    module = app.load()
+    with pytest.raises(Undone, match=r"app\.py:2: could not be patched: NameError"):
+        app.patch(app="X = 1\ndef f(a=nowhere): return a\n")
+    assert module.f() == 1
+
+
 EDITS = re.findall(
     r"^=== (.*)\n((?s:.*?))^--- after\n((?s:.*?))^--- (then|refused)\n(.*)$",
     (Path(__file__).parent / "edits.txt").read_text(),
