@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 
 from tests.bootloader.guest.swap.grammar import HEAD, versions
+from tests.bootloader.guest.swap.tracing import untraced
 
 TOP = Path(__file__).parents[4]
 
@@ -23,7 +24,7 @@ class Twins:
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.bootloader.guest.swap.twins"]
         self._process = subprocess.Popen(
-            command, cwd=TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            command, cwd=TOP, env=untraced(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 
     def compare(self, sources: list[str]) -> dict[str, Any]:
