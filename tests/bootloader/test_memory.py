@@ -11,7 +11,7 @@ from time import monotonic
 
 import pytest
 
-from tests.bootloader.target import SOON_S, Target, app
+from tests.bootloader.target import SOON_S, Event, Target, app
 
 MB = 1024 * 1024
 MOST_BYTES = 256 * MB
@@ -117,3 +117,40 @@ def test_when_the_memory_of_the_system_is_gone_the_application_is_killed_and_mad
     assert (small.process.pid, small.pid, small.process.poll()) == (keeper, bootloader, None)
     assert small.status()["state"] == "running"
     assert not [event for event in small.events if event.get("text", "").startswith("had it all")]
+
+
+CROWD = """
+import os, signal, threading
+def hold():
+    held = b"x" * 2**23
+    os.write(there, b"1")
+    signal.pause()
+def main():
+    global there
+    for _ in range(64):  # 512 MB together, each less than the bootloader has
+        here, there = os.pipe()
+        if os.fork() == 0: hold()
+        os.close(there)
+        os.read(here, 1)  # it holds what it wants, or is gone
+        os.close(here)
+    print("up", flush=True)
+    threading.Event().wait()
+"""
+
+
+def test_many_small_ones_go_before_the_bootloader_that_is_larger_than_each(small: Target, group: Group) -> None:
+    keeper, bootloader = small.process.pid, small.pid
+    change = small.ship(CROWD)
+    began = change.state("starting")["n"]
+
+    def crowded(event: Event) -> bool:
+        if event["event"] == "link-ended":
+            return True
+        return event["n"] > began and (event.get("text") == "up" or event.get("state") == "failed")
+
+    small.wait(lambda: next(filter(crowded, small._events), None), "the end of the crowd")
+    assert group.killed
+    assert (small.process.pid, small.pid, small.process.poll()) == (keeper, bootloader, None)
+    small.ship("def main():\n    print('the next one')\n", app(settle_s=0.0)).healthy()
+    small.log("the next one")
+    assert (small.process.pid, small.pid) == (keeper, bootloader)
