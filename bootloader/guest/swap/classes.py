@@ -11,16 +11,21 @@ import ast
 import enum
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from types import FunctionType
+from types import FunctionType, MemberDescriptorType
 from typing import Any
 
+from .effects import Meaning
 from .plan import Bind, Describe, Plan, Scope, Step, Unbind
 from .refusal import Refusal
+from .statements import bound_by
 from .undo import Undo
 
 _METACLASSES = (type, abc.ABCMeta, type(typing.Protocol))
 _IMPLICIT = {"__new__": staticmethod, "__init_subclass__": classmethod, "__class_getitem__": classmethod}
-_GENERATED = ("__init__", "__repr__", "__eq__", "__hash__", "__lt__", "__le__", "__gt__", "__ge__", "__setattr__")
+_ORDER = ("__eq__", "__lt__", "__le__", "__gt__", "__ge__")
+_GENERATED = ("__init__", "__hash__", "__setattr__", "__delattr__", "__match_args__", "__post_init__", *_ORDER)
+"""What ``dataclass`` makes, or makes use of, depending on whether the class has it."""
+_TUPLE = ("__new__", "__init__", "__getnewargs__", "_field_defaults", "_make", "_replace", "_asdict", "_source")
 _FIELDS = {"__dataclass_fields__": "a dataclass", "_fields": "a NamedTuple", "__attrs_attrs__": "an attrs class"}
 
 
@@ -38,30 +43,100 @@ def chain(plan: Plan, namespace: Mapping[str, Any], scope: Scope) -> list[type]:
     return found
 
 
-def check(plan: Plan, step: Step, live: type) -> None:
-    """Refuse a step that this class can't take."""
+def check(plan: Plan, step: Step, live: type, syntax: ast.ClassDef | None, meaning: Meaning) -> None:
+    """Refuse a step that this class can't take. ``syntax``: its new source."""
     path, line = plan.new.path, step.line
     name = live.__qualname__
+    for decorator in syntax.decorator_list if syntax else ():
+        if not meaning.may_decorate(decorator):
+            what = f"changed attributes of `{name}`, which `@{ast.unparse(decorator)}` was run for"
+            raise Refusal(path, line, what)
     if isinstance(step, Describe):
-        if step.annotations is not None:
-            for mark, kind in _FIELDS.items():
-                if mark in vars(live):
-                    raise Refusal(path, line, f"changed the fields of `{name}`, which is {kind}")
-            if typing.is_typeddict(live):
-                raise Refusal(path, line, f"changed the keys of `{name}`, which is a TypedDict")
-            _check_open(path, line, live)
+        _check_description(path, step, live)
         return
+    if step.name == "__slots__":
+        raise Refusal(path, line, f"changed `__slots__` of class `{name}`")
     if isinstance(live, enum.EnumMeta):
-        if "function" not in (step.kind, getattr(step, "before", None) or step.kind) or _is_sunder(step.name):
+        if (
+            "function" not in (step.kind, getattr(step, "before", None) or step.kind)
+            or _is_sunder(step.name)
+            or step.name in ("__new__", "__init__")
+            or (isinstance(step, Unbind) and step.name.startswith("__"))
+        ):
             raise Refusal(path, line, f"changed `{step.name}`, a member of `{name}`, which is an Enum")
         return
     _check_open(path, line, live)
-    if step.name in getattr(live, "__dataclass_fields__", {}) or (
-        "__dataclass_fields__" in vars(live) and isinstance(step, Unbind) and step.name in _GENERATED
-    ):
-        raise Refusal(path, line, f"changed the fields of `{name}`, which is a dataclass")
-    if step.name == "__init_subclass__":
-        raise Refusal(path, line, f"changed whether `{name}` has an `__init_subclass__`")
+    if made := _made_with(step, live):
+        raise Refusal(path, line, f"changed {made}")
+    unhashable = vars(live).get("__hash__", live) is None and "__hash__" in _bound_in(syntax)
+    if unhashable and isinstance(step, Unbind) and step.name == "__eq__":
+        raise Refusal(path, line, f"took `__eq__` from `{name}`, and left its `__hash__`")
+
+
+def _check_description(path: str, step: Describe, live: type) -> None:
+    name = live.__qualname__
+    if step.annotations is not None:
+        for mark, kind in _FIELDS.items():
+            if mark in vars(live):
+                raise Refusal(path, step.line, f"changed the fields of `{name}`, which is {kind}")
+        if typing.is_typeddict(live):
+            raise Refusal(path, step.line, f"changed the keys of `{name}`, which is a TypedDict")
+        if _is_runtime_protocol(live):
+            raise Refusal(path, step.line, f"changed the members of `{name}`, which is a runtime protocol")
+        _check_open(path, step.line, live)
+    if step.documented and step.doc is None and (isinstance(live, enum.EnumMeta) or _FIELDS.keys() & vars(live).keys()):
+        raise Refusal(path, step.line, f"took the docstring from `{name}`, for which Python makes one")
+
+
+def _made_with(step: Bind | Unbind, live: type) -> str:
+    """Of what, besides the attribute itself, Python made something when it made the class; empty for nothing."""
+    name, comes_or_goes = step.name, isinstance(step, Unbind) or step.before is None
+    whole = f"`{live.__qualname__}`"
+    if name in getattr(live, "__dataclass_fields__", ()):
+        return f"the fields of {whole}, which is a dataclass"
+    if isinstance(vars(live).get(name), MemberDescriptorType):
+        return f"`{name}`, which is in the `__slots__` of {whole}"
+    if "_fields" in vars(live) and issubclass(live, tuple) and name in (*_TUPLE, *vars(live)["_fields"]):
+        return f"`{name}`, a part of {whole}, which is a NamedTuple"
+    if name == "__new__" and isinstance(step, Unbind):
+        return f"whether {whole} has a `__new__`"
+    if name == "__init_subclass__":
+        return f"whether {whole} has an `__init_subclass__`"
+    for each in _derived(live):
+        generated = name == "__post_init__" or (each is live and name in _GENERATED)
+        if comes_or_goes and generated and "__dataclass_fields__" in vars(each):
+            return f"whether {whole} has `{name}`, of which a dataclass was made"
+        if name in _ORDER and _is_ordered(each):
+            return f"`{name}` of {whole}, from which `total_ordering` made others"
+        if _is_runtime_protocol(each) and comes_or_goes:
+            return f"the members of `{each.__qualname__}`, which is a runtime protocol"
+        if vars(each).get("_is_protocol") and name in ("__init__", "__subclasshook__"):
+            return f"`{name}` of `{each.__qualname__}`, which is a protocol"
+    return ""
+
+
+def _is_ordered(live: type) -> bool:
+    return any(getattr(vars(live).get(name), "__module__", "") == "functools" for name in _ORDER)
+
+
+def _is_runtime_protocol(live: type) -> bool:
+    return bool(vars(live).get("_is_protocol") and getattr(live, "_is_runtime_protocol", False))
+
+
+def _bound_in(syntax: ast.ClassDef | None) -> set[str]:
+    return {name for node in (syntax.body if syntax else ()) for name in bound_by(node)}
+
+
+def syntax_of(plan: Plan, scope: Scope) -> ast.ClassDef | None:
+    """The new source of a class; the last one where there are several."""
+    found: ast.AST = plan.new.tree
+    for name in scope:
+        inner = [each for each in ast.walk(found) if isinstance(each, ast.ClassDef) and each.name == name]
+        inner = [each for each in inner if each is not found]
+        if not inner:
+            return None
+        found = inner[-1]
+    return found if isinstance(found, ast.ClassDef) else None
 
 
 def _check_open(path: str, line: int, live: type) -> None:
@@ -121,7 +196,10 @@ def bind(live: type, name: str, value: Any, undo: Undo) -> None:
 
 def unbind(live: type, name: str, undo: Undo) -> None:
     """Take an attribute away, and what Python made because of it."""
-    undo.without_member(live, name)
+    if name == "__hash__" and "__eq__" in vars(live):
+        undo.member(live, name, None)
+    else:
+        undo.without_member(live, name)
     if name == "__eq__" and vars(live).get("__hash__", live) is None:
         undo.without_member(live, "__hash__")
 
@@ -141,6 +219,19 @@ def _derived(live: type) -> Iterator[type]:
     each: type
     for each in type.__subclasses__(live):
         yield from _derived(each)
+
+
+def forget() -> None:
+    """Have abstract classes ask anew who is of them: they keep what their `__subclasshook__` and others have said."""
+    known: set[type] = set()
+    todo: list[type] = [object]
+    while todo:
+        each = todo.pop()
+        if each not in known:
+            known.add(each)
+            todo += type.__subclasses__(each)
+            if isinstance(each, abc.ABCMeta):
+                abc.ABCMeta._abc_caches_clear(each)  # type: ignore[attr-defined]
 
 
 def move(live: type, line: int, undo: Undo) -> None:

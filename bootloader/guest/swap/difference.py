@@ -242,6 +242,8 @@ class _Comparison:
         self._body(inner, old.body, new.body)
 
     def _is_same(self, old: Part, new: Part, *, bodies: bool = True) -> bool:
+        if old.kind == new.kind == "value" and old.value is not None and new.value is not None:
+            return same(old.value, new.value, bodies=bodies)  # a hint beside it is none of the value's business
         whole = old.node is old.whole and new.node is new.whole
         return (whole and self._old.segment(old.whole) == self._new.segment(new.whole)) or same(
             old.node, new.node, bodies=bodies

@@ -10,9 +10,14 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from . import classes, donor
+from .difference import meaning_of
 from .plan import Bind, Describe, Plan, Scope, Step, Unbind
 from .refusal import Refusal, Undone
 from .undo import Undo
+
+_PLAIN = (int, float, complex, str, bytes, tuple, frozenset, range, slice, type(None), type, ModuleType)
+_PLAIN_MODULES = ("datetime", "decimal", "fractions", "operator", "pathlib", "pathlib._local", "re", "_struct")
+"""Types, and modules whose types, have no state: whether it is the one object or another can't be told."""
 
 
 class Names:
@@ -35,18 +40,22 @@ class Names:
         """
         for scope, node in self._plan.bases:
             classes.check_base(self._plan, scope, node, self._namespace)
+        meaning = meaning_of(self._plan.new.tree)
         for step in self._plan.steps:
             if step.scope:
-                classes.check(self._plan, step, self.classes[step.scope][-1])
-            if isinstance(step, Bind) and step.before == step.kind == "function":
+                syntax = classes.syntax_of(self._plan, step.scope)
+                classes.check(self._plan, step, self.classes[step.scope][-1], syntax, meaning)
+            if isinstance(step, Bind) and step.before == step.kind and step.kind in ("function", "value"):
                 self._check_holders(step, namespaces, aside)
 
     def _check_holders(self, step: Bind, namespaces: Collection[int], aside: Collection[int]) -> None:
-        """Refuse to replace a function object that somebody would keep."""
+        """Refuse to replace a function, or something with a state, that somebody would keep."""
         place: Mapping[str, Any] = vars(self.classes[step.scope][-1]) if step.scope else self._namespace
         live = place.get(_mangled(step))
-        function = getattr(live, "__func__", live)
-        if not isinstance(function, FunctionType):
+        function = getattr(live, "__func__", live) if step.kind == "function" else live
+        if isinstance(function, _PLAIN) or type(function).__module__ in _PLAIN_MODULES:
+            return
+        if isinstance(function, FunctionType) != (step.kind == "function"):
             return
         known = {id(live), *namespaces, *aside}
         for holder in gc.get_referrers(function, live):
@@ -56,6 +65,8 @@ class Names:
                 continue  # the class's own
             if isinstance(holder, FunctionType | type) and step.scope:
                 continue
+            if step.kind == "value" and isinstance(holder, tuple) and _are_defaults(holder):
+                continue  # they are evaluated anew
             what = f"makes another object of `{'.'.join(step.path)}`, and a {type(holder).__name__} holds the one it is"
             raise Refusal(self._plan.new.path, step.line, what)
 
@@ -128,6 +139,10 @@ class Names:
             names = vars(live)
         if isinstance(live, type) and live.__module__ == self._module.__name__:
             classes.move(live, line, undo)
+
+
+def _are_defaults(values: tuple[object, ...]) -> bool:
+    return any(isinstance(each, FunctionType) and each.__defaults__ is values for each in gc.get_referrers(values))
 
 
 def _mangled(step: Bind | Unbind) -> str:

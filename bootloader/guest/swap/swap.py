@@ -16,7 +16,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from time import sleep  # by its own name: what an application puts in its place is none of ours
 from types import CodeType, FunctionType, ModuleType
 
-from . import frames, functions
+from . import classes, frames, functions
 from .census import Census, Frozen, Witness, census
 from .departures import Departure
 from .difference import difference
@@ -127,6 +127,10 @@ class Prepared:
         functions.forget(
             found.caches, {id(function) for function, old in self._swapped if not alike(function.__code__, old)}
         )
+        if any(step.scope for plan in self._plans.values() for step in plan.steps) or any(
+            function.__name__ == "__subclasshook__" for function, _ in self._swapped
+        ):
+            classes.forget()
         for file in self._files:
             linecache.cache.pop(file, None)
         self._tell(report, found)

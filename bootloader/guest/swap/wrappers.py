@@ -1,4 +1,4 @@
-"""What ``functools.wraps``, and so the caches, copied from a function that changes now: docstring, annotations.
+"""What ``functools.wraps``, the caches and properties copied from a function that changes now: docstring, annotations.
 
 A copy is followed only where the wrapper still has the very object that the function had.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from types import FunctionType
 
 from .undo import Undo
@@ -30,7 +31,7 @@ class Copies:
         """Set the same on everything that wraps one of the functions."""
         if not self._changes:
             return
-        for wrapper in (*caches, *_closures()):
+        for wrapper in (*caches, *_copying()):
             for wrapped in unwrapped(wrapper):
                 for name, old, new in self._changes.get(id(wrapped), ()):
                     if getattr(wrapper, name, self) is old:
@@ -40,12 +41,22 @@ class Copies:
 def unwrapped(wrapper: object) -> Iterator[object]:
     """What ``wrapper`` wraps, and what that wraps."""
     for _ in range(_DEPTH):
-        wrapper = getattr(wrapper, "__wrapped__", None)
+        match wrapper:
+            case property(fget=getter):
+                wrapper = getter
+            case cached_property(func=function):
+                wrapper = function
+            case _:
+                wrapper = getattr(wrapper, "__wrapped__", None)
         if wrapper is None:
             return
         yield wrapper
 
 
-def _closures() -> list[FunctionType]:
+def _copying() -> list[object]:
     """A wrapper written in Python reaches what it wraps through a closure."""
-    return [each for each in gc.get_objects() if type(each) is FunctionType and each.__closure__]
+    return [
+        each
+        for each in gc.get_objects()
+        if (type(each) is FunctionType and each.__closure__) or type(each) in (property, cached_property)
+    ]
