@@ -196,6 +196,27 @@ def test_the_base_is_run_where_the_state_has_nothing(target: Target, tmp_path: P
     target.log("newer")
 
 
+def test_without_a_state_folder_the_base_runs_and_it_is_reachable_once_there_are_keys(
+    target: Target, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    up(target, f"open({str(mark)!r}, 'a').write('base ')\n" + WAIT)
+    target.end()
+    mark.unlink()
+    base, trust = tmp_path / "base", tmp_path / "trust"
+    target.state.rename(base)
+    (base / "trust").rename(trust)
+    with unreachable(target, "no-identity", "--base", str(base)) as process:
+        until(mark.exists)
+        trust.rename(target.state / "trust")
+        target.listening["port"] = first_line(process)["port"]
+        with target.link("late") as link:
+            status, _ = link.call("status", {})
+            assert [one.text("application") for one in status.objects("applications")] == ["app"]
+            assert "no-identity" in [one.text("code") for one in status.objects("lost")]
+    assert mark.read_text() == "base "
+
+
 LOSSES = ("ledger.jsonl", "manifests", "objects", "warm.json", "pycache", "data", "run/address", "aside", "live.new")
 
 

@@ -322,6 +322,20 @@ def test_a_host_that_the_device_does_not_obey_is_told_so_and_a_second_one_that_i
     until(lambda: not [one for one in bench.processes() if "-m reactor" in one])
 
 
+def test_status_tells_what_a_start_has_lost(bench: Bench, board: Make) -> None:
+    device = board("porch")
+    assert bench.run("status", "-t", "porch")[1][0]["lost"] == []
+    device.off(signal.SIGTERM)
+    (device.state / "ledger.jsonl").write_text("{junk\n")
+    device.on()
+    (status,) = bench.run("status", "-t", "porch")[1]
+    (loss,) = status["lost"]
+    assert loss.keys() == {"code", "text"}
+    assert loss["code"] == "ledger-damaged"
+    people = bench.plain("status", "-t", "porch").stdout.splitlines()
+    assert f"  ledger-damaged: {loss['text']}" in people
+
+
 def test_a_name_that_is_no_targets_says_which_there_are(bench: Bench, board: Make) -> None:
     project = bench.project({"main.py": LOOP}, SETTINGS + "\n[tool.reactor.targets.attic]\n")
     Board(bench, "porch").trust()
