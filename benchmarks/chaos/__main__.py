@@ -22,7 +22,7 @@ from bootloader.wire.errors import Fault
 
 from .. import machine
 from ..guard import guarded
-from . import attacks, damage, hostile, power, recording, strangers, walk
+from . import attacks, damage, hostile, power, recording, rot, strangers, walk
 from .tally import KINDS, OTHER, Tally
 
 _WEIGHTS = {"power": 2, "damage": 1, "hostile": 1, "walk": 1}
@@ -106,6 +106,7 @@ class _Round:
     def damage(self, until_s: float) -> None:
         damage.endure(self._recorded, self._tally, damage.HARDSHIPS)
         strangers.attack(self._recorded, self._tally, until_s)
+        rot.attack(self._recorded, self._tally, self._chance, booted=_BOOTED, until_s=until_s)
         damage.attack(self._recorded, self._tally, self._chance, booted=_BOOTED, until_s=until_s)
 
     def hostile(self, until_s: float) -> None:

@@ -135,7 +135,9 @@ class Objects:
     def _read(self, name: str) -> bytes | None:
         try:
             with open(self.path(name), "rb") as file:
-                content = file.read(READ_BYTES + 1)
+                content = _chunk(file, READ_BYTES + 1)
+        except _Unreadable:
+            content = b""  # it goes, or it would be taken for one that is here
         except OSError:
             return None
         if len(content) > READ_BYTES:
@@ -166,11 +168,12 @@ class Objects:
 
     def _copy(self, name: str, descriptor: int) -> bool:
         try:
-            with open(self.path(name), "rb") as source, open(descriptor, "wb", closefd=False) as target:
-                if _transfer(source, target) == name:
-                    return True
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            source = open(self.path(name), "rb")
+        except OSError:
             return False
+        with source, open(descriptor, "wb", closefd=False) as target, suppress(_Unreadable):
+            if _transfer(source, target) == name:
+                return True
         self.discard(name)
         return False
 
@@ -230,11 +233,22 @@ def file_name(path: Path) -> str:
 def _transfer(source: BinaryIO, target: BinaryIO | None) -> str:
     """The BLAKE3 of what ``source`` holds, on its way to ``target``."""
     hasher = blake3()
-    while chunk := source.read(_CHUNK_BYTES):
+    while chunk := _chunk(source, _CHUNK_BYTES):
         hasher.update(chunk)
         if target is not None:
             target.write(chunk)
     return hasher.hexdigest()
+
+
+def _chunk(source: BinaryIO, size_bytes: int) -> bytes:
+    try:
+        return source.read(size_bytes)
+    except OSError as error:
+        raise _Unreadable(error.errno, error.strerror, source.name) from error
+
+
+class _Unreadable(OSError):
+    """A file whose content can't be read, where another one that is written to is well."""
 
 
 def _missing(name: str) -> Refused:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos import damage, folders, power, recording, strangers
+from benchmarks.chaos import damage, folders, power, recording, rot, strangers
 from benchmarks.chaos.quick import quick
 from benchmarks.chaos.tally import LOST, Tally
 from tests.benchmarks.conftest import memory
@@ -63,6 +63,13 @@ def test_a_damaged_state_runs_the_newest_generation_all_the_same(recorded: recor
     damage.attack(recorded, tally, random.Random("ci"), booted=5, until_s=math.inf)
     assert tally.findings == []
     assert tally.counts["damages"] > 300
+
+
+def test_a_state_of_which_one_file_can_not_be_read_runs_the_newest_generation(recorded: recording.Recording) -> None:
+    tally = Tally()
+    rot.attack(recorded, tally, random.Random("ci"), booted=6, until_s=math.inf)
+    assert tally.findings == []
+    assert tally.counts["damages"] > 30
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")

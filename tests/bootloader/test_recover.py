@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.chaos.inside.sector import unreadable
 from bootloader.store.space import SPARE_BYTES
 from bootloader.store.trees import content_time_ns
 from bootloader.store.triage import MOST_BOOTS
@@ -150,6 +151,28 @@ def test_any_one_file_may_be_damaged_in_any_way(tmp_path: Path, history: str, da
         assert again is not None
         assert again.root == root_of(text("next.py")), name
         assert copy.live() == {**text("next.py"), PATH: LAUNCH}
+        shutil.rmtree(copy.folder)
+
+
+@pytest.mark.parametrize("history", ["settled", "unsettled", "failed"])
+def test_any_one_file_may_lie_where_the_disk_is_bad(tmp_path: Path, history: str) -> None:
+    disk = Disk(tmp_path / "state")
+    wanted = HISTORIES[history](disk)
+    for name in everything(disk.folder):
+        file = disk.folder / name
+        if file.is_symlink() or not file.is_file():
+            continue
+        copy = Disk(tmp_path / "copy", source=disk.folder)
+        with unreadable(copy.folder / name):
+            rung = copy.reopen()
+            assert rung is not None, name
+            assert copy.live() == {**wanted, PATH: LAUNCH}, name
+            copy.become(text("next.py"))
+            copy.settle()
+            again = copy.reopen()
+            assert again is not None
+            assert again.root == root_of(text("next.py")), name
+            assert copy.live() == {**text("next.py"), PATH: LAUNCH}, name
         shutil.rmtree(copy.folder)
 
 

@@ -3,7 +3,8 @@
 Python imports a module of this name by itself, in each process that has this folder on PYTHONPATH: the bootloader, the
 warm parent, what compiles. ``CHAOS_FOLDER`` is the folder, ``CHAOS_RECORD`` the file that gets one JSON object an
 operation. Or, with an error's name such as ``EIO`` in ``CHAOS_REFUSES``, every operation fails with that, and with
-``CHAOS_UNREADABLE`` besides, whatever reads a file or a folder. With ``CHAOS_CLOCK`` there is no clock: it is 1970.
+``CHAOS_UNREADABLE`` besides, whatever reads a file or a folder. With ``CHAOS_BAD`` one file can't be
+read (:mod:`.sector`). With ``CHAOS_CLOCK`` there is no clock: it is 1970.
 
 An operation and its line are made under one lock of all processes, so the order of the lines is the order in
 which things happened. What is not seen (another library's C code, say) is found by whoever replays the record.
@@ -336,5 +337,9 @@ def install() -> None:
 
 if _FOLDER and (_RECORD or _REFUSED):
     install()
+if "CHAOS_BAD" in os.environ:
+    from benchmarks.chaos.inside import sector
+
+    sector.begin(os.environ["CHAOS_BAD"])
 if "CHAOS_CLOCK" in os.environ:
     time.time, time.time_ns = time.monotonic, time.monotonic_ns

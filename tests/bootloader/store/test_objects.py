@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.chaos.inside.sector import unreadable
 from bootloader.store import objects as module
 from bootloader.store.objects import Objects, sync
 from bootloader.wire.errors import Fault, Malformed, Refused
@@ -60,7 +62,7 @@ def test_a_damaged_blob_is_removed_and_refused(objects: Objects, damage: bytes) 
     assert objects.read(name) == b"content"
 
 
-@pytest.mark.parametrize("loss", ["absent", "damaged"])
+@pytest.mark.parametrize("loss", ["absent", "damaged", "unreadable"])
 @pytest.mark.parametrize("way", ["read", "copy"])
 def test_a_lost_blob_is_taken_from_a_tree_that_still_has_it(tmp_path: Path, loss: str, way: str) -> None:
     wrong, link, right = tmp_path / "wrong", tmp_path / "link", tmp_path / "right"
@@ -69,15 +71,40 @@ def test_a_lost_blob_is_taken_from_a_tree_that_still_has_it(tmp_path: Path, loss
     link.symlink_to(right)
     objects = Objects(tmp_path / "objects", lambda _name: [tmp_path / "absent", wrong, link, right])
     name = kept(objects, b"content")
-    objects.path(name).unlink() if loss == "absent" else objects.path(name).write_bytes(b"longer than before")
-    if way == "read":
-        assert objects.read(name) == b"content"
-    else:
-        with open(tmp_path / "copy", "wb") as file:
-            objects.copy(name, file.fileno())
-        assert (tmp_path / "copy").read_bytes() == b"content"
+    if loss == "absent":
+        objects.path(name).unlink()
+    elif loss == "damaged":
+        objects.path(name).write_bytes(b"longer than before")
+    with unreadable(objects.path(name)) if loss == "unreadable" else nullcontext():
+        if way == "read":
+            assert objects.read(name) == b"content"
+        else:
+            with open(tmp_path / "copy", "wb") as file:
+                objects.copy(name, file.fileno())
+            assert (tmp_path / "copy").read_bytes() == b"content"
     assert objects.path(name).read_bytes() == b"content"
     assert not objects.path(name).is_symlink()
+
+
+@pytest.mark.parametrize("way", ["read", "copy"])
+def test_a_blob_that_can_not_be_read_and_is_nowhere_else_is_asked_for_again(
+    objects: Objects, tmp_path: Path, way: str
+) -> None:
+    name = kept(objects, b"content")
+    with unreadable(objects.path(name)), open(tmp_path / "copy", "wb") as file:
+        with pytest.raises(Refused) as caught:
+            objects.read(name) if way == "read" else objects.copy(name, file.fileno())
+        assert caught.value.code == "missing-blob"
+        assert objects.missing([(name, 7)]) == [name]
+        objects.put(name, b"content")
+        assert objects.read(name) == b"content"
+
+
+def test_a_full_disk_is_no_blob_that_is_lost(objects: Objects) -> None:
+    name = kept(objects, b"content")
+    with open("/dev/full", "wb") as full, pytest.raises(OSError, match="No space left"):
+        objects.copy(name, full.fileno())
+    assert objects.read(name) == b"content"
 
 
 def test_a_copy_of_a_blob_that_is_nowhere_is_refused(objects: Objects, tmp_path: Path) -> None:
