@@ -23,6 +23,8 @@ from .tally import Tally
 
 PART = "power cuts"
 
+SAMPLED = "recordings of whose cuts only a sample was tried"
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -93,6 +95,7 @@ def attack(
     Some ``booted`` of them are booted for real. In ``again`` boots that have something to mend, the power is cut again
     after each operation. Where time is short, each of the three has a part of it.
     """
+    tally.counts[SAMPLED] += share > 1 or most < sys.maxsize
     for_real, to_mend = Lot(booted, chance), Lot(again, chance)
     now_s = time.monotonic()
     cuts_until_s, again_until_s = (now_s + part * (until_s - now_s) for part in (0.6, 0.8))

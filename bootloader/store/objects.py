@@ -168,7 +168,7 @@ class Objects:
 
     def _copy(self, name: str, descriptor: int) -> bool:
         try:
-            source = open(self.path(name), "rb")
+            source = open(self.path(name), "rb")  # noqa: SIM115 - what the other file raises is not caught here
         except OSError:
             return False
         with source, open(descriptor, "wb", closefd=False) as target, suppress(_Unreadable):

@@ -35,6 +35,7 @@ def test_after_a_power_cut_the_old_or_the_new_generation_is_there_whole(recorded
     power.attack(recorded, tally, chance, booted=3, again=1, until_s=math.inf, share=1000, most=30)
     assert tally.findings == []
     assert tally.counts["power cuts"] > 300
+    assert tally.counts[power.SAMPLED] == 1
 
 
 @pytest.mark.timeout(300)
@@ -45,6 +46,7 @@ def test_after_a_power_cut_in_an_upgrade_the_old_or_the_new_bootloader_is_there_
     power.attack(recorded, tally, chance, booted=2, again=0, until_s=math.inf, share=500, most=40)
     assert tally.findings == []
     assert tally.counts["power cuts"] > 200
+    assert tally.counts[power.SAMPLED] == 1
 
 
 def test_a_target_that_does_not_fsync_is_found_out(recorded: recording.Recording) -> None:
