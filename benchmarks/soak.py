@@ -43,8 +43,12 @@ def counted(function):
 
 
 @counted
+def ratio():
+    return {n}
+
+
 def step(count={n}, *, speed=STEPS):
-    return count + speed + {n}
+    return count + speed + ratio()[1]
 
 
 class Motor:
@@ -76,7 +80,7 @@ made = Motor()
 
 
 def tick():
-    return step()[1] + made.where + STEPS + {n}
+    return step() + made.where + STEPS + {n}
 """
 VERSIONS = [
     {"motor.py": _MOTOR.format(n=n, more=_MORE[n], imported=_IMPORTED[n]), "app.py": _APP.format(n=n)} for n in range(3)

@@ -154,19 +154,21 @@ def _hook(bases: Sequence[type]) -> type | None:
     return next((base for base in bases if base not in quiet and "__init_subclass__" in vars(base)), None)
 
 
-def check_base(plan: Plan, scope: Scope, node: ast.expr, namespace: Mapping[str, Any]) -> None:
-    """Refuse a new class whose base, which the source alone does not tell, runs code when it is derived from."""
+def check_base(
+    plan: Plan, scope: Scope, node: ast.expr, namespace: Mapping[str, Any], does: str = "derives a new class from"
+) -> None:
+    """Refuse a class that comes or goes where a base, which the source alone does not tell, runs code for it."""
     base = _value_of(node.value if isinstance(node, ast.Subscript) else node, namespace)
     if base is None and isinstance(node, ast.Name) and _is_new(plan, (*scope, node.id), (node.id,)):
         return  # it has been checked for itself
     if not isinstance(base, type):
-        what = f"derives a new class from `{ast.unparse(node)}`, of which can't be told what it runs"
+        what = f"{does} `{ast.unparse(node)}`, of which can't be told what it runs"
         raise Refusal(plan.new.path, node.lineno, what)
     if not isinstance(base, enum.EnumMeta) and type(base) not in _METACLASSES:
-        what = f"derives a new class from `{base.__qualname__}`, whose metaclass runs code"
+        what = f"{does} `{base.__qualname__}`, whose metaclass runs code"
         raise Refusal(plan.new.path, node.lineno, what)
     if running := _hook(base.__mro__):
-        what = f"derives a new class from `{ast.unparse(node)}`, and `{running.__qualname__}` runs code for it"
+        what = f"{does} `{ast.unparse(node)}`, and `{running.__qualname__}` runs code for it"
         raise Refusal(plan.new.path, node.lineno, what)
 
 

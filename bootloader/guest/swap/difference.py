@@ -18,7 +18,14 @@ from .effects import Meaning
 from .identity import pairs
 from .plan import Bind, Describe, Edit, Path, Plan, Scope, Unbind
 from .refusal import Refusal, quoted
-from .signature import annotations_of, changed_parameters, defaults, is_annotated_otherwise, nature
+from .signature import (
+    annotations_of,
+    changed_parameters,
+    defaults,
+    is_annotated_otherwise,
+    is_declared_otherwise,
+    nature,
+)
 from .source import Function, Source, alike, arity, place, start
 from .statements import Part, bound_by, by_name, function_of, parts, same
 
@@ -88,6 +95,7 @@ class _Comparison:
         for name in mine.keys() - its.keys():
             if name in shared:
                 raise self._refusal(start(mine[name][0].whole), f"bound `{name}`, which is bound elsewhere too")
+            self._leaves(scope, mine[name])
             first = mine[name][0]
             self._plan.steps.append(Unbind(scope, name, first.kind, start(first.whole)))
             self._plan.touched.add((*scope, name))
@@ -141,6 +149,7 @@ class _Comparison:
             raise self._refusal(line, f"changed `__slots__` of class `{scope[-1]}`")
         if any(part.kind == "class" for part in (*old, *new)):
             raise self._refusal(line, f"changed how often class `{name}` is defined")
+        self._leaves(scope, old[len(new) :])
         for one, other in zip(old, new, strict=False):
             self._redecorated({part.name for part in old}, one.node, other.node)
         self._plan.bases += admit(self._new.path, scope, new, self._meaning)
@@ -156,6 +165,15 @@ class _Comparison:
             raise self._refusal(start(group[0].whole), f"gave class `{scope[-1]}` `__slots__`")
         self._plan.bases += admit(self._new.path, scope, group, self._meaning)
         self._bind(scope, name, group, None)
+
+    def _leaves(self, scope: Scope, group: list[Part]) -> None:
+        """Refuse to take away what did more than define: that would stay."""
+        for part in group:
+            try:
+                self._plan.former_bases += admit(self._old.path, scope, [part], self._meaning_before)
+            except Refusal as refusal:
+                what = f"took `{part.name}` away, which did more than define it: {quoted(part.node)}"
+                raise self._refusal(start(part.whole), what) from refusal
 
     def _bind(self, scope: Scope, name: str, group: Sequence[Part], before: Part | None) -> None:
         for part in group:
@@ -181,6 +199,15 @@ class _Comparison:
                         raise self._refusal(each.lineno, what)
                 what = f"lost the decorator `@{ast.unparse(decorator)}`, which ran at import"
                 raise self._refusal(start(new), what)
+
+    def _heard(self, old: Function, new: Function) -> None:
+        """Refuse another signature or docstring where a decorator may have read the one it was."""
+        if isinstance(new, ast.Lambda):
+            return
+        for decorator in new.decorator_list:
+            if not self._meaning.may_decorate(decorator, {new.name}) and is_declared_otherwise(old, new):
+                what = f"declares `{new.name}` otherwise than `@{ast.unparse(decorator)}` may have read it at import"
+                raise self._refusal(new.lineno, what)
 
     def _edited(self, scope: Scope, old: list[Part], new: list[Part]) -> bool:
         """Edit the functions and classes of one name in place; False where they have to be made anew."""
@@ -213,6 +240,7 @@ class _Comparison:
         before, after = self._old.code_of(old), self._new.code_of(new)
         if before is None or after is None:
             return
+        self._heard(old, new)
         anew = changed_parameters(old, new)
         annotated = is_annotated_otherwise(old, new)
         if scope is not None:

@@ -40,6 +40,8 @@ class Names:
         """
         for scope, node in self._plan.bases:
             classes.check_base(self._plan, scope, node, self._namespace)
+        for scope, node in self._plan.former_bases:
+            classes.check_base(self._plan, scope, node, self._namespace, "takes a class away below")
         meaning = meaning_of(self._plan.new.tree)
         for step in self._plan.steps:
             if step.scope:

@@ -96,5 +96,7 @@ class Plan:
     """Names that stand for another object afterwards, or for none."""
     bases: list[tuple[Scope, ast.expr]] = field(default_factory=list)
     """What new classes derive from, where the source does not tell whether that runs code."""
+    former_bases: list[tuple[Scope, ast.expr]] = field(default_factory=list)
+    """The same of classes that go."""
     classes: dict[Scope, int] = field(default_factory=dict)
     """Classes that stay but begin on another line: on which."""

@@ -36,6 +36,16 @@ def is_annotated_otherwise(old: Function, new: Function) -> bool:
     )
 
 
+def is_declared_otherwise(old: Function, new: Function) -> bool:
+    """Whether there differs, besides the body, what a decorator or a register could have read of it."""
+    return (
+        is_annotated_otherwise(old, new)
+        or not same(old.args, new.args)
+        or _doc(old) != _doc(new)
+        or nature(old) != nature(new)
+    )
+
+
 def annotations_of(node: Function) -> list[ast.expr]:
     """The expressions of its annotations."""
     return [each.annotation for each in _annotations(node) if each.annotation is not None]
@@ -44,6 +54,10 @@ def annotations_of(node: Function) -> list[ast.expr]:
 def nature(node: Function) -> tuple[bool, bool]:
     """Whether it is async, and whether it is a generator: what a decorator may have asked for."""
     return isinstance(node, ast.AsyncFunctionDef), any(True for _ in _yields(node))
+
+
+def _doc(node: Function) -> str | None:
+    return None if isinstance(node, ast.Lambda) else ast.get_docstring(node, clean=False)
 
 
 def _annotations(node: Function) -> Iterator[ast.arg]:

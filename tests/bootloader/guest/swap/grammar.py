@@ -31,7 +31,8 @@ FUNCTIONS = ["f", "g", "h"]
 CLASSES = ["P", "Q", "R"]
 ALWAYS = ["A", "P", "f", "g"]
 COUNTED = ["g", "kept"]
-"""They have a decorator of the application's own, always: one that comes or goes is refused."""
+"""They have a decorator of the application's own, always: one that comes or goes is refused, and so is what it could
+have read: parameters, docstrings."""
 
 values = st.sampled_from([*LITERALS, *CONSTANTS, *(f"{name}.__name__" for name in FUNCTIONS)])
 lines = st.integers(0, 2).map(lambda count: "# a comment\n" * count)
@@ -51,11 +52,11 @@ def parameters(draw: st.DrawFn, first: str = "") -> str:
 
 
 @st.composite
-def bodies(draw: st.DrawFn, kind: str, method: bool) -> str:
+def bodies(draw: st.DrawFn, kind: str, method: bool, documented: bool) -> str:
     """What a function does: always something that can be told."""
     own = ["type(self).__name__", "self.__class__.__mro__[1].__name__", "getattr(self, 'one', 'none')"]
     result = draw(values if not method else st.one_of(values, st.sampled_from(own)))
-    doc = draw(docs)
+    doc = draw(docs) if documented else ""
     if kind == "generator":
         return f"{doc}yield {result}\nyield 2\n"
     if draw(st.integers(0, 3)) == 0:
@@ -73,8 +74,8 @@ def functions(draw: st.DrawFn, name: str, method: bool = False) -> str:
     if mark in ("@functools.cache\n", "@property\n", "@counted\n"):  # below them, it is not to become another kind
         kind = "def"
     first = {"@staticmethod\n": "", "@classmethod\n": "cls"}.get(mark, "self") if method else ""
-    told = "self" if mark == "@property\n" else draw(parameters(first))
-    body = draw(bodies(kind, method=first == "self"))
+    told = first if mark in ("@property\n", "@counted\n") else draw(parameters(first))
+    body = draw(bodies(kind, method=first == "self", documented=mark != "@counted\n"))
     opening = "async def" if kind == "async" else "def"
     return f"{mark}{opening} {name}({told}):\n{indent(body, '    ')}"
 

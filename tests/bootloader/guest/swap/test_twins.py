@@ -58,7 +58,9 @@ def test_a_patched_process_answers_as_a_fresh_one(twins: Twins, sources: list[st
 
 
 def test_what_is_only_bodies_and_literals_is_never_refused(twins: Twins) -> None:
-    source = HEAD + "A = {}\n\n@counted\ndef f(a={}):\n    return {}\n\nclass P:\n    one = {}\n"
+    source = (
+        HEAD + "A = {}\n\ndef f(a={}):\n    return a\n@counted\ndef g():\n    return {}\n\nclass P:\n    one = {}\n"
+    )
     told = twins.compare([source.format(a, b, c, a) for a, b, c in [(1, 2, 3), (4, 5, 6), ("'x'", "'y'", None)]])
     assert told["refused"] == []
     assert told["last"] == 2
