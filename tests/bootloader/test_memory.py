@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,8 @@ from time import monotonic
 import pytest
 
 from tests.bootloader.target import SOON_S, Event, Target, app
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the memory groups are of Linux")
 
 MB = 1024 * 1024
 MOST_BYTES = 256 * MB
