@@ -59,7 +59,7 @@ def imports_from(tree: ast.Module, importer: ModuleType, module: ModuleType) -> 
     """The names that ``importer`` has from ``module``, by its own source: its name for each, and the module's."""
     found: dict[str, str] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and _resolved(node, importer) == module.__name__:
+        if isinstance(node, ast.ImportFrom) and resolved(node, importer) == module.__name__:
             found.update({alias.asname or alias.name: alias.name for alias in node.names})
     return found
 
@@ -94,12 +94,13 @@ def _imported(tree: ast.Module, loaded: list[ModuleType]) -> Iterator[str]:
                 yield alias.name
         elif isinstance(node, ast.ImportFrom):
             for module in loaded:
-                base = _resolved(node, module)
+                base = resolved(node, module)
                 yield base
                 yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def _resolved(node: ast.ImportFrom, importer: ModuleType) -> str:
+def resolved(node: ast.ImportFrom, importer: ModuleType) -> str:
+    """The full name of the module that is imported from; empty where there can't be one."""
     if not node.level:
         return node.module or ""
     package = importer.__package__ or importer.__name__.rpartition(".")[0]

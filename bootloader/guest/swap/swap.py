@@ -16,7 +16,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from time import sleep  # by its own name: what an application puts in its place is none of ours
 from types import CodeType, FunctionType, ModuleType
 
-from . import classes, frames, functions
+from . import classes, frames, functions, offers
 from .census import Census, Frozen, Witness, census
 from .departures import Departure
 from .difference import difference
@@ -208,6 +208,7 @@ class _Survey:
 
     def plans(self, paths: Sequence[str]) -> dict[str, Plan]:
         """Plans by tree path, in the order in which they are to be performed."""
+        offers.check_added([path for path in paths if path.endswith(".py")], self._modules, self._old)
         for path in paths:
             if path in self._modules.by_path:
                 if path.endswith(tuple(EXTENSION_SUFFIXES)):
@@ -230,6 +231,7 @@ class _Survey:
         else:
             if todo:
                 raise Refusal(todo[0], 0, "is imported in too many ways to tell what its change concerns")
+        offers.check(plans, self._modules, self._new)
         if len(plans) < 2:
             return plans
         order = in_order({path: self._sources[path][1] for path in plans}, self._modules)

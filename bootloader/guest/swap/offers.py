@@ -1,0 +1,131 @@
+"""What modules have of each other: whether a new start would still find it, and would find nothing else.
+
+Knows where names come from by the source of whoever asks for them, and by what is loaded.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
+
+from .modules import Modules, resolved
+from .plan import Bind, Plan, Unbind
+from .refusal import Refusal
+from .statements import bound_by
+
+_STAR = re.compile(rb"import\s*\*")
+
+
+def check(plans: Mapping[str, Plan], modules: Modules, new: str) -> None:
+    """Refuse where a module asks for a name that another one no longer has, or asks for all of its names, and those
+    are others. ``new``: the folder of the new tree.
+    """
+    for path, plan in plans.items():
+        steps = {step.name: step for step in plan.steps if isinstance(step, Bind | Unbind) and not step.scope}
+        goes = {name for name, step in steps.items() if isinstance(step, Unbind)}
+        comes = {name for name, step in steps.items() if isinstance(step, Bind) and step.before is None}
+        if "__all__" in steps:
+            public = {"__all__"}
+        elif any("__all__" in bound_by(node) for node in plan.new.tree.body):
+            public = goes
+        else:
+            public = {name for name in goes | comes if name[0] != "_"}
+        for module in modules.by_path[path] if goes or public else ():
+            for other, node in _asking(modules, new, module, goes, stars=bool(public)):
+                names = {alias.name for alias in node.names}
+                if lost := sorted(names & goes):
+                    what = f"imports `{lost[0]}` from `{module.__name__}`, which no longer has it"
+                    raise Refusal(other, node.lineno, what)
+                if "*" in names and public:
+                    what = f"imports `*` from `{module.__name__}`, where `{min(public)}` came, went or changed"
+                    raise Refusal(other, node.lineno, what)
+        for module in modules.by_path[path]:
+            _check_stars(plan, module, steps.keys())
+
+
+def check_added(paths: Iterable[str], modules: Modules, old: str) -> None:
+    """Refuse a new file that a new start would import where this one found something else, or nothing.
+
+    ``old``: the folder of the old tree.
+    """
+    for path in paths:
+        if os.path.exists(f"{old}/{path}") or path in modules.by_path:
+            continue
+        name = modules.name_for(path.replace("/__init__.py", ".py"))
+        if name in sys.modules:
+            raise Refusal(path, 0, f"is new, and something else is loaded as `{name}`")
+        wanted = re.compile(rb"\b" + name.rpartition(".")[2].encode() + rb"\b")
+        for other, importer, tree in _sources(modules, old, wanted) if name else ():
+            for node in _at_import(tree):
+                if name in _asked_for(node, importer):
+                    raise Refusal(other, getattr(node, "lineno", 0), f"looked for `{name}`, which is there now")
+
+
+def _asking(
+    modules: Modules, new: str, module: ModuleType, goes: Iterable[str], *, stars: bool
+) -> Iterator[tuple[str, ast.ImportFrom]]:
+    """The imports from ``module`` that may be for names of ``goes``, or for all."""
+    words = [rb"\b" + name.encode() + rb"\b" for name in goes] + [_STAR.pattern] * stars
+    for path, importer, tree in _sources(modules, new, re.compile(b"|".join(words))):
+        for node in _at_import(tree):
+            if isinstance(node, ast.ImportFrom) and resolved(node, importer) == module.__name__:
+                yield path, node
+
+
+def _sources(modules: Modules, tree: str, wanted: re.Pattern[bytes]) -> Iterator[tuple[str, ModuleType, ast.Module]]:
+    """The loaded modules whose source in ``tree`` has what is ``wanted``."""
+    for path, found in modules.by_path.items():
+        try:
+            with open(f"{tree}/{path}", "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            continue  # it departs
+        if path.endswith(".py") and wanted.search(data):
+            syntax = ast.parse(data)
+            yield from ((path, module, syntax) for module in found)
+
+
+def _at_import(tree: ast.Module) -> Iterator[ast.AST]:
+    """All that runs when a module is imported: not what is in functions."""
+    todo: list[ast.AST] = [*tree.body]
+    while todo:
+        node = todo.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            todo += ast.iter_child_nodes(node)
+
+
+def _asked_for(node: ast.AST, importer: ModuleType) -> Iterator[str]:
+    """The modules that an import asks for, or may ask for."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            parts = alias.name.split(".")
+            yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+    elif isinstance(node, ast.ImportFrom):
+        base = resolved(node, importer)
+        yield base
+        yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _check_stars(plan: Plan, module: ModuleType, changed: Iterable[str]) -> None:
+    """Refuse where it depends on what came with a star what a name of the module's own stands for."""
+    for star in plan.new.tree.body:
+        if not isinstance(star, ast.ImportFrom) or star.names[0].name != "*":
+            continue
+        source = sys.modules.get(resolved(star, module))
+        names = vars(source) if source is not None else {}
+        own = {name for body in (plan.old.tree.body, plan.new.tree.body) for node in body for name in bound_by(node)}
+        for name in sorted(own & {*getattr(source, "__all__", names)}):
+            before, after = _bindings(plan.old.tree, name), _bindings(plan.new.tree, name)
+            if before != after or (after[-1] == "*" and name in changed):
+                what = f"imports `*` from `{star.module or '.'}`, which has `{name}`, too"
+                raise Refusal(plan.new.path, star.lineno, what)
+
+
+def _bindings(tree: ast.Module, name: str) -> list[str]:
+    """How a name comes by what it stands for, in order: by a star, or by itself."""
+    return [each for node in tree.body for each in bound_by(node) if each in ("*", name)]
