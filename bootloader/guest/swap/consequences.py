@@ -7,14 +7,18 @@ evaluated again; what has run at import, or was decorated, can't be taken back.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from .effects import Meaning, reads
 from .plan import Bind, Describe, Edit, Path, Plan, Scope
 from .refusal import Refusal, quoted
 from .signature import annotations_of, defaults
 from .source import start
-from .statements import Part, function_of, parts
+from .statements import Part, bound_by, function_of, parts
+
+_DEPTH = 8
+"""Longer paths are not followed: there may be a circle."""
 
 
 def follow(
@@ -46,6 +50,10 @@ class _Consequences:
     ) -> None:
         self._plan, self._meaning, self._kept = plan, meaning, kept
         self._compared, self._given, self._runs_as_main = compared, given, main
+        self._likenesses = list(_likenesses(plan.new.tree.body))
+        self._definitions = {
+            step.path for step in plan.steps if not isinstance(step, Describe) and step.kind in ("function", "class")
+        }
 
     def follow(self) -> None:
         """Until nothing more is concerned."""
@@ -53,12 +61,30 @@ class _Consequences:
         todo = True
         while todo:  # each round takes at least one part out
             todo = False
+            self._inherit()
             for scope, part in list(self._kept):
                 used = self._used_by(scope, part)
                 if used:
                     self._kept.remove((scope, part))
                     todo |= self._follow_part(scope, part, used)
         self._follow_stars()
+
+    def _inherit(self) -> None:
+        """What changes of a class, changes of what derives from it, is made of it, or is another name for it."""
+        todo = list(self._plan.touched)
+        while todo:
+            path = todo.pop()
+            for like in self._likenesses:
+                size = len(like.of)
+                mine = (*like.path, *path[size:])
+                if path[:size] != like.of or len(path) == size or path[size] in like.own or len(mine) > _DEPTH:
+                    continue
+                if path in self._definitions:
+                    self._definitions.add(mine)
+                if mine not in self._plan.touched:
+                    self._plan.touched.add(mine)
+                    self._plan.inherited.add(mine)
+                    todo.append(mine)
 
     def _follow_stars(self) -> None:
         """Names that came with ``import *`` and that stand for something else now."""
@@ -94,7 +120,7 @@ class _Consequences:
         """A kept function: its decorators can't be run again, its defaults and annotations can be evaluated again."""
         node = function_of(part)
         for decorator in getattr(node, "decorator_list", ()):
-            if used := self._is_touched(scope, decorator):
+            if used := self._is_touched(scope, decorator) or self._is_handed(scope, decorator):
                 raise Refusal(self._plan.new.path, decorator.lineno, f"was decorated with the old `{'.'.join(used)}`")
         anew = frozenset(name for name, default in defaults(node).items() if self._is_touched(scope, default))
         annotated = any(self._is_touched(scope, each) for each in annotations_of(node))
@@ -124,6 +150,8 @@ class _Consequences:
             nodes = [*part.node.bases, *part.node.keywords, *part.node.decorator_list]
         elif part.kind == "import":
             return (part.name,) if not scope and (part.name,) in self._given else ()
+        elif part.kind == "effect" and (handed := self._is_handed(scope, part.node)):
+            return handed
         return next((used for node in nodes if (used := self._is_touched(scope, node))), ())
 
     def _is_touched(self, scope: Scope, node: ast.AST) -> Path:
@@ -133,6 +161,16 @@ class _Consequences:
                     return path[:end]
         return ()
 
+    def _is_handed(self, scope: Scope, node: ast.AST) -> Path:
+        """What changes within something that ``node`` hands on as a whole: ``Config.PIN`` for ``Motor(Config)``."""
+        values = self._plan.touched - self._definitions
+        for path in reads(node, called=False):
+            for whole in (path, (*scope, *path)):
+                for used in values:
+                    if len(used) > len(whole) and used[: len(whole)] == whole:
+                        return used
+        return ()
+
     def _bind(self, scope: Scope, part: Part) -> None:
         self._plan.steps.append(Bind(scope, part.name, part.kind, (part.node,), part.kind, start(part.whole)))
         self._plan.touched.add((*scope, part.name))
@@ -140,3 +178,33 @@ class _Consequences:
 
 def _is_star(node: ast.stmt) -> bool:
     return isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+
+
+@dataclass(frozen=True, slots=True)
+class _Likeness:
+    """``path`` has the attributes that ``of`` has, but for its ``own``."""
+
+    path: Path
+    of: Path
+    own: frozenset[str] = frozenset()
+
+
+def _likenesses(body: Iterable[ast.stmt], scope: Scope = ()) -> Iterator[_Likeness]:
+    for node in body:
+        match node:
+            case ast.ClassDef():
+                own = frozenset(name for each in node.body for name in bound_by(each))
+                for base in node.bases:
+                    yield from (_Likeness((*scope, node.name), path, own) for path in _named(base, scope))
+                yield from _likenesses(node.body, (*scope, node.name))
+            case ast.Assign([ast.Name(name)], ast.Call(func=source) | (ast.Name() | ast.Attribute() as source)):
+                yield from (_Likeness((*scope, name), path) for path in _named(source, scope))
+
+
+def _named(node: ast.expr, scope: Scope) -> Iterator[Path]:
+    """What a name or a name of a name may mean, seen from the body of ``scope``."""
+    if isinstance(node, ast.Name | ast.Attribute):
+        for path in reads(node):
+            yield path
+            if scope:
+                yield (*scope, *path)

@@ -210,14 +210,23 @@ class Meaning:
         return dotted in BASES or (bool(dotted) and isinstance(getattr(builtins, dotted, None), type))
 
 
-def reads(node: ast.AST) -> Iterator[tuple[str, ...]]:
+def reads(node: ast.AST, *, called: bool = True) -> Iterator[tuple[str, ...]]:
     """What is read while ``node`` is evaluated, as paths: ``Config.PIN`` is ``("Config", "PIN")``.
 
-    The bodies of functions are left out: they are read when they are called.
+    The bodies of functions are left out: they are read when they are called. ``called``: whether the names count that
+    are called; the others are handed to something.
     """
     todo = [node]
     while todo:
         each = todo.pop()
+        if isinstance(each, ast.Call) and not called:
+            root = each.func
+            while isinstance(root, ast.Attribute):
+                root = root.value
+            todo += [*each.args, *each.keywords, *([] if isinstance(root, ast.Name) else [root])]
+            continue
+        if isinstance(each, ast.Name) and not (called or isinstance(each.ctx, ast.Load)):
+            continue
         if isinstance(each, ast.Name | ast.Attribute):
             path: list[str] = []
             inner: ast.expr = each

@@ -18,7 +18,7 @@ from .census import Cache
 from .plan import Edit, Plan
 from .refusal import Refusal, Undone
 from .signature import defaults
-from .source import Function
+from .source import Function, nested
 from .successors import Successors
 from .undo import Undo
 from .wrappers import Copies, unwrapped
@@ -70,11 +70,21 @@ def swap(function: FunctionType, new: CodeType, undo: Undo, copies: Copies) -> N
         copies.set(function, "__doc__", _doc(new), undo)
 
 
-def forget(caches: Iterable[Cache[Any]], changed: Container[int]) -> None:
-    """Empty the caches of functions that changed: what they remember is the answers of the old body."""
+def forget(caches: Iterable[Cache[Any]], changed: Container[int], touched: Mapping[int, set[str]]) -> None:
+    """Empty the caches of functions that changed, or that read what changed: they remember the old answers.
+
+    ``touched``: names that stand for something else now, by the identity of the namespace that they are seen from.
+    """
     for cache in caches:
-        if any(id(function) in changed for function in unwrapped(cache)):
+        if any(id(function) in changed or _reads(function, touched) for function in unwrapped(cache)):
             cache.cache_clear()
+
+
+def _reads(function: object, touched: Mapping[int, set[str]]) -> bool:
+    if not isinstance(function, FunctionType):
+        return False
+    names = touched.get(id(function.__globals__), set())
+    return any(not names.isdisjoint(code.co_names) for code in (function.__code__, *nested(function.__code__)))
 
 
 class Signatures:

@@ -40,19 +40,52 @@ class Modules:
             if f"{folder}/".startswith(self._live + "/") and isinstance(finder, FileFinder):
                 finder.invalidate_caches()
 
-    def importers(self, module: ModuleType, paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
-        """Who may see what ``paths`` of ``module`` stand for: the tree path of a module, and its own name for it."""
+    def importers(
+        self, module: ModuleType, paths: Iterable[Path], written: Mapping[str, object]
+    ) -> Iterator[tuple[str, Path]]:
+        """Who may see what ``paths`` of ``module`` stand for: the tree path of a module, and its own name for it.
+
+        ``written``: literals that the module's source gave its names; it may have given them others since.
+        """
         wanted = {path: vars(module).get(path[0]) for path in paths}
+        packages = packages_of(module)
         for file, found in self.by_path.items():
             for other in found:
                 if other is module:
                     continue
                 for name, value in list(vars(other).items()):
-                    if value is module:
-                        yield from ((file, (name, *path)) for path in wanted)
+                    if id(value) in packages:
+                        yield from ((file, (name, *packages[id(value)], *path)) for path in wanted)
                     for path, held in wanted.items():
-                        if held is not None and value is held:
+                        if (held is not None and value is held) or _is_written(value, path, written):
                             yield file, (name, *path[1:])
+
+
+def packages_of(module: ModuleType) -> dict[int, Path]:
+    """The module, and the packages that it is in, by identity: each with the names that lead from there to it."""
+    found: dict[int, Path] = {id(module): ()}
+    names = module.__name__.split(".")
+    for end in range(1, len(names)):
+        package = sys.modules.get(".".join(names[:end]))
+        if package is not None:
+            found[id(package)] = tuple(names[end:])
+    return found
+
+
+def literals(tree: ast.Module) -> dict[str, object]:
+    """The names that a module gives a plain literal."""
+    return {
+        target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+
+
+def _is_written(value: object, path: Path, written: Mapping[str, object]) -> bool:
+    literal = written.get(path[0])
+    return literal is not None and type(value) is type(literal) and value == literal
 
 
 def imports_from(tree: ast.Module, importer: ModuleType, module: ModuleType) -> dict[str, str]:

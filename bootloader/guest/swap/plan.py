@@ -94,6 +94,8 @@ class Plan:
     """Functions whose code is another, by qualified name."""
     touched: set[Path] = field(default_factory=set)
     """Names that stand for another object afterwards, or for none."""
+    inherited: set[Path] = field(default_factory=set)
+    """Those of them that come from a base, or by another name."""
     bases: list[tuple[Scope, ast.expr]] = field(default_factory=list)
     """What new classes derive from, where the source does not tell whether that runs code."""
     former_bases: list[tuple[Scope, ast.expr]] = field(default_factory=list)

@@ -20,7 +20,7 @@ from . import classes, frames, functions, offers
 from .census import Census, Frozen, Witness, census
 from .departures import Departure
 from .difference import difference
-from .modules import Modules, imports_from, in_order
+from .modules import Modules, imports_from, in_order, literals, packages_of
 from .names import Names
 from .plan import Bind, Path, Plan, Unbind
 from .refusal import Refusal, Undone
@@ -125,7 +125,9 @@ class Prepared:
             undo.roll_back()
             raise self._undone(error) from error
         functions.forget(
-            found.caches, {id(function) for function, old in self._swapped if not alike(function.__code__, old)}
+            found.caches,
+            {id(function) for function, old in self._swapped if not alike(function.__code__, old)},
+            {id(vars(module)): {path[-1] for path in plan.touched} for plan, module in self._loaded()},
         )
         if any(step.scope for plan in self._plans.values() for step in plan.steps) or any(
             function.__name__ == "__subclasshook__" for function, _ in self._swapped
@@ -279,9 +281,11 @@ class _Survey:
     def _pass_on(self, plan: Plan) -> set[str]:
         """The modules that have something that changes from the one of ``plan``, and did not know."""
         replaced = {step.path for step in plan.steps if isinstance(step, Bind) and step.before is not None}
+        replaced |= plan.inherited
+        written = literals(plan.old.tree)
         concerned: set[str] = set()
         for module in self._modules.by_path[plan.new.path] if replaced else ():
-            for path, seen in self._modules.importers(module, replaced):
+            for path, seen in self._modules.importers(module, replaced, written):
                 if seen not in self._touched.get(path, ()) and self._has(path, seen, module):
                     self._touched.setdefault(path, set()).add(seen)
                     concerned.add(path)
@@ -295,7 +299,8 @@ class _Survey:
                 return False
             self._sources[path] = source, source
         importers = self._modules.by_path[path]
-        if any(vars(importer).get(seen[0]) is module for importer in importers):
+        packages = packages_of(module)
+        if any(id(vars(importer).get(seen[0])) in packages for importer in importers):
             return True
         given = (imports_from(self._sources[path][0].tree, importer, module) for importer in importers)
         return any(seen[0] in names or "*" in names for names in given)
