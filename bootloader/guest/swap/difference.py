@@ -12,6 +12,7 @@ import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
+from . import order
 from .admission import admit, admit_annotations
 from .consequences import follow
 from .effects import Meaning
@@ -62,14 +63,16 @@ class _Comparison:
         self._meaning_before, self._meaning = meaning_of(old.tree), meaning_of(new.tree)
         self._kept: list[tuple[Scope, Part]] = []
         self._compared: set[Scope] = set()
+        self._bodies: list[order.Body] = []
         self._places = sorted({place(code) for codes in old.codes.values() for code in codes}, key=_line)
 
     def plan(self) -> Plan:
         if _futures(self._old.tree) != _futures(self._new.tree):
             raise self._refusal(1, "changed its imports from `__future__`")
-        self._body((), self._old.tree.body, self._new.tree.body)
+        self._body((), self._old.tree, self._new.tree)
         follow(self._plan, self._meaning, self._kept, self._compared, self._given, self._runs_as_main)
-        self._plan.steps.sort(key=lambda step: (isinstance(step, Unbind), step.line))
+        order.check(self._plan, self._bodies, self._meaning, deferred="annotations" in _futures(self._new.tree))
+        self._plan.steps.sort(key=lambda step: (not isinstance(step, Unbind), step.line))
         moved = _classes(self._old.tree.body)
         self._plan.classes = {
             scope: line for scope, line in _classes(self._new.tree.body).items() if moved.get(scope, line) != line
@@ -79,12 +82,13 @@ class _Comparison:
     def _refusal(self, line: int, what: str) -> Refusal:
         return Refusal(self._new.path, line, what)
 
-    def _body(self, scope: Scope, old: list[ast.stmt], new: list[ast.stmt]) -> None:
+    def _body(self, scope: Scope, old: ast.Module | ast.ClassDef, new: ast.Module | ast.ClassDef) -> None:
         """Compare the bodies of the module, or of one class."""
-        before = list(parts(old, self._meaning_before, runs_as_main=self._runs_as_main))
-        after = list(parts(new, self._meaning, runs_as_main=self._runs_as_main))
+        before = list(parts(old.body, self._meaning_before, runs_as_main=self._runs_as_main))
+        after = list(parts(new.body, self._meaning, runs_as_main=self._runs_as_main))
+        self._bodies.append(order.Body(scope, before, after, new if isinstance(new, ast.ClassDef) else None))
         self._effects(scope, _of_kind(before, "effect"), _of_kind(after, "effect"))
-        self._describe(scope, old, new, before, after)
+        self._describe(scope, old.body, new.body, before, after)
         shared = {name for part in (*before, *after) if part.kind == "effect" for name in bound_by(part.node)}
         mine, its = by_name(before), by_name(after)
         for name, group in its.items():
@@ -267,7 +271,7 @@ class _Comparison:
         self._pair_within(_header(old), _header(new))
         inner = (*scope, new.name)
         self._compared.add(inner)
-        self._body(inner, old.body, new.body)
+        self._body(inner, old, new)
 
     def _is_same(self, old: Part, new: Part, *, bodies: bool = True) -> bool:
         if old.kind == new.kind == "value" and old.value is not None and new.value is not None:
