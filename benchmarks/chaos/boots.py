@@ -17,6 +17,8 @@ from .device import SOON_S, Device, first_line
 from .generations import NOTHING, SAYS, Generation, Promise
 from .tally import LOST, MIXTURE, OTHER
 
+_GONE_S = 15.0
+
 Broken = tuple[str, str]
 """What was broken: the finding's kind, and what happened."""
 
@@ -85,6 +87,25 @@ def running(device: Device, promise: Promise, known: Mapping[str, Generation], *
             device.well()
         broken += wrong_tree(Path(device.call("hello").text("live")), known[root])
     return broken
+
+
+def left(device: Device) -> set[int]:
+    """What is in the application's folder, where all of them begin, and is not the one that runs; in its own time."""
+    deadline = time.monotonic() + _GONE_S
+    place = str(device.state / "data" / "app")
+    while True:
+        runs = {one.integer("pid", 0) for one in device.call("status").objects("applications")}
+        others = {int(folder.name) for folder in Path("/proc").glob("[0-9]*") if _cwd(folder) == place} - runs
+        if not others or time.monotonic() > deadline:
+            return others
+        time.sleep(0.05)
+
+
+def _cwd(folder: Path) -> str:
+    try:
+        return str((folder / "cwd").readlink())
+    except OSError:
+        return ""
 
 
 def told(device: Device) -> list[Broken]:

@@ -3,7 +3,8 @@
 Every file of a tree says by its content which tree it was made for, or an older one that it is unchanged since. The
 application imports all its modules and tells, in one line that it prints and keeps in the file ``said``, what each of
 them said, and the hash of every file in its tree. So whoever knows the tree knows the line, and a file too many, a
-stale bytecode and a lost deletion all show in it.
+stale bytecode and a lost deletion all show in it. While another one runs it dies, and leaves
+the file ``twice``.
 """
 
 from __future__ import annotations
@@ -19,9 +20,19 @@ from bootloader.wire.manifest import PLAIN, RUNNABLE, Entry, Manifest, blob_name
 
 SAYS = "the tree is "
 _TELL = """
-import contextlib, hashlib, importlib, json, pathlib, signal, sys, time
+import contextlib, fcntl, hashlib, importlib, json, pathlib, signal, sys, time
 
 def main():
+    alone = None
+    with contextlib.suppress(OSError):  # a full disk
+        alone = open("alone", "a")
+    try:
+        if alone is not None:
+            fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pathlib.Path("twice").touch()
+        print("it runs twice", flush=True)
+        sys.exit(4)
     top = pathlib.Path(__file__).parent
     files = {}
     modules = {}

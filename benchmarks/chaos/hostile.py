@@ -18,6 +18,7 @@ from bootloader.wire.errors import Fault, LinkDown, Refused
 from bootloader.wire.launch import PATH, Application, Launch
 
 from .attacks import ATTACKS, FILLER, FILLS, FLOODS
+from .boots import left
 from .device import SOON_S, Device
 from .generations import Generation, make
 from .probe import Probe
@@ -25,10 +26,14 @@ from .tally import LOST, OTHER, Tally
 
 PART = "hostile applications"
 
+SLOW = "floods that were too slow to overflow"
+
 _HOLD_S = 3.0
-_GONE_S = 15.0
 _OVERFLOWS_S = 10.0
 _DISK = "64m"
+
+_TRIED_AGAIN = ("stale-root", "missing-blob")
+"""As a host does: what the target had when it was asked may have gone to make room."""
 
 _READY = "print('now', flush=True)\n"
 
@@ -78,9 +83,9 @@ def _one(device: Device, tally: Tally, name: str, evil: Generation, good: Genera
         filler.unlink()
     if device.root() != good.manifest.root:
         tally.found(LOST, PART, name, f"the generation that was sent after it is not live: {device.root()[:12]} is")
-    if left := _left(device):
-        tally.found(OTHER, PART, name, f"processes {sorted(left)} are left of it")
-        for pid in left:
+    if others := left(device):
+        tally.found(OTHER, PART, name, f"processes {sorted(others)} are left of it")
+        for pid in others:
             os.kill(pid, 9)
 
 
@@ -96,7 +101,7 @@ def _replace(device: Device, good: Generation) -> None:
             if time.monotonic() > deadline:
                 raise
         except Refused as refused:
-            if refused.code != "stale-root" or time.monotonic() > deadline:
+            if refused.code not in _TRIED_AGAIN or time.monotonic() > deadline:
                 raise
 
 
@@ -114,7 +119,7 @@ def _counted(device: Device, tally: Tally, name: str) -> None:
     deadline = time.monotonic() + _OVERFLOWS_S
     while not device.overflowed():
         if time.monotonic() > deadline:  # a flood has but a part of a busy bootloader's time
-            tally.counts["floods that were too slow to overflow"] += 1
+            tally.counts[SLOW] += 1
             break
         time.sleep(0.1)
     events, told, lost = device.pulled()
@@ -129,25 +134,6 @@ def _evil(number: int, does: str) -> Generation:
     code += "".join(f"    {line}\n" for line in does.strip().splitlines())
     app = Application("app", "app:main", grace_s=1.0, memory_mb=512, processes=200)
     return Generation(number, {"app.py": code.encode(), PATH: Launch((app,), reload="restart").encode()}, {}, False)
-
-
-def _left(device: Device) -> set[int]:
-    """What is in the application's folder, where all of them begin, and is not the one that runs; in its own time."""
-    deadline = time.monotonic() + _GONE_S
-    place = str(device.state / "data" / "app")
-    while True:
-        runs = {one.integer("pid", 0) for one in device.call("status").objects("applications")}
-        left = {int(folder.name) for folder in Path("/proc").glob("[0-9]*") if _cwd(folder) == place} - runs
-        if not left or time.monotonic() > deadline:
-            return left
-        time.sleep(0.05)
-
-
-def _cwd(folder: Path) -> str:
-    try:
-        return str((folder / "cwd").readlink())
-    except OSError:
-        return ""
 
 
 @contextmanager

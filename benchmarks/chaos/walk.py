@@ -20,7 +20,7 @@ from pathlib import Path
 from bootloader.store.triage import MOST_HEALTHY_BOOTS
 from bootloader.wire.errors import Fault
 
-from .boots import named, running
+from .boots import left, named, running
 from .device import SOON_S, Device
 from .generations import NOTHING, Generation, Promise, make
 from .probe import Probe
@@ -101,10 +101,14 @@ class Walk:
         return len(self._tally.findings) - self._tally.of(UNREACHABLE)
 
     def _look(self, where: str) -> None:
-        """What runs, by its own words, against the model."""
+        """What runs, by its own words, against the model; and that it runs once."""
         promise, anew = Promise(self._model.may_run, frozenset()), self._what != "kill child"
         for kind, what in running(self._device, promise, self._model.known, anew=anew):
             self._tally.found(kind, PART, where, what)
+        if others := left(self._device):
+            self._tally.found(OTHER, PART, where, f"processes {sorted(others)} run besides the application")
+        if (self._device.state / "data" / "app" / "twice").exists():
+            self._tally.found(OTHER, PART, where, "an application was started while another one ran")
         root = self._device.root()
         if root in self._model.known:
             self._model.runs(root)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos import hostile, walk
+from benchmarks.chaos import hostile, probe, walk
 from benchmarks.chaos.attacks import ATTACKS
 from benchmarks.chaos.tally import Tally
 
@@ -27,6 +27,8 @@ def test_hostile_applications_are_borne_one_after_the_other_and_leave_nothing_be
     skipped = tally.counts["attacks skipped, as no small disk can be mounted"]
     assert tally.counts["attacks"] == len(ATTACKS) - skipped
     assert tally.counts["answers"] > 10 * len(ATTACKS)
+    assert tally.counts[probe.EXCUSED] <= len(ATTACKS) // 3, "this machine is too busy to tell"
+    assert tally.counts[hostile.SLOW] == 0, "what is dropped of a flood was not put to the test"
 
 
 def test_a_random_walk_with_kills_runs_what_it_should_after_each_step(scratch: Path) -> None:
