@@ -253,7 +253,8 @@ class Device:
 
     def overflowed(self) -> bool:
         """Whether of the events that were not asked for yet some are lost."""
-        return self.call("events", cursor=self._cursor, max_events=1).integer("lost") > 0
+        # Before the first gap there may be what is kept apart from logs, and for longer.
+        return self.call("events", cursor=self._cursor, max_events=64).integer("lost") > 0
 
     def pulled(self) -> tuple[int, int, int]:
         """Ask for all events up to the newest of now: how many there were, were told, and were said to be lost."""

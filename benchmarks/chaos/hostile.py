@@ -29,7 +29,7 @@ PART = "hostile applications"
 SLOW = "floods that were too slow to overflow"
 
 _HOLD_S = 3.0
-_OVERFLOWS_S = 10.0
+_OVERFLOWS_S = 30.0
 _DISK = "64m"
 
 _TRIED_AGAIN = ("stale-root", "missing-blob")
