@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from types import FunctionType, ModuleType
 from typing import Any
 
-from . import classes, donor
+from . import classes, donor, operators
 from .difference import meaning_of
 from .plan import Bind, Describe, Plan, Scope, Step, Unbind
 from .refusal import Refusal, Undone
@@ -38,6 +38,7 @@ class Names:
         ``namespaces``: identities of the module namespaces in which replaced functions are replaced too; ``aside``: of
         objects of this patch.
         """
+        operators.check(self._plan, self._namespace)
         for scope, node in self._plan.bases:
             classes.check_base(self._plan, scope, node, self._namespace)
         for scope, node in self._plan.former_bases:

@@ -12,11 +12,14 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 
+from .effects import Meaning, reads
 from .modules import Modules, resolved
 from .plan import Bind, Plan, Unbind
-from .refusal import Refusal
-from .statements import bound_by
+from .refusal import Refusal, quoted
+from .source import Source
+from .statements import bound_by, parts
 
+_OWN_NAMES = ("__name__", "__file__", "__package__", "__spec__")
 _STAR = re.compile(rb"import\s*\*")
 
 
@@ -43,6 +46,7 @@ def check(plans: Mapping[str, Plan], modules: Modules, new: str) -> None:
                 if "*" in names and public:
                     what = f"imports `*` from `{module.__name__}`, where `{min(public)}` came, went or changed"
                     raise Refusal(other, node.lineno, what)
+        _check_submodules(plan)
         for module in modules.by_path[path]:
             _check_stars(plan, module, steps.keys())
 
@@ -99,16 +103,51 @@ def _at_import(tree: ast.Module) -> Iterator[ast.AST]:
             todo += ast.iter_child_nodes(node)
 
 
-def _asked_for(node: ast.AST, importer: ModuleType) -> Iterator[str]:
-    """The modules that an import asks for, or may ask for."""
+def _asked_for(node: ast.AST, importer: ModuleType | None) -> Iterator[str]:
+    """The modules that an import asks for, or may ask for; without an ``importer``, those by their full names alone."""
     if isinstance(node, ast.Import):
         for alias in node.names:
             parts = alias.name.split(".")
             yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
     elif isinstance(node, ast.ImportFrom):
-        base = resolved(node, importer)
+        base = resolved(node, importer) if importer else node.module or ""
         yield base
         yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _check_submodules(plan: Plan) -> None:
+    """Refuse where ``import package.module`` is gone, and the module is still reached by its package."""
+    gone = _submodules(plan.old.tree)
+    for node in _at_import(plan.new.tree) if gone else ():
+        gone.difference_update(_asked_for(node, None))
+    for node in ast.walk(plan.new.tree) if gone else ():
+        if isinstance(node, ast.Attribute) and (name := ast.unparse(node)) in gone:
+            raise Refusal(plan.new.path, node.lineno, f"uses `{name}`, which nothing imports here any more")
+
+
+def _submodules(tree: ast.Module) -> set[str]:
+    return {
+        alias.name
+        for node in _at_import(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if "." in alias.name and not alias.asname
+    }
+
+
+def check_moved(before: Source, to: str, module: ModuleType, name: str) -> None:
+    """Refuse to let a module go to the file ``to``, and be ``name``, where its body has done something with what it
+    was, which it keeps.
+    """
+    for part in parts(before.tree.body, Meaning({}, ()), runs_as_main=False):
+        for path in reads(part.node):
+            if path[0] in _OWN_NAMES:
+                what = f"moved to `{to}`, and has the old `{path[0]}` from its import: {quoted(part.node)}"
+                raise Refusal(before.path, part.node.lineno, what)
+    if name.rpartition(".")[0] != module.__package__ and any(
+        getattr(node, "level", 0) for node in ast.walk(before.tree)
+    ):
+        raise Refusal(before.path, 0, f"moved to `{to}`, where its relative imports are others")
 
 
 def _check_stars(plan: Plan, module: ModuleType, changed: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ from .source import Function
 
 Kind = Literal["function", "class", "import", "value", "annotation", "effect"]
 _TYPE_ALIAS = getattr(ast, "TypeAlias", ())
+_TYPE_CHECKING = ("typing.TYPE_CHECKING", "typing_extensions.TYPE_CHECKING")
 _POSITIONS = frozenset({"lineno", "col_offset", "end_lineno", "end_col_offset", "ctx", "type_comment", "kind"})
 
 
@@ -49,7 +50,7 @@ def parts(body: Iterable[ast.stmt], meaning: Meaning, *, runs_as_main: bool) -> 
                 pass
             case ast.Expr(ast.Constant()):
                 pass
-            case ast.If(test=test) if _is_type_checking(test) or (_is_main(test) and not runs_as_main):
+            case ast.If(test=test) if meaning.dotted(test) in _TYPE_CHECKING or (_is_main(test) and not runs_as_main):
                 yield from parts(node.orelse, meaning, runs_as_main=runs_as_main)
             case ast.Import() | ast.ImportFrom() if not any(alias.name == "*" for alias in node.names):
                 for alias in node.names:
@@ -116,13 +117,6 @@ def _import_of(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> ast.stmt:
     if isinstance(node, ast.Import):
         return ast.copy_location(ast.Import([alias]), node)
     return ast.copy_location(ast.ImportFrom(node.module, [alias], node.level), node)
-
-
-def _is_type_checking(test: ast.expr) -> bool:
-    match test:
-        case ast.Name("TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
-            return True
-    return False
 
 
 def _is_main(test: ast.expr) -> bool:

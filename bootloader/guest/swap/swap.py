@@ -253,6 +253,7 @@ class _Survey:
             if after is not None and after.data == before.data:
                 self._sources[path] = before, after
                 to = other, self._modules.name_for(other)
+                offers.check_moved(before, other, self._modules.by_path[path][0], to[1])
                 break
             if _last_name(other) == _last_name(path):
                 raise Refusal(path, 0, f"is gone, and `{other}` looks like what became of it")
