@@ -124,6 +124,10 @@ class _Consequences:
                 raise Refusal(self._plan.new.path, decorator.lineno, f"was decorated with the old `{'.'.join(used)}`")
         anew = frozenset(name for name, default in defaults(node).items() if self._is_touched(scope, default))
         annotated = any(self._is_touched(scope, each) for each in annotations_of(node))
+        for decorator in getattr(node, "decorator_list", ()):
+            if (anew or annotated) and not self._meaning.may_decorate(decorator, {part.name}):
+                what = f"may have read a default or an annotation of `{part.name}`, which is another one now"
+                raise Refusal(self._plan.new.path, decorator.lineno, f"`@{ast.unparse(decorator)}` {what}")
         code = self._plan.new.code_of(node)
         before = next((old for old, new in self._plan.successors if new is code), None)
         if code is None or before is None:
