@@ -43,8 +43,8 @@ def chain(plan: Plan, namespace: Mapping[str, Any], scope: Scope) -> list[type]:
     return found
 
 
-def check(plan: Plan, step: Step, live: type, syntax: ast.ClassDef | None, meaning: Meaning) -> None:
-    """Refuse a step that this class can't take. ``syntax``: its new source."""
+def check(plan: Plan, step: Step, key: str, live: type, syntax: ast.ClassDef | None, meaning: Meaning) -> None:
+    """Refuse a step that this class can't take. ``key``: as which it keeps the name; ``syntax``: its new source."""
     path, line = plan.new.path, step.line
     name = live.__qualname__
     for decorator in syntax.decorator_list if syntax else ():
@@ -66,7 +66,7 @@ def check(plan: Plan, step: Step, live: type, syntax: ast.ClassDef | None, meani
             raise Refusal(path, line, f"changed `{step.name}`, a member of `{name}`, which is an Enum")
         return
     _check_open(path, line, live)
-    if made := _made_with(step, live):
+    if made := _made_with(step, key, live):
         raise Refusal(path, line, f"changed {made}")
     unhashable = vars(live).get("__hash__", live) is None and "__hash__" in _bound_in(syntax)
     if unhashable and isinstance(step, Unbind) and step.name == "__eq__":
@@ -88,13 +88,13 @@ def _check_description(path: str, step: Describe, live: type) -> None:
         raise Refusal(path, step.line, f"took the docstring from `{name}`, for which Python makes one")
 
 
-def _made_with(step: Bind | Unbind, live: type) -> str:
+def _made_with(step: Bind | Unbind, key: str, live: type) -> str:
     """Of what, besides the attribute itself, Python made something when it made the class; empty for nothing."""
     name, comes_or_goes = step.name, isinstance(step, Unbind) or step.before is None
     whole = f"`{live.__qualname__}`"
     if name in getattr(live, "__dataclass_fields__", ()):
         return f"the fields of {whole}, which is a dataclass"
-    if isinstance(vars(live).get(name), MemberDescriptorType):
+    if isinstance(vars(live).get(key), MemberDescriptorType):
         return f"`{name}`, which is in the `__slots__` of {whole}"
     if "_fields" in vars(live) and issubclass(live, tuple) and name in (*_TUPLE, *vars(live)["_fields"]):
         return f"`{name}`, a part of {whole}, which is a NamedTuple"
@@ -104,6 +104,7 @@ def _made_with(step: Bind | Unbind, live: type) -> str:
         return f"whether {whole} has an `__init_subclass__`"
     for each in _derived(live):
         generated = name == "__post_init__" or (each is live and name in _GENERATED)
+        generated |= each is live and name == "__repr__" and isinstance(step, Unbind)
         if comes_or_goes and generated and "__dataclass_fields__" in vars(each):
             return f"whether {whole} has `{name}`, of which a dataclass was made"
         if name in _ORDER and _is_ordered(each):

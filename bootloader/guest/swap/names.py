@@ -47,7 +47,8 @@ class Names:
         for step in self._plan.steps:
             if step.scope:
                 syntax = classes.syntax_of(self._plan, step.scope)
-                classes.check(self._plan, step, self.classes[step.scope][-1], syntax, meaning)
+                name = "" if isinstance(step, Describe) else _mangled(step)
+                classes.check(self._plan, step, name, self.classes[step.scope][-1], syntax, meaning)
             if isinstance(step, Bind) and step.before == step.kind and step.kind in ("function", "value"):
                 self._check_holders(step, namespaces, aside)
 
@@ -62,13 +63,17 @@ class Names:
             return
         known = {id(live), *namespaces, *aside}
         for holder in gc.get_referrers(function, live):
-            if id(holder) in known or (isinstance(holder, dict) and holder.get("__dict__") is not None):
+            if id(holder) in known or (
+                isinstance(holder, dict)
+                and holder.get("__dict__") is not None
+                and (step.kind == "function" or _home_of(holder) in namespaces)
+            ):
                 continue
             if isinstance(holder, dict) and step.scope and holder.get(_mangled(step)) is live:
                 continue  # the class's own
             if isinstance(holder, FunctionType | type) and step.scope:
                 continue
-            if step.kind == "value" and isinstance(holder, tuple) and _are_defaults(holder):
+            if step.kind == "value" and _are_defaults(holder):
                 continue  # they are evaluated anew
             what = f"makes another object of `{'.'.join(step.path)}`, and a {type(holder).__name__} holds the one it is"
             raise Refusal(self._plan.new.path, step.line, what)
@@ -144,8 +149,16 @@ class Names:
             classes.move(live, line, undo)
 
 
-def _are_defaults(values: tuple[object, ...]) -> bool:
-    return any(isinstance(each, FunctionType) and each.__defaults__ is values for each in gc.get_referrers(values))
+def _are_defaults(held: object) -> bool:
+    return isinstance(held, tuple | dict) and any(
+        isinstance(each, FunctionType) and (each.__defaults__ is held or each.__kwdefaults__ is held)
+        for each in gc.get_referrers(held)
+    )
+
+
+def _home_of(members: Mapping[str, Any]) -> int:
+    """The namespace of the module that a class is of, by identity."""
+    return id(vars(sys.modules.get(members.get("__module__", ""), sys)))
 
 
 def _mangled(step: Bind | Unbind) -> str:
