@@ -94,7 +94,7 @@ def left(device: Device) -> set[int]:
     deadline = time.monotonic() + _GONE_S
     place = str(device.state / "data" / "app")
     while True:
-        runs = {one.integer("pid", 0) for one in device.call("status").objects("applications")}
+        runs = {one.plain()["pid"] for one in device.call("status").objects("applications")}  # None where it is down
         others = {int(folder.name) for folder in Path("/proc").glob("[0-9]*") if _cwd(folder) == place} - runs
         if not others or time.monotonic() > deadline:
             return others
