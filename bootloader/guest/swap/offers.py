@@ -12,8 +12,10 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 
+from .difference import meaning_of
 from .effects import Meaning, reads
 from .modules import Modules, resolved
+from .order import runs
 from .plan import Bind, Plan, Unbind
 from .refusal import Refusal, quoted
 from .source import Source
@@ -49,6 +51,61 @@ def check(plans: Mapping[str, Plan], modules: Modules, new: str) -> None:
         _check_submodules(plan)
         for module in modules.by_path[path]:
             _check_stars(plan, module, steps.keys())
+
+
+def check_imports(plans: Mapping[str, Plan], modules: Modules, old: str, new: str) -> None:
+    """Refuse where a module that has run something at import is no longer imported, or not in the order that it was.
+
+    ``old``, ``new``: the folders of the trees.
+    """
+    loaded = {module.__name__: path for path, found in modules.by_path.items() for module in found}
+    for path, plan in plans.items():
+        for module in modules.by_path[path]:
+            before, after = _imported(plan.old.tree, module, loaded), _imported(plan.new.tree, module, loaded)
+            if list(before) == list(after):
+                continue
+            busy = [name for name in before if _runs_something(f"{old}/{loaded[name]}")]
+            for name in busy:
+                if name not in after and not _is_imported(name, modules, new):
+                    what = f"imported `{name}`, which runs something at import, and nothing does so any more"
+                    raise Refusal(path, before[name], what)
+            kept = [name for name in busy if name in after]
+            for mine, its in zip(kept, [name for name in after if name in kept], strict=True):
+                if mine != its:
+                    what = f"imports `{its}`, which runs something at import, in another order"
+                    raise Refusal(path, after[its], what)
+
+
+def _imported(tree: ast.Module, importer: ModuleType, loaded: Mapping[str, str]) -> dict[str, int]:
+    """The application's modules that a module imports first of all, in order, with the line."""
+    found: dict[str, int] = {}
+    for node in tree.body:
+        for name in _asked_for(node, importer):
+            if name in loaded:
+                found.setdefault(name, node.lineno)
+    return found
+
+
+def _is_imported(name: str, modules: Modules, new: str) -> bool:
+    wanted = re.compile(rb"\b" + name.rpartition(".")[2].encode() + rb"\b")
+    return any(
+        name in _asked_for(node, importer)
+        for _, importer, tree in _sources(modules, new, wanted)
+        for node in _at_import(tree)
+    )
+
+
+def _runs_something(file: str) -> bool:
+    """Whether the module in ``file`` does more than define."""
+    if not file.endswith(".py"):
+        return False
+    try:
+        with open(file, "rb") as source:
+            tree = ast.parse(source.read())
+    except FileNotFoundError:
+        return True  # for all that can be told
+    meaning = meaning_of(tree)
+    return any(runs(part, meaning) for part in parts(tree.body, meaning, runs_as_main=False))
 
 
 def check_added(paths: Iterable[str], modules: Modules, old: str) -> None:

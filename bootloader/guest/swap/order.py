@@ -56,6 +56,21 @@ def check(plan: Plan, bodies: Iterable[Body], meaning: Meaning, *, deferred: boo
                 todo.append(Body(inner, found, found, part.node))
 
 
+def runs(part: Part, meaning: Meaning) -> bool:
+    """Whether it does more than define, as far as the source tells."""
+    match part.node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() as node:
+            return not all(meaning.may_decorate(each, {part.name}) for each in node.decorator_list)
+        case ast.ClassDef() as node:
+            return (
+                bool(node.keywords)
+                or not all(map(meaning.may_decorate, node.decorator_list))
+                or not all(map(meaning.is_known_base, node.bases))
+                or any(runs(each, meaning) for each in parts(node.body, meaning, runs_as_main=True))
+            )
+    return part.kind == "effect"
+
+
 class _Order:
     def __init__(self, plan: Plan, body: Body, meaning: Meaning, evaluated: set[Path], deferred: bool) -> None:
         self._plan, self._meaning, self._evaluated, self._deferred = plan, meaning, evaluated, deferred
@@ -88,28 +103,14 @@ class _Order:
             raise Refusal(self._plan.new.path, start(part.whole), what)
 
     def _keeps_what_runs(self) -> None:
-        before = [key for key, part in self._before.items() if self._runs(part) and key in self._after]
-        after = [key for key, part in self._after.items() if self._runs(part) and key in self._before]
+        before = [key for key, part in self._before.items() if runs(part, self._meaning) and key in self._after]
+        after = [key for key, part in self._after.items() if runs(part, self._meaning) and key in self._before]
         for mine, its in zip(before, after, strict=False):
             if mine != its:
                 part = self._after[its]
                 where = f"in the body of class `{self._body.scope[-1]}`" if self._body.scope else "at import"
                 what = f"changed the order of what runs {where}: {quoted(part.node)}"
                 raise Refusal(self._plan.new.path, start(part.whole), what)
-
-    def _runs(self, part: Part) -> bool:
-        """Whether it does more than define, as far as the source tells."""
-        match part.node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() as node:
-                return not all(self._meaning.may_decorate(each, {part.name}) for each in node.decorator_list)
-            case ast.ClassDef() as node:
-                return (
-                    bool(node.keywords)
-                    or not all(map(self._meaning.may_decorate, node.decorator_list))
-                    or not all(map(self._meaning.is_known_base, node.bases))
-                    or any(map(self._runs, parts(node.body, self._meaning, runs_as_main=True)))
-                )
-        return part.kind == "effect"
 
     def _keeps_members(self) -> None:
         """The members of an Enum, or of what may be one, count by their order."""

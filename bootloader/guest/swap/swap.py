@@ -234,6 +234,7 @@ class _Survey:
             if todo:
                 raise Refusal(todo[0], 0, "is imported in too many ways to tell what its change concerns")
         offers.check(plans, self._modules, self._new)
+        offers.check_imports(plans, self._modules, self._old, self._new)
         if len(plans) < 2:
             return plans
         order = in_order({path: self._sources[path][1] for path in plans}, self._modules)
