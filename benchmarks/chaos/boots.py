@@ -108,12 +108,12 @@ def _cwd(folder: Path) -> str:
         return ""
 
 
-def told(device: Device) -> list[Broken]:
-    """What was lost is in the status of a target that runs, and each of it came as an event."""
+def told(device: Device, codes: Collection[str]) -> list[Broken]:
+    """What was lost is in the status of a target that runs, as one of ``codes``, and each of it came as an event."""
     lost = {one.text("code") for one in device.call("status").objects("lost")}
     for code in lost:
         device.event(lambda event, code=code: event["event"] == "notice" and event["code"] == code, f"notice '{code}'")  # type: ignore[misc]
-    return [] if lost else [(OTHER, "its status does not tell what was lost")]
+    return [] if lost & {*codes} else [(OTHER, f"its status tells {sorted(lost)}, and none of {sorted(codes)}")]
 
 
 def unlinked(device: Device, promise: Promise, known: Mapping[str, Generation]) -> list[Broken]:

@@ -131,10 +131,11 @@ def attack(recording: Recording, tally: Tally, chance: random.Random, *, booted:
     for case in every:
         if time.monotonic() > until_s:
             break
-        tells = _damaged(image, case, recording.state, chance) and _is_dear(image, case.path)
-        tells = tells and not case.path.startswith("trust")  # which only a bootloader looks at
+        is_damaged = _damaged(image, case, recording.state, chance)
+        is_seen = is_damaged and not case.path.startswith("trust")  # which only a bootloader looks at
+        tells = _codes(image, case.path) if is_seen else frozenset()
         tally.counts["damages"] += 1
-        tally.counts["damages that have to be told"] += tells
+        tally.counts["damages that have to be told"] += bool(tells)
         _tell(tally, case, quick(recording.state, newest, recording.known, tells=tells))
     # What the store does not look at has been booted by nothing yet: those first.
     chance.shuffle(every)
@@ -143,13 +144,13 @@ def attack(recording: Recording, tally: Tally, chance: random.Random, *, booted:
     for case in every[:booted]:
         if time.monotonic() > until_s:
             break
-        tells = _damaged(image, case, recording.state, chance) and _is_dear(image, case.path)
+        tells = _codes(image, case.path) if _damaged(image, case, recording.state, chance) else frozenset()
         tally.counts["boots"] += 1
         try:
             boot = unlinked if case.path in _SILENCING or _is_unhosted(case) else real
             _tell(tally, case, boot(device, newest, recording.known))
             if tells:
-                _tell(tally, case, told(device))
+                _tell(tally, case, told(device, tells))
         except Fault as fault:
             _tell(tally, case, [(OTHER, str(fault))])
         finally:
@@ -221,10 +222,12 @@ def _damaged(image: Image, case: Case, state: Path, chance: random.Random) -> bo
     return case.damage is not _deny and bool(folders.unlike(folders.read(state)[0], image))
 
 
-def _is_dear(image: Image, path: str) -> bool:
-    """Whether a boot looks at it, so that its loss can't go unnoticed; of the rest, some can be done without."""
+def _codes(image: Image, path: str) -> frozenset[str]:
+    """What its loss is told as, one of these, where a boot looks at it; of the rest, some can be done without."""
     live = image["live"].content.decode()
-    return path == "live" or path.startswith((f"{live}/", "ledger.", "trust/device."))
+    codes = {"live": "live-lost", f"{live}/": "live-lost", "ledger.": "ledger-damaged", "trust/device.": "trust-mended"}
+    code = next((code for begins, code in codes.items() if path.startswith(begins)), "")
+    return frozenset({code, "state-lost"}) if code else frozenset()
 
 
 def _tell(tally: Tally, case: Case, broken: list[Broken]) -> None:

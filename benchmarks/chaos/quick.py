@@ -10,7 +10,7 @@ import importlib.util
 import marshal
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from bootloader.keeper.release import Unusable, kept
@@ -23,10 +23,12 @@ from .generations import INSTALLED, NOTHING, Generation, Promise
 from .tally import LOST, MIXTURE, OTHER
 
 
-def quick(state: Path, promise: Promise, known: Mapping[str, Generation], *, tells: bool = False) -> list[Broken]:
+def quick(
+    state: Path, promise: Promise, known: Mapping[str, Generation], *, tells: Collection[str] = ()
+) -> list[Broken]:
     """Boot the folder ``state`` as far as its disk goes, then go back to each generation that must be kept.
 
-    ``tells``: something was lost, and that has to be told.
+    ``tells``: something was lost, and that has to be told as one of these.
     """
     notices: list[str] = []
     opened: State | None = None
@@ -37,7 +39,7 @@ def quick(state: Path, promise: Promise, known: Mapping[str, Generation], *, tel
             store.recover()
             root = store.manifest.root if store.live is not None else NOTHING
             broken = wrong_root(root, promise.may_run, known)
-            if tells and not notices:
+            if tells and not {notice.partition(":")[0] for notice in notices} & {*tells}:
                 broken.append((OTHER, "what was lost is not told"))
             if store.live is not None and root in known:
                 broken += wrong_tree(state / "live", known[root]) or _wrong_bytecode(state, known[root])
