@@ -15,6 +15,8 @@ from .plan import Bind, Describe, Plan, Scope, Step, Unbind
 from .refusal import Refusal, Undone
 from .undo import Undo
 
+_CONDITIONAL = "__conditional_annotations__"
+"""Where newer Pythons note which of a module's annotations have been reached."""
 _PLAIN = (int, float, complex, str, bytes, tuple, frozenset, range, slice, type(None), type, ModuleType)
 _PLAIN_MODULES = ("datetime", "decimal", "fractions", "operator", "pathlib", "pathlib._local", "re", "_struct")
 """Types, and modules whose types, have no state: whether it is the one object or another can't be told."""
@@ -128,6 +130,8 @@ class Names:
         if step.annotations is not None:
             owner: Any = self.classes[step.scope][-1] if step.scope else self._module
             deferred = made.get("__annotate__") or made.get("__annotate_func__")
+            if not step.scope and _CONDITIONAL in made:
+                undo.item(self._namespace, _CONDITIONAL, made[_CONDITIONAL])
             if sys.version_info >= (3, 14) and deferred is not None:
                 undo.attribute(owner, "__annotate__", deferred)
             elif sys.version_info >= (3, 14):
