@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bootloader.guest.swap.rows import Row, read, rows
-from tests.bootloader.guest.swap.tracing import untraced
+from tests.tracing import untraced
 
 TOP = Path(__file__).parents[4]
 ROWS = rows()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 
 from tests.bootloader.guest.swap.grammar import HEAD, versions
-from tests.bootloader.guest.swap.tracing import untraced
+from tests.tracing import untraced
 
 TOP = Path(__file__).parents[4]
 
