@@ -5,44 +5,75 @@ where it has any: who is below it, and who is of its process group, although tho
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from .. import libc
+
 _NO_CODE = b"multiprocessing.resource_tracker"
+
+_adopted = False
+
+
+def adopt_orphans() -> None:
+    """Whatever loses its parent below this process comes to it: those that it forks find their kin below it."""
+    global _adopted
+    _adopted = libc.adopt_orphans()
 
 
 def found() -> int:
     """The process id of one, or 0."""
-    own = _program(os.getpid())
-    others = {*_descendants(), *_group()} - {os.getpid()} if own else ()
-    return next((pid for pid in sorted(others) if _program(pid) == own and not _is_tracker(pid)), 0)
+    own = _program("self")
+    return next((pid for pid in _others() if _program(pid) == own and not _is_tracker(pid)), 0) if own else 0
 
 
-def _descendants() -> Iterator[int]:
-    todo = [os.getpid()]
-    for pid in todo:  # grows while it is walked
-        for task in Path(f"/proc/{pid}/task").glob("*/children"):
-            try:
-                children = [int(child) for child in task.read_text().split()]
-            except OSError:
-                continue  # that thread has ended
-            todo += children
-            yield from children
+def _others() -> Iterator[int]:
+    """Those below it, and those of the group that it leads; a group that it does not lead has others in it."""
+    this = os.getpid()
+    yield from _below(this)
+    if os.getpgrp() == this:
+        yield from (pid for pid in _candidates(this) if pid != this and _group(pid) == this)
 
 
-def _group() -> Iterator[int]:
-    """Those of the group that it leads; a group that it does not lead has others in it."""
-    leader = os.getpid()
-    if os.getpgrp() == leader:
-        for name in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                if os.getpgid(int(name)) == leader:
-                    yield int(name)
-            except ProcessLookupError:
-                continue  # it has ended
+def _candidates(this: int) -> Iterable[int]:
+    """Those that may be of its group: not all processes of the system are looked at, where that can be done without."""
+    if _adopted and os.path.exists(f"/proc/self/task/{this}/children"):
+        return _below(os.getppid(), but=this)
+    return map(int, filter(str.isdigit, os.listdir("/proc")))
 
 
-def _program(pid: int) -> str:
+def _below(pid: int, but: int = 0) -> Iterator[int]:
+    """All that come of a process, by whichever of its threads, and are not below ``but``."""
+    todo = [pid]
+    for parent in todo:  # grows while it is walked
+        for child in _children(parent):
+            if child != but:
+                todo.append(child)
+                yield child
+
+
+def _children(pid: int) -> Iterator[int]:
+    for task in _tasks(pid):
+        with suppress(OSError), open(f"/proc/{pid}/task/{task}/children", "rb", buffering=0) as file:
+            yield from map(int, file.read().split())  # else that thread has ended, or the system does not tell
+
+
+def _tasks(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []  # it has ended
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0  # it has ended
+
+
+def _program(pid: int | str) -> str:
     """The file that it runs; empty where it has ended, or is somebody else's."""
     try:
         return os.readlink(f"/proc/{pid}/exe")

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import libc
-from . import limits
+from . import kin, limits
 from .ahead import children, import_all
 from .descriptors import apart
 from .entry import Guest
@@ -44,7 +44,7 @@ class Warm:
         self._descriptors: list[int] = []
         self._children: dict[int, tuple[int, str]] = {}
         self._environment = dict(os.environ)
-        libc.adopt_orphans()  # what an application leaves behind is reaped here
+        kin.adopt_orphans()  # what an application leaves behind is reaped here
 
     def run(self) -> Callable[[], None] | None:
         """Serve until the bootloader is gone; in a child, returns what the child does."""
