@@ -16,6 +16,7 @@ from .priority import spare
 from .reach import Reach
 from .service import Service
 from .state import State
+from .streams import Streams
 from .supervisor.supervisor import Supervisor
 from .tether import Tether
 from .upgrade import Upgrade
@@ -67,13 +68,16 @@ class Bootloader:
             store = self._state.store
             changes = Changes(store, supervisor, self.journal)
             parts.callback(changes.close)
-            service = Service(name, store, supervisor, changes, self.journal, Upgrade(state, tether))
+            streams = Streams(folder / "run", supervisor.attachment)
+            upgrade = Upgrade(state, tether)
+            service = Service(name, store, supervisor, changes, self.journal, upgrade, streams)
             self._tell_of_keeper(tether.told)
             supervisor.start()
             self._tether, self._supervisor, self._grace_s = tether, supervisor, grace_s
             place = folder / "run" / "address"
             self.reach = Reach(address, state / "trust", service.link, self.journal, tether, place)
             parts.callback(self.reach.close)
+            parts.callback(streams.end)
             parts.callback(self.journal.close, _PART_S)  # the hosts that follow hear the end, and hang up
             parts.callback(supervisor.close, grace_s)  # the first to end, so that hosts hear how
             try:

@@ -19,11 +19,12 @@ from . import __version__
 from .changes import Changes
 from .journal import Journal
 from .store.store import Store
+from .streams import Streams
 from .supervisor.supervisor import Supervisor
 from .trust import SELF
 from .upgrade import Upgrade
 from .wire.errors import Refused
-from .wire.limits import PROTOCOL, UPLOAD_BLOBS
+from .wire.limits import PROTOCOL, STREAM_BYTES, UPLOAD_BLOBS
 from .wire.manifest import check_hash
 from .wire.messages import Fields, pack, unpack
 from .wire.overlay import Overlay
@@ -47,7 +48,14 @@ class Service:
     """The answers of one target. Methods are called from the link's threads, several at once."""
 
     def __init__(
-        self, name: str, store: Store, supervisor: Supervisor, changes: Changes, journal: Journal, upgrade: Upgrade
+        self,
+        name: str,
+        store: Store,
+        supervisor: Supervisor,
+        changes: Changes,
+        journal: Journal,
+        upgrade: Upgrade,
+        streams: Streams,
     ) -> None:
         self._name = name
         self._upgrade = upgrade
@@ -55,6 +63,7 @@ class Service:
         self._supervisor = supervisor
         self._changes = changes
         self._journal = journal
+        self._streams = streams
         self._started = time.monotonic()
         self._attached: set[Peer] = set()
         self._answers: dict[str, Answer] = {
@@ -71,6 +80,10 @@ class Service:
             "events": self._events,
             "upgrade": self._take_release,
             "confirm": self._confirm,
+            "open": self._open,
+            "write": self._write,
+            "read": self._read,
+            "close": self._close,
         }
 
     @contextmanager
@@ -90,6 +103,7 @@ class Service:
                 if not self._attached:
                     self._supervisor.left()
             self._journal.leave(peer)
+            self._streams.left(peer)
 
     @property
     def attached(self) -> bool:
@@ -217,3 +231,23 @@ class Service:
     def _confirm(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
         self._upgrade.confirm(check_hash(fields.text("release")))
         return pack({"release": self._upgrade.root})
+
+    def _open(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
+        kind, application, more = fields.text("kind"), fields.text("application", ""), fields.child("more").plain()
+        return pack(self._streams.open(peer, peer.host, kind, application, more))
+
+    def _write(self, fields: Fields, blobs: list[bytes], peer: Peer) -> bytes:
+        if len(blobs) != 1:
+            raise Refused("malformed", "not one blob", to="'write'")
+        stream, at = fields.text("stream"), fields.integer("at")
+        return pack({"taken": self._streams.write(peer, peer.host, stream, at, blobs[0])})
+
+    def _read(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
+        stream, at = fields.text("stream"), fields.integer("at")
+        most, wait_s = fields.integer("max_bytes", STREAM_BYTES), max(0.0, min(_WAIT_S, fields.number("wait_s", 0)))
+        data, ended, why = self._streams.read(peer, peer.host, stream, at, most, wait_s)
+        return pack({"ended": ended, "why": why}, [data])
+
+    def _close(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
+        self._streams.close(peer.host, fields.text("stream"))
+        return pack({})

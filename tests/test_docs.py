@@ -36,6 +36,8 @@ from reactor.trust import host_identity, issue
 TOP = Path(__file__).parents[1]
 DOCUMENTS = sorted(path for path in (TOP, TOP / "docs") for path in path.glob("*.md"))
 WAIT_S = 60
+STREAMS = {"open", "write", "read", "close"}
+"""Methods that need a process at the other end: ``tests/bootloader/test_streams.py``."""
 END = "--- the end of what a command prints ---"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -263,7 +265,8 @@ def test_the_protocol_is_as_documented(tmp_path: Path, env: dict[str, str]) -> N
             "rollback": ({"generation": 1}, []),
         }
         answers: dict[str, Fields] = {}
-        for method in [*requests, *(name for name in table if name not in (*requests, "upgrade", "confirm"))]:
+        others = {"upgrade", "confirm", *STREAMS}
+        for method in [*requests, *(name for name in table if name not in others | requests.keys())]:
             body, blobs = requests.get(method, ({}, []))
             answers[method], told = link.call(method, body, blobs, WAIT_S)
             if method == "events":

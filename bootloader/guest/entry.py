@@ -31,6 +31,7 @@ from typing import Any, NoReturn
 
 from . import handover, hook, limits
 from .assets import Assets
+from .attach import Attach
 from .channel import Channel
 from .check import check
 from .output import Output
@@ -109,7 +110,13 @@ class Guest:
     def _go(self, go: dict[str, Any]) -> NoReturn:
         self._enter(go)
         patch = Patch(self._tree)
-        handlers = {"prepare": patch.prepare, "commit": patch.commit, "assets": Assets(self._tree).changed}
+        attach = Attach({})
+        handlers = {
+            "prepare": patch.prepare,
+            "commit": patch.commit,
+            "assets": Assets(self._tree).changed,
+            "attach": attach.attach,
+        }
         self._channel = Channel(self._orders, self._output.note, handlers)
         signal.signal(signal.SIGTERM, self._on_terminate)
         signal.signal(signal.SIGINT, signal.default_int_handler)

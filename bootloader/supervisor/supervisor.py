@@ -21,6 +21,7 @@ from ..store.loans import Loan
 from ..wire.errors import Fault, Refused
 from .aftermath import Aftermath
 from .application import Application
+from .attachment import Attachment
 from .breaker import Next
 from .confine import Confinement
 from .lifecycle import ALIVE, WELL, State
@@ -76,6 +77,7 @@ class Supervisor:
         aftermath = Aftermath(folder, journal, self._warmth, lend)
         self._recovery = Recovery(journal, aftermath, attached, self._proceed, self._follow)
         self._stack = Stack(folder, journal, self._turns, self._warmth, self._proceed, root_of, cut_off=cut_off)
+        self.attachment = Attachment(self._turns, self._stack)
 
     def start(self) -> None:
         """Begin; the warm parent imports what the applications of the last time imported."""

@@ -26,3 +26,9 @@ UPLOAD_BLOBS = 2048
 
 LINE_BYTES = 8 * 1024
 """Longest line of output kept as one event; a longer one is split."""
+
+MOST_STREAMS = 32
+"""Most streams at once on one target."""
+
+STREAM_BYTES = 256 * 1024
+"""Most bytes of a stream in one answer."""
