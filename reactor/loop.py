@@ -15,6 +15,8 @@ from bootloader.wire import launch
 from bootloader.wire.errors import Fault
 from bootloader.wire.manifest import EMPTY
 
+from .follow import shown
+from .outcomes import Outcome
 from .project import Project
 from .report import Pace, clean, problem
 from .scan import Change, Scanner
@@ -109,7 +111,7 @@ class Loop:
                 if self._watcher is not None:
                     self._watcher.follow(self._scanner.project)
             stages_ms = {"watch": _ms(batch.at, found), "hash": _ms(found, time.monotonic())}
-            is_submitted = self._submit(change, batch.at, stages_ms)
+            is_submitted = self._submit(change, batch.at, stages_ms, is_save=True)
             if self._broken is not None and not is_submitted:
                 self._notice("well-again", "the project can be shipped again, and is what it was before")
             self._broken = None
@@ -117,15 +119,19 @@ class Loop:
     def _refused(self, told: dict[str, Any], now: float) -> None:
         """Tell why nothing can be shipped: once a save, though an editor may make several changes of one."""
         if self._broken is None or self._broken[0] != told or now - self._broken[1] > _ONE_SAVE_S:
+            files = [str(told["file"])] if "file" in told else []
+            self._tell({"event": "save", "target": "", "files": files})
             self._tell({"target": "", **told})
+            held = Outcome(0, 0, "", tuple(files), "hold", "it can't be shipped", now).result(healthy=False)
+            self._tell({"target": "", **held})
             self._broken = (told, now)
 
-    def _submit(self, change: Change, at: float, stages_ms: dict[str, float]) -> bool:
+    def _submit(self, change: Change, at: float, stages_ms: dict[str, float], *, is_save: bool = False) -> bool:
         """Hand each session what changed in its own tree: a target's profile makes a launch file of its own.
 
-        Whether there was anything.
+        Whether there was anything. ``is_save``: it is told, before anything that comes of it.
         """
-        is_submitted = False
+        saves: list[tuple[Session, Save]] = []
         for session in self._sessions:
             previous = self._trees[session]
             own = session is self._sessions[0]
@@ -134,9 +140,13 @@ class Loop:
             edits = {path: tree.get(path) for path in paths if tree.get(path) != previous.get(path)}
             if edits:
                 self._trees[session] = tree
-                session.submit(Save(tree, previous, edits, at, dict(stages_ms)))
-                is_submitted = True
-        return is_submitted
+                saves.append((session, Save(tree, previous, edits, at, dict(stages_ms))))
+        if saves and is_save:
+            files = {shown(self._scanner.project, path) for _, save in saves for path in save.edits}
+            self._tell({"event": "save", "target": "", "files": sorted(files)})
+        for session, save in saves:
+            session.submit(save)
+        return bool(saves)
 
     def _progress(self, began: float) -> Progress:
         pace = Pace(began)

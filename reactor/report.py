@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from posixpath import join, normpath
 from typing import Any
 
 from bootloader.wire.errors import Fault, Refused
@@ -22,6 +23,10 @@ TEXT_CHARS = 64 * 1024
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 # What moves the cursor, turns the direction of writing around, begins a line unseen, or can't be encoded.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_FRAME = re.compile(r'([\s|+]*File ")(.+", line \d+)(.*)')
+_LEADS = ("Traceback (most recent", "During handling of", "The above exception", "[Previous line repeated")
+_CARETS = re.compile(r"[\s|]*[~^]+\s*")
 
 _SLOW_S = 0.5
 _EVERY_S = 0.1
@@ -105,15 +110,20 @@ def indented(text: str) -> str:
     return text.replace("\n", "\n    ")
 
 
-def lines(event: Event, *, verbose: bool, many: bool) -> list[Line]:
-    """The lines of an event, none where it is not for people. ``many``: several targets, so each line names its own."""
+def lines(event: Event, *, verbose: bool, many: bool, folder: str | None = None) -> list[Line]:
+    """The lines of an event, none where it is not for people. ``many``: several targets, so each line names its own.
+
+    ``folder``: the lines are for programs, too, as editors read them: what a save begins with is told, and a problem
+    begins as compilers write it, its file being seen from where ``folder`` is the project's.
+    """
     shown = _SHOWN.get(str(event.get("event")))
-    if shown is None:
-        return []
-    made = [[(indented(text), style) for text, style in line] for line in shown(event, verbose)]
-    if many and event.get("target"):
-        return [[(f"{event['target']} ", "target"), *line] for line in made]
-    return made
+    made = shown(event, verbose) if shown is not None else []
+    owner = event["target"] if many and event.get("target") else ""
+    head: Line | None = None
+    if folder is not None and (event["event"] == "save" or (event["event"] == "problem" and event.get("file"))):
+        head, made = _for_editors(event, folder, owner), made[1:]
+    told = [[(f"{owner} ", "target"), *line] if owner else line for line in made]
+    return [[(indented(text), style) for text, style in line] for line in ([head, *told] if head else told)]
 
 
 def _ready(event: Event, _verbose: bool) -> list[Line]:
@@ -181,14 +191,19 @@ def _log(event: Event, _verbose: bool) -> list[Line]:
     return [[(f"{event['application']} │ ", "dim"), (event["text"], style)]]
 
 
+def _place(event: Event) -> str:
+    """``file:line:column`` as far as they are known."""
+    known = (str(event[key]) for key in ("file", "line", "column") if event.get(key))
+    return ":".join(known) if event.get("file") else ""
+
+
+def _message(event: Event) -> str:
+    return str(event["message"]).removeprefix(f"{_place(event)}: ")
+
+
 def _problem(event: Event, _verbose: bool) -> list[Line]:
-    where = event.get("file") or ""
-    if where and event.get("line"):
-        where += f":{event['line']}"
-        if event.get("column"):
-            where += f":{event['column']}"
-    message = event["message"].removeprefix(f"{where}: ") if where else event["message"]
-    head: Line = [("✗ ", "bad"), (f"{where}: " if where else "", "strong"), (message, "bad")]
+    where = _place(event)
+    head: Line = [("✗ ", "bad"), *([(where, "place"), (": ", "strong")] if where else []), (_message(event), "bad")]
     made = [head]
     text = event.get("text") or ""
     if text and event.get("line"):
@@ -199,10 +214,28 @@ def _problem(event: Event, _verbose: bool) -> list[Line]:
             made.append([("    " + " " * (column - 1 - indent) + "^", "bad")])
     traceback = (event.get("traceback") or "").strip()
     if traceback != event["message"]:  # else there is no frame in it
-        made += [[("  " + line, "dim")] for line in traceback.splitlines()]
+        made += [[("  ", ""), *line] for line in map(_traced, traceback.splitlines())]
     if event.get("hint"):
         made.append([("  → ", "warn"), (event["hint"], "")])
     return made
+
+
+def _traced(line: str) -> Line:
+    """A line of a traceback: the file of a frame is a place, and what was raised stands out."""
+    frame = _FRAME.fullmatch(line)
+    if frame is not None:
+        return [(frame[1], "dim"), (frame[2], "frame"), (frame[3], "dim")]
+    if line.startswith(_LEADS):
+        return [(line, "dim")]
+    return [(line, "" if line[:1] in (" ", "") and not _CARETS.fullmatch(line) else "bad")]
+
+
+def _for_editors(event: Event, folder: str, owner: str) -> Line:
+    """The first line of what an editor looks for."""
+    if event["event"] == "save":
+        return [(f"saved {shown_files(event['files'])}".rstrip(), "")]
+    place = normpath(join(folder, _place(event)))
+    return [(f"{place}: error: {owner}{': ' if owner else ''}{_message(event)}", "")]
 
 
 def _safe(event: Event, _verbose: bool) -> list[Line]:

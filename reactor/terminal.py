@@ -1,20 +1,24 @@
-"""The screen: events as lines for people (rich), or as JSON lines for programs. The only place that prints.
+"""What is shown: events as lines for people (rich), or as JSON lines for programs. The only place that prints.
 
-Thread-safe: sessions tell their events from their own threads. A pipe gets no colour and no progress bar.
+Thread-safe: sessions tell their events from their own threads. A pipe gets no colour, no progress bar and no links, and
+its problems begin as editors read them; so does a terminal that can do nothing.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
+import socket
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any, Self
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import COLOR_SYSTEMS, Console, ConsoleOptions, RenderableType, RenderResult
 from rich.constrain import Constrain
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
@@ -22,12 +26,15 @@ from rich.theme import Theme
 
 from bootloader.wire.errors import Fault
 
-from . import report
+from . import hyperlinks, report
 
 _PIPE_WIDTH = 200
 _LOCK_S = 1.0
 _ENDS = ("ready", "result", "problem", "link")
 """Events after which nothing is under way on a target that could have a bar."""
+
+_PLACES = ("place", "frame")
+"""Styles of what names a file of the project."""
 
 THEME = Theme(
     {
@@ -35,6 +42,8 @@ THEME = Theme(
         "bad": "red",
         "warn": "yellow",
         "strong": "bold",
+        "place": "bold",
+        "frame": "dim",
         "target": "cyan",
         "log": "default",
     }
@@ -85,8 +94,36 @@ class Terminal:
         )
         if isinstance(self._output, io.TextIOWrapper):
             self._output.reconfigure(errors="replace")  # no screen is so poor that it ends the loop
+        self._smart = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._links = hyperlinks.form(os.environ) if self._smart else ""
+        self._host = socket.gethostname()
+        self._folders: Sequence[str] = ()
+        self._near = ""
+        self._codes: dict[str, tuple[str, str]] = {}
+        self._write: Callable[[str], None] = self._write_out
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether a person sits there, with a terminal that moves its cursor."""
+        return self._smart and not self._json
+
+    def belongs_to(self, folders: Sequence[str]) -> None:
+        """Say which project this is about: its folder, and those of its siblings. Files are named relative to it."""
+        self._folders = folders
+        self._near = os.path.relpath(folders[0])
+
+    @contextmanager
+    def through(self, write: Callable[[str], None]) -> Iterator[None]:
+        """Until this is left, ``write`` gets what is shown, and shows itself what is under way."""
+        with self._lock:
+            self._write = write
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._write = self._write_out
 
     def tell(self, event: Mapping[str, Any]) -> None:
         """Show one event."""
@@ -101,8 +138,8 @@ class Terminal:
             else:
                 if event["event"] in _ENDS:
                     self._end_task(event.get("target", ""))
-                for line in report.lines(event, verbose=self._verbose, many=self.many):
-                    self._console.print(Text.assemble(*line))
+                near = None if self._smart else self._near
+                self._print(report.lines(event, verbose=self._verbose, many=self.many, folder=near))
 
     def fault(self, fault: Fault, target: str = "") -> None:
         """Show a fault as a problem."""
@@ -116,15 +153,17 @@ class Terminal:
         """Show rows under headings; not for ``--json``, whose callers tell each row as an event."""
         cells = [list(columns), *map(list, rows)]
         widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+        made: list[report.Line] = []
+        for row in cells:
+            padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+            made.append([("  ".join(padded).rstrip(), "strong" if row is cells[0] else "")])
         with self._lock:
-            for row in cells:
-                padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
-                self._console.print(Text("  ".join(padded).rstrip(), "strong" if row is cells[0] else ""))
+            self._print(made)
 
     def line(self, text: str) -> None:
         """Show one plain line; not for ``--json``."""
         with self._lock:
-            self._console.print(Text(report.indented(text)))
+            self._print([[(report.indented(text), "")]])
 
     def interrupted(self) -> None:
         """End the line on which the terminal has shown the keys that were pressed."""
@@ -139,9 +178,38 @@ class Terminal:
         """Whether events are shown as JSON."""
         return self._json
 
+    def styled(self, line: report.Line) -> str:
+        """``line`` as this terminal takes it, in colour where it has some."""
+        return "".join(self._styled(text, style) for text, style in line)
+
+    def _styled(self, text: str, style: str) -> str:
+        codes = self._codes.get(style)
+        if codes is None:  # by rich, which knows what the terminal can; once a style, as lines come by the thousand
+            found = self._console.get_style(style or "default")
+            found = found.without_color if self._console.no_color else found
+            system = COLOR_SYSTEMS.get(self._console.color_system or "")
+            before, _, after = found.render("\0", color_system=system).partition("\0")
+            codes = self._codes[style] = (before, after)
+        shown = f"{codes[0]}{text}{codes[1]}"
+        link = hyperlinks.address(text, self._folders, self._host, self._links) if style in _PLACES else ""
+        return f"\x1b]8;;{link}\x1b\\{shown}\x1b]8;;\x1b\\" if link else shown
+
+    def _print(self, lines: Iterable[report.Line]) -> None:
+        text = "".join(f"{self.styled(line)}\n" for line in lines)
+        if not text:
+            return
+        if self._progress is not None:
+            self._console.print(Text.from_ansi(text[:-1]))  # above the bars
+        else:
+            self._write(text)
+
+    def _write_out(self, text: str) -> None:
+        self._output.write(text)
+        self._output.flush()
+
     def _show_progress(self, event: Mapping[str, Any]) -> None:
         """A bar for what takes long, gone when it is done. A pipe gets none."""
-        if not self._console.is_terminal:
+        if not self._console.is_terminal or self._write != self._write_out:
             return
         target, (done, total, text) = event["target"], report.progress(event)
         if done == total:

@@ -82,6 +82,8 @@ def each(arguments: argparse.Namespace, terminal: Terminal, ask: Callable[[Asked
     """Ask every target; 0 if each of them answered well. ``start``: the embedded one, too, where it does not run."""
     project = options.project_if_any(arguments)
     targets = options.targets_of(arguments, project, attach=True, start=start)
+    if project is not None:
+        terminal.belongs_to([root.folder for root in project.roots])
     terminal.many = len(targets) > 1
     well = True
     for target in targets:

@@ -19,6 +19,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Run until interrupted: 0. 1 where no target can be shipped to."""
     project = options.project_of(arguments)
     targets = options.targets_of(arguments, project, attach=False)
+    terminal.belongs_to([root.folder for root in project.roots])
     terminal.many = len(targets) > 1
     loop = Loop(project, targets, terminal.tell, watching=True)
     try:

@@ -113,7 +113,11 @@ def count(text: str) -> int:
 
 def terminal_of(arguments: argparse.Namespace) -> Terminal:
     """The screen that the arguments ask for."""
-    return Terminal(as_json=arguments.json, verbose=getattr(arguments, "verbose", False))
+    terminal = Terminal(as_json=arguments.json, verbose=getattr(arguments, "verbose", False))
+    path = getattr(arguments, "path", None)
+    if path is not None:
+        terminal.belongs_to([str(folder(path).absolute())])
+    return terminal
 
 
 def folder(text: str) -> Path:

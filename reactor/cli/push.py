@@ -23,6 +23,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Push once and wait for what becomes of it, on every target."""
     project = options.project_of(arguments)
     targets = options.targets_of(arguments, project, attach=True)
+    terminal.belongs_to([root.folder for root in project.roots])
     terminal.many = len(targets) > 1
     longest_s = _LONGEST_S + max(app.settle_s for app in project.settings.launch("", ()).applications)
     healthy: dict[str, bool] = {}

@@ -144,8 +144,9 @@ def test_a_project_that_is_broken_at_the_start_is_mended_by_a_save_while_session
     bench.write("main.py", "x = 3\n")
     problem = bench.told.wait("problem")
     assert (problem["target"], problem["code"], problem["line"]) == ("", "bad-settings", 2)
+    assert bench.told.wait("result")["rung"] == "hold"
     bench.write("pyproject.toml", SETTINGS)
-    assert bench.told.wait("result")["healthy"]
+    assert bench.told.wait("result", target="local")["healthy"]
     assert bench.told.wait("ready")["root"] == target.manifest.root
     assert target.manifest.get("main.py") is not None
 
@@ -159,7 +160,19 @@ def test_what_can_not_be_shipped_is_told_and_what_can_is_shipped_afterwards(benc
     assert (problem["code"], problem["file"]) == ("link-leaves-project", "link")
     bench.write("main.py", "x = 4\n")
     (bench.folder / "link").unlink()
-    assert bench.told.wait("result", since=mark)["files"] == ["main.py"]
+    assert bench.told.wait("result", since=mark, target="local")["files"] == ["main.py"]
+    (held,) = bench.told.all("result", mark, target="")
+    assert (held["files"], held["rung"], held["healthy"]) == (["link"], "hold", False)
+
+
+def test_a_save_is_told_before_what_comes_of_it(bench: Bench) -> None:
+    bench.dev(bench.simulated("local"))
+    mark = bench.told.mark()
+    bench.write("main.py", "x = (\n")
+    bench.told.wait("result", since=mark)
+    told = [event for event in bench.told.events[mark:] if event["event"] in ("save", "problem", "result")]
+    assert [event["event"] for event in told] == ["save", "problem", "result"]
+    assert told[0]["files"] == ["main.py"]
 
 
 def test_what_is_wrong_is_told_once_a_save_and_again_with_the_next(

@@ -140,6 +140,54 @@ def test_verbose_lines_tell_states_and_where_the_time_went() -> None:
     assert text_of(result, verbose=True)[1] == "  ms: ship 1.2  tell 0.0"
 
 
+def test_an_editor_reads_where_a_save_begins_and_a_problem_is() -> None:
+    told = {
+        "event": "problem",
+        "target": "local",
+        "message": "syntax error: no",
+        "file": "a.py",
+        "line": 3,
+        "text": "x",
+    }
+    column = {**told, "column": 7, "text": "    if x = 1:"}
+    died = {"event": "problem", "target": "local", "message": "died", "hint": "do this"}
+    rows: list[tuple[dict[str, Any], str, list[str]]] = [
+        ({"event": "save", "target": "", "files": ["a.py", "b.py"]}, "", ["saved a.py, b.py"]),
+        (told, "", ["a.py:3: error: syntax error: no", "    x"]),
+        (column, ".", ["a.py:3:7: error: syntax error: no", "    if x = 1:", "      ^"]),
+        (column, "../app", ["../app/a.py:3:7: error: syntax error: no", "    if x = 1:", "      ^"]),
+        (died, "app", ["✗ died", "  → do this"]),
+    ]
+    for event, folder, shown in rows:
+        assert [
+            "".join(text for text, _ in line) for line in lines(event, verbose=False, many=False, folder=folder)
+        ] == shown
+    (first, second, _) = lines(column, verbose=False, many=True, folder="")
+    assert (first[0][0], second[0][0]) == ("a.py:3:7: error: local: syntax error: no", "local ")
+
+
+TRACEBACK = """\
+Traceback (most recent call last):
+  File "/home/me/app/main.py", line 5, in main
+    divide(0)
+  File "/home/me/app/main.py", line 9, in divide
+    1 / by
+    ~~^~~~
+ZeroDivisionError: division by zero
+TypeError: not a lead"""
+
+
+def test_a_traceback_shows_its_places_its_code_and_what_was_raised() -> None:
+    told = {"event": "problem", "target": "local", "message": "died", "traceback": TRACEBACK}
+    styles = [[style for _, style in line[1:]] for line in lines(told, verbose=False, many=False)[1:]]
+    frame = ["dim", "frame", "dim"]
+    assert styles == [["dim"], frame, [""], frame, [""], ["bad"], ["bad"], ["bad"]]
+    assert [text for line in lines(told, verbose=False, many=False) for text, style in line if style == "frame"] == [
+        '/home/me/app/main.py", line 5',
+        '/home/me/app/main.py", line 9',
+    ]
+
+
 def test_no_text_of_a_target_can_pass_for_a_line_of_this_program() -> None:
     spoof = "x\n✓ main.py · restart: code changed · healthy"
     events: list[dict[str, Any]] = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import threading
 from collections.abc import Mapping
 from datetime import datetime
@@ -39,7 +40,7 @@ class Screen(io.StringIO):
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
-    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "REACTOR_LINKS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -122,6 +123,38 @@ def test_a_screen_that_lacks_characters_gets_others(tmp_path: Any) -> None:
     with open(tmp_path / "out", "w", encoding="ascii") as output:
         Terminal(as_json=False, output=output).tell({**RESULT, "files": ["süß.py"]})
     assert (tmp_path / "out").read_text() == "? s??.py ? restart: edited ? healthy\n"
+
+
+def link(place: str, address: str) -> str:
+    return f"\x1b]8;;{address}\x1b\\{place}\x1b]8;;\x1b\\"
+
+
+def test_places_in_the_project_are_links_where_the_terminal_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REACTOR_LINKS", "vscode://file{path}:{line}:{column}")
+    monkeypatch.setenv("NO_COLOR", "1")
+    problem = {"event": "problem", "target": "", "message": "m", "file": "a b.py", "line": 3, "column": 7}
+    traceback = 'Traceback (most recent call last):\n  File "/p/app/m.py", line 2\n  File "/etc/passwd", line 1\nE: x'
+    screen, pipe = Screen(), io.StringIO()
+    for output in (screen, pipe):
+        terminal = Terminal(as_json=False, output=output)
+        terminal.belongs_to(["/p/app", "/p/lib"])
+        terminal.tell({**problem, "traceback": traceback})
+    shown = re.sub(r"\x1b\[[\d;]*m", "", screen.getvalue())
+    assert link("a b.py:3:7", "vscode://file/p/app/a%20b.py:3:7") in shown
+    assert link('/p/app/m.py", line 2', "vscode://file/p/app/m.py:2:1") in shown
+    assert '  File "/etc/passwd", line 1' in shown
+    assert "\x1b" not in pipe.getvalue()
+
+
+def test_a_line_above_a_bar_keeps_its_colours_and_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REACTOR_LINKS", "on")
+    screen = Screen()
+    with Terminal(as_json=False, output=screen) as terminal:
+        terminal.belongs_to(["/p/app"])
+        terminal.tell(ship(1, 10, "porch"))
+        terminal.tell({"event": "problem", "target": "", "message": "m", "file": "a.py", "line": 3})
+        assert "/p/app/a.py" in screen.getvalue()
+        assert "\x1b[31m" in screen.getvalue()
 
 
 # Bars
