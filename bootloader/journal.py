@@ -2,7 +2,7 @@
 
 Logs and everything else are bounded apart, so that a flood of logs can't push out the event that tells how a
 generation fared. Numbers are given in one sequence and start at 1 with each start of the bootloader (``boot``).
-Thread-safe.
+What comes together is kept and told together, as the JSON lines that it is pulled as. Thread-safe.
 """
 
 from __future__ import annotations
@@ -13,18 +13,34 @@ import threading
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import merge
-from itertools import islice
+from json.encoder import encode_basestring_ascii as quoted
 from operator import itemgetter
+from typing import NamedTuple
 
 from .wire.messages import Body
+from .wire.records import KINDS, stream_of
 
 LOG_BYTES = 16 * 1024 * 1024
 OTHER_BYTES = 2 * 1024 * 1024
 
 MOST_LOST = 64
 """So many losses of a start are told by ``status``, the first ones: what they lead to comes later."""
+
+_BLOCK_CHARS = 32 * 1024
+"""About as long is what is kept together: it goes together, and is cut anew for whoever has read a part of it."""
+
+_BLOCK_COST = 200
+"""What a block takes besides its lines."""
+
+
+class Block(NamedTuple):
+    """Events whose numbers follow one another, a line of JSON each."""
+
+    last: int
+    first: int
+    lines: bytes
 
 
 class Journal:
@@ -42,14 +58,35 @@ class Journal:
         self._others = _Ring(OTHER_BYTES)
 
     def add(self, event: str, fields: Body) -> int:
-        """Append one event; its number. ``at`` is the target's wall clock, in seconds."""
+        """Append one event; its number. ``at`` is the target's wall clock, ``mono`` the one that goes only forward."""
         with self._changed:
             number = self._next
             self._next += 1
-            line = json.dumps({"n": number, "event": event, "at": round(time.time(), 4), **fields}).encode() + b"\n"
-            (self._logs if event == "log" else self._others).append(number, line)
+            line = json.dumps({"n": number, "event": event, **_now(), **fields}).encode() + b"\n"
+            (self._logs if event == "log" else self._others).append(Block(number, number, line))
             self._changed.notify_all()
             return number
+
+    def add_lines(self, application: str, lines: Sequence[tuple[str, str]]) -> None:
+        """Append what an application wrote, a ``log`` event for each (kind, text): as one, since they may be many."""
+        now = json.dumps({"event": "log", **_now(), "application": application})[1:-1]
+        heads = {kind: f"{now}, {json.dumps(stream_of(kind))[1:-1]}" for kind in KINDS}
+        with self._changed:
+            first = number = self._next
+            made: list[str] = []
+            size = 0
+            for kind, text in lines:
+                line = f'{{"n": {number}, {heads[kind]}, "text": {quoted(text)}}}\n'
+                number += 1
+                made.append(line)
+                size += len(line)
+                if size > _BLOCK_CHARS:
+                    self._logs.append(Block(number - 1, first, "".join(made).encode()))
+                    made, size, first = [], 0, number
+            if made:
+                self._logs.append(Block(number - 1, first, "".join(made).encode()))
+            self._next = number
+            self._changed.notify_all()
 
     def lose(self, code: str, text: str) -> None:
         """A notice about the state, which ``status`` tells of from now on, too."""
@@ -67,17 +104,7 @@ class Journal:
             last = self._next - 1
             cursor = max(0, last + cursor) if cursor < 0 else min(cursor, last)
             self._changed.wait_for(lambda: self._closed or self._next > cursor + 1, timeout=wait_s)
-            events = merge(self._logs.after(cursor), self._others.after(cursor))
-            lines: list[bytes] = []
-            size = lost = 0
-            for number, line in islice(events, max_events):
-                if lines and size + len(line) > max_bytes:
-                    break
-                lost += number - cursor - 1
-                cursor = number
-                size += len(line)
-                lines.append(line)
-            return cursor, lost, b"".join(lines)
+            return take(merge(self._logs.after(cursor), self._others.after(cursor)), cursor, max_events, max_bytes)
 
     def ended(self, cursor: int) -> bool:
         """Whether nothing comes after ``cursor`` any more."""
@@ -103,20 +130,50 @@ class Journal:
             self._changed.wait_for(lambda: not self._readers, within_s)
 
 
+def take(blocks: Iterator[Block], cursor: int, max_events: int, max_bytes: int) -> tuple[int, int, bytes]:
+    """The lines of ``blocks`` past ``cursor``, as :meth:`Journal.pull` tells them: one in any case, if there is any."""
+    parts: list[bytes] = []
+    size = lost = 0
+    for block in blocks:
+        if block.first > cursor and block.last - block.first < max_events and size + len(block.lines) <= max_bytes:
+            lost += block.first - cursor - 1
+            max_events -= block.last - block.first + 1
+            size += len(block.lines)
+            cursor = block.last
+            parts.append(block.lines)
+            continue
+        for number, line in enumerate(block.lines.splitlines(keepends=True), block.first):
+            if number <= cursor:
+                continue
+            if not max_events or (parts and size + len(line) > max_bytes):
+                return cursor, lost, b"".join(parts)
+            lost += number - cursor - 1
+            max_events -= 1
+            size += len(line)
+            cursor = number
+            parts.append(line)
+    return cursor, lost, b"".join(parts)
+
+
+def _now() -> Body:
+    return {"at": round(time.time(), 4), "mono": round(time.monotonic(), 4)}
+
+
 class _Ring:
-    """Events with their numbers, rising; the oldest go where all would take more than ``most_bytes``."""
+    """Blocks of events with rising numbers, of ``most_bytes`` at most: the oldest go, the newest stays in any case."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._events: deque[tuple[int, bytes]] = deque()
+        self._blocks: deque[Block] = deque()
 
-    def append(self, number: int, line: bytes) -> None:
-        self._events.append((number, line))
-        self._bytes += len(line)
-        while self._bytes > self._most_bytes:
-            self._bytes -= len(self._events.popleft()[1])
+    def append(self, block: Block) -> None:
+        self._blocks.append(block)
+        self._bytes += len(block.lines) + _BLOCK_COST
+        while self._bytes > self._most_bytes and len(self._blocks) > 1:
+            self._bytes -= len(self._blocks.popleft().lines) + _BLOCK_COST
 
-    def after(self, cursor: int) -> Iterator[tuple[int, bytes]]:
-        """Those past ``cursor``."""
-        return islice(self._events, bisect_right(self._events, cursor, key=itemgetter(0)), None)
+    def after(self, cursor: int) -> Iterator[Block]:
+        """Those with events past ``cursor``."""
+        for at in range(bisect_right(self._blocks, cursor, key=itemgetter(0)), len(self._blocks)):
+            yield self._blocks[at]

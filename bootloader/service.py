@@ -220,8 +220,8 @@ class Service:
             self._attached.add(peer)
         self._journal.enter(peer)
         cursor, lost, lines = self._journal.pull(cursor, events, size, wait_s)
-        told = {"boot": self._journal.boot, "cursor": cursor, "lost": lost, "now": time.time()}
-        return pack({**told, "ended": self._journal.ended(cursor)}, [lines])
+        told = {"boot": self._journal.boot, "cursor": cursor, "lost": lost, "ended": self._journal.ended(cursor)}
+        return pack({**told, "now": time.time(), "mono": time.monotonic()}, [lines])
 
     def _take_release(self, fields: Fields, blobs: list[bytes], _peer: Peer) -> bytes:
         overlay = Overlay.decode(fields, blobs)

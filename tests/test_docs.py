@@ -285,7 +285,7 @@ def test_the_protocol_is_as_documented(tmp_path: Path, env: dict[str, str]) -> N
     fields = {words(row[0])[0]: set(words(row[1])) for row in rows(section("docs/protocol.md", "Events"))}
     assert {event["event"] for event in events} == fields.keys() - {"notice"}
     for event in events:
-        assert event.keys() - {"n", "event", "at"} <= fields[event["event"]], event
+        assert event.keys() - {"n", "event", "at", "mono"} <= fields[event["event"]], event
 
 
 def test_the_limits_are_as_documented() -> None:

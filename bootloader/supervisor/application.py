@@ -10,14 +10,15 @@ import json
 import secrets
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any
 
+from ..journal import Journal
 from ..wire.launch import Application as Spec
-from ..wire.messages import Body
-from ..wire.records import NOTE, PROBLEM_KEYS, stream_of
+from ..wire.records import NOTE, PROBLEM_KEYS, STDOUT
 from .child import Child, signal_name
 from .handover import Handover
 from .lifecycle import ALIVE, WELL, Action, Event, State, step
@@ -29,7 +30,6 @@ _KILLED_S = 2.0
 _DEAF_S = 0.1
 """So long its end may be told after the end of its orders: then that is why."""
 
-Tell = Callable[[str, Body], object]
 Answer = Callable[[Mapping[str, Any]], None]
 
 
@@ -45,7 +45,7 @@ class End:
 
 
 class Application:
-    """``go`` gives a process its orders; ``tell(event, fields)`` journals; ``handover`` holds what its last start gave.
+    """``go`` gives a process its orders; ``handover`` holds what its last start gave.
 
     ``changed`` is called after every change of state, when its group is gone, and when it is late to be ready.
     """
@@ -55,7 +55,7 @@ class Application:
         spec: Spec,
         generation: int,
         turns: Turns,
-        tell: Tell,
+        journal: Journal,
         go: Callable[[Application], Child],
         changed: Callable[[], None],
         handover: Handover,
@@ -76,7 +76,8 @@ class Application:
         """Whether no other application has a process."""
         self.on_modules: Callable[[list[str]], None] = lambda _names: None
         self._turns = turns
-        self._tell = tell
+        self._journal = journal
+        self._tell = journal.add
         self._go = go
         self._changed = changed
         self._handover = handover
@@ -228,7 +229,7 @@ class Application:
                 except OSError as error:
                     self._turns.soon(partial(self._over, End(f"its process could not be started: {error}")))
                     return
-                self._child.on_line = self._line
+                self._child.on_lines = self._lines
                 self._child.on_end = self._ended
                 deaf = partial(self._grow_deaf, self._child)
                 self._child.on_deaf = lambda: self._turns.later(_DEAF_S, deaf)
@@ -333,20 +334,22 @@ class Application:
         self._event(Event.ENDED if end.code == 0 else Event.DIED, end.why, **more)
         self._give_up_asking(f"ended: {end.why}")
 
-    def _line(self, kind: str, text: str) -> None:
-        if kind == NOTE:
-            self._note(text)
-            return
-        self._tell("log", {"application": self.spec.name, **stream_of(kind), "text": text})
+    def _lines(self, lines: Sequence[tuple[str, str]]) -> None:
+        for are_notes, some in groupby(lines, key=lambda line: line[0] == NOTE):
+            if are_notes:
+                for _, text in some:
+                    self._note(text)
+            else:
+                self._journal.add_lines(self.spec.name, list(some))
 
     def _note(self, text: str) -> None:
         """What the process says. It shares the pipe with user code, so it is believed about itself alone."""
         try:
             note = json.loads(text)
         except (ValueError, RecursionError):
-            return self._line("o", text)
+            return self._lines([(STDOUT, text)])
         if not isinstance(note, dict):
-            return self._line("o", text)
+            return self._lines([(STDOUT, text)])
         if isinstance(note.get("order"), str):
             self._answer(note["order"], note)
         if self._child is not None:

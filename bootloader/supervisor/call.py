@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from ..journal import Journal
-from ..wire.records import NOTE, stream_of
+from ..wire.records import NOTE, STDOUT
 from .child import Child, signal_name
 from .orders import NAME, Orders
 from .turns import Timer, Turns
@@ -87,17 +88,20 @@ class Call:
     def _begin(self) -> None:
         fields = self._task.orders.fields(self._task.entry)
         child = self._child = self._fork(self._tries > 1)
-        child.on_line = self._line
+        child.on_lines = self._lines
         child.on_end = self._ended
         spec = self._task.orders.spec
         limits = child.limit(spec.name, spec.memory_mb, spec.processes)
         child.order(call={**fields, "limits": limits, "arguments": self._task.arguments})
         self._arm(_BEGIN_S[self._tries - 1], self._late)
 
-    def _line(self, kind: str, text: str) -> None:
-        if kind == NOTE and self._note(text):
-            return
-        self._journal.add("log", {"application": self._task.orders.spec.name, **stream_of(kind), "text": text})
+    def _lines(self, lines: Sequence[tuple[str, str]]) -> None:
+        name = self._task.orders.spec.name
+        for are_notes, some in groupby(lines, key=lambda line: line[0] == NOTE):
+            said = list(some)
+            if are_notes:
+                said = [(STDOUT, text) for _, text in said if not self._note(text)]
+            self._journal.add_lines(name, said)
 
     def _note(self, text: str) -> bool:
         """What the process says, which counts once; False for what it can't have said: user code has the pipe too."""

@@ -71,7 +71,8 @@ class Child:
         self._is_mine: Callable[[int], bool] = self._has_mark
         self.killed_for = ""
         self._told_end = False
-        self.on_line: Callable[[str, str], None] = lambda _kind, _text: None
+        self.on_lines: Callable[[Sequence[tuple[str, str]]], None] = lambda _lines: None
+        """Gets what it wrote, in order: the kind of each line (``wire.records``) and its text."""
         self.on_end: Callable[[int], None] = lambda _status: self.close()
         self._turns = turns
         self._selector = turns.selector
@@ -196,8 +197,11 @@ class Child:
         """Whatever comes of the lines, what follows them comes."""
 
         def pass_on() -> None:
-            for kind, text in list(lines):
-                self.on_line(STDERR if pipe == self._err and kind != NOTE else kind, text)
+            told = list(lines)
+            if pipe == self._err:
+                told = [(kind if kind == NOTE else STDERR, text) for kind, text in told]
+            if told:
+                self.on_lines(told)
 
         self._turns.attempt(pass_on)
 

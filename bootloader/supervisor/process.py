@@ -137,7 +137,7 @@ class WarmParent:
             self._children[note["forked"]].born(note["pid"])
         elif "unborn" in note and note["unborn"] in self._children:
             child = self._children.pop(note["unborn"])
-            child.on_line(STDERR, note["why"])
+            child.on_lines([(STDERR, note["why"])])
             child.end(1)
         elif "ended" in note:
             self._orphans = note["left"]

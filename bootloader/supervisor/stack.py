@@ -90,7 +90,7 @@ class Stack:
         self._cut_off = False
 
     def _new(self, spec: Spec, generation: int) -> Application:
-        app = Application(spec, generation, self._turns, self._journal.add, self._go, self._changed, self._handover)
+        app = Application(spec, generation, self._turns, self._journal, self._go, self._changed, self._handover)
         if self._cut_off:
             app.end = End("the bootloader was cut off")  # and so was whatever ran then
         app.on_modules = self._warmth.learn

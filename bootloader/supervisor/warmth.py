@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..journal import Journal
+from ..wire.records import NOTE
 from .call import Call, Outcome, Task
 from .child import Child
 from .confine import Confinement
@@ -111,7 +112,7 @@ class Warmth:
     def _stand_by(self) -> Child:
         if self._standby is None or self._standby.ended:
             child = self._standby = self._fork()
-            child.on_line = self._line
+            child.on_lines = self._lines
             child.on_end = lambda status: self._ended(child, status)
         return self._standby
 
@@ -150,14 +151,15 @@ class Warmth:
         if not self._closing and self._warm is not None and not self._warm.dead:
             self._stand_by()
 
-    def _line(self, kind: str, text: str) -> None:
-        if kind == "n":
-            note = json.loads(text)
-            check = self._checks.pop(note["checked"], None)
-            if check is not None:
-                check.on_problem(note["problem"])
-        else:
-            self._journal.add("notice", {"code": "standby", "text": text})
+    def _lines(self, lines: Sequence[tuple[str, str]]) -> None:
+        for kind, text in lines:
+            if kind == NOTE:
+                note = json.loads(text)
+                check = self._checks.pop(note["checked"], None)
+                if check is not None:
+                    check.on_problem(note["problem"])
+            else:
+                self._journal.add("notice", {"code": "standby", "text": text})
 
     def _ended(self, child: Child, status: int) -> None:
         child.close()

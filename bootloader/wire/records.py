@@ -61,7 +61,7 @@ class Lines:
 
     def feed(self, data: bytes) -> Iterator[tuple[str, str]]:
         """Every line that ``data`` completes."""
-        buffer = self._buffer + data
+        buffer, most = self._buffer + data, LINE_BYTES
         at = 0
         while at < len(buffer):
             mark = buffer.find(_MARK, at)
@@ -81,10 +81,14 @@ class Lines:
                 yield from self._add(STDOUT, buffer[at : at + len(_MARK)])
                 at += len(_MARK)
                 continue
-            if len(buffer) - at < _HEAD.size + length:
+            begin, end = at + _HEAD.size, at + _HEAD.size + length
+            if len(buffer) < end:
                 break
-            yield from self._add(kind, buffer[at + _HEAD.size : at + _HEAD.size + length])
-            at += _HEAD.size + length
+            if length <= most and buffer.find(b"\n", begin, end) == end - 1 and kind not in self._open:
+                yield kind, buffer[begin : end - 1].removesuffix(b"\r").decode("utf-8", "replace")  # as nearly all are
+            else:
+                yield from self._add(kind, buffer[begin:end])
+            at = end
         self._buffer = buffer[at:]
 
     def close(self) -> Iterator[tuple[str, str]]:

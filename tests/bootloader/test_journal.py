@@ -24,7 +24,7 @@ def pulled(
 
 
 pulls = st.tuples(st.just("pull"), st.integers(1, 6), st.integers(1, 1500))
-adds = st.tuples(st.sampled_from(["log", "state"]), st.integers(1, 5), st.integers(0, 300))
+adds = st.tuples(st.sampled_from(["log", "lines", "state"]), st.integers(1, 5), st.integers(0, 300))
 
 
 @given(st.lists(st.one_of(pulls, adds), max_size=60), st.sampled_from([500, 2000, 100_000]))
@@ -32,7 +32,11 @@ def test_a_reader_that_resumes_has_no_gap_and_no_duplicate(steps: list[tuple[str
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "LOG_BYTES", most)
         patch.setattr(module, "OTHER_BYTES", most)
-        journal = Journal()
+        patch.setattr(module, "_BLOCK_CHARS", 700)
+        check_that_nothing_is_missing(Journal(), steps, most)
+
+
+def check_that_nothing_is_missing(journal: Journal, steps: list[tuple[str, int, int]], most: int) -> None:
     added: dict[int, str] = {}
     seen: list[int] = []
     cursor = lost = 0
@@ -44,13 +48,32 @@ def test_a_reader_that_resumes_has_no_gap_and_no_duplicate(steps: list[tuple[str
             assert len(events) <= count
             assert all(added[event["n"]] == event["text"] for event in events)
             continue
-        for _ in range(count):
-            text = "x" * size
-            added[journal.add(kind, {"text": text})] = text
+        text = "x" * size
+        if kind == "lines":
+            added.update(dict.fromkeys(range(len(added) + 1, len(added) + count + 1), text))
+            journal.add_lines("app", [("o", text)] * count)
+        else:
+            added.update({journal.add(kind, {"text": text}): text for _ in range(count)})
     assert seen == sorted(set(seen))
     assert len(seen) + lost == cursor == len(added)
     if most == 100_000:
         assert lost == 0
+
+
+def test_lines_that_come_together_are_events_like_those_that_come_alone() -> None:
+    journal = Journal()
+    texts = ["plain", 'quoted " \\ \x00 \u2028', "ü🙂", ""]
+    journal.add_lines('my "app"', [("o", texts[0]), ("e", texts[1]), ("W", texts[2]), ("o", texts[3])])
+    _, _, events = pulled(journal, 0)
+    assert [(event["n"], event["text"]) for event in events] == list(enumerate(texts, 1))
+    assert [(event["stream"], event.get("level")) for event in events] == [
+        ("stdout", None),
+        ("stderr", None),
+        ("log", "warning"),
+        ("stdout", None),
+    ]
+    assert {(event["event"], event["application"]) for event in events} == {("log", 'my "app"')}
+    assert len({(event["at"], event["mono"]) for event in events}) == 1
 
 
 def test_a_flood_of_logs_is_bounded_counts_what_it_lost_and_pushes_out_nothing_else() -> None:

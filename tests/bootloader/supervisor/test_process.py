@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,12 @@ class Parents:
     def fork(self, warm: WarmParent) -> Child:
         def fork() -> Child:
             child = warm.fork()
-            child.on_line = lambda kind, text: self.told.put((kind, text))
+
+            def hear(lines: Sequence[tuple[str, str]]) -> None:
+                for line in lines:
+                    self.told.put(line)
+
+            child.on_lines = hear
             child.on_end = lambda status: self.told.put(("end", status))
             return child
 
@@ -293,12 +298,12 @@ def test_whatever_comes_of_what_a_process_says_its_end_is_told(parents: Parents)
     orders, out, err = (os.pipe() for _ in range(3))
     os.write(out[1], b"the last word")
 
-    def choke(_kind: str, _text: str) -> None:
+    def choke(_lines: Sequence[tuple[str, str]]) -> None:
         raise ValueError("what it says can't be taken in")
 
     def end() -> Child:
         child = Child(parents.turns, (orders[1], out[0], err[0]), None, list, lambda: None)
-        child.on_line, child.on_end = choke, lambda status: parents.told.put(("end", status))
+        child.on_lines, child.on_end = choke, lambda status: parents.told.put(("end", status))
         child.end(3)
         return child
 

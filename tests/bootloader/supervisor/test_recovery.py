@@ -275,7 +275,7 @@ def test_where_safe_state_meets_a_fault_the_verdict_falls_all_the_same(tmp_path:
     def go(_app: Application) -> Child:
         raise AssertionError("it is not started here")
 
-    died = Application(spec, 1, caller.turns, caller.journal.add, go, lambda: None, handover)
+    died = Application(spec, 1, caller.turns, caller.journal, go, lambda: None, handover)
     died.state, died.end = State.FAILED, End("exited with status 1", code=1)
     caller.turns.call(lambda: recovery.see_to(died, Launch((spec,)), proven=True), SOON_S)
     assert told.get(timeout=SOON_S) == (Next.RESTART, "app exited with status 1")
