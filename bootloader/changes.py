@@ -175,7 +175,7 @@ class Changes:
             before=was.folder if was is not None else Path(),
             paths=tuple(path for path in staged.edits if path != LAUNCH),
             check=tuple(path for path in written if path.endswith(".py")),
-            note=lambda: self._store.note(staged),
+            note=lambda: self._fit(lambda: self._store.note(staged)),
         )
         transition.stage("store")
         number = self._supervisor.change(transition)

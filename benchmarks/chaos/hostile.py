@@ -64,6 +64,7 @@ def attack(
                 except Fault as fault:
                     tally.found(OTHER, PART, name, str(fault))
                     device.cut()
+                    _freed(device)
                     device.start()
         finally:
             device.cut()
@@ -79,14 +80,19 @@ def _one(device: Device, tally: Tally, name: str, evil: Generation, good: Genera
         if name in FLOODS:
             _counted(device, tally, name)
         _replace(device, good)
-    for filler in (device.state / "data").glob(f"*/{FILLER}"):
-        filler.unlink()
+    _freed(device)
     if device.root() != good.manifest.root:
         tally.found(LOST, PART, name, f"the generation that was sent after it is not live: {device.root()[:12]} is")
     if others := left(device):
         tally.found(OTHER, PART, name, f"processes {sorted(others)} are left of it")
         for pid in others:
             os.kill(pid, 9)
+
+
+def _freed(device: Device) -> None:
+    """What filled the disk goes."""
+    for filler in (device.state / "data").glob(f"*/{FILLER}"):
+        filler.unlink()
 
 
 def _replace(device: Device, good: Generation) -> None:

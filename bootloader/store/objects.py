@@ -197,6 +197,10 @@ class Objects:
         """Free space where the blobs lie."""
         return shutil.disk_usage(self._folder).free
 
+    def block_bytes(self) -> int:
+        """What the disk gives away at once: the least that a file with anything in it takes."""
+        return os.statvfs(self._folder).f_frsize
+
 
 def sync(paths: Collection[Path]) -> None:
     """fsync files and folders; what is gone by now, or is no longer a plain one, needs none, nor what is not ours."""

@@ -7,7 +7,7 @@ in generations, as a device may have no clock. Not thread-safe: the store's lock
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -22,10 +22,12 @@ from .objects import Objects
 from .reserve import RESERVE_BYTES, Reserve
 
 SPARE_BYTES = 16 * 1024 * 1024
-"""Free space that an overlay leaves, for the ledger, the logs and the next small fix."""
+"""Free space that an overlay leaves, for the ledger, the logs and the next small fix, which needs no more than is held
+back: it may well be the one for what filled the disk.
+"""
 
-SMALL_BYTES = 1024 * 1024
-"""What needs no more than this may use that space: it may well be the fix for what filled the disk."""
+OWN_BYTES = 64 * 1024
+"""What any change writes besides its files: folders, the manifest twice, notes, a line in both files of the ledger."""
 
 QUICK_FILES, QUICK_BYTES = 100, 1024 * 1024
 """A tree of no more than this is made in milliseconds."""
@@ -62,8 +64,11 @@ class Space:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Nobody else writes meanwhile, so what is made free is there for whoever needs it."""
+        """Nobody else writes meanwhile, so what is made free is there for whoever needs it. The reserve is made free at
+        once, as how much will be needed is an estimate.
+        """
         self.is_alone = True
+        self._reserve.give()
         try:
             yield
         finally:
@@ -76,16 +81,20 @@ class Space:
         What is small is refused at first where the disk is full, and nothing is made free: whoever fills it would have
         that at once. It is asked for again where one is :meth:`alone`.
         """
-        if is_small := needed_bytes <= SMALL_BYTES:
+        if is_small := needed_bytes <= RESERVE_BYTES:
             free_bytes = self._objects.free_bytes()
-        else:
-            needed_bytes += SPARE_BYTES
+        needed_bytes += OWN_BYTES if is_small else SPARE_BYTES
         if not is_small or self.is_alone:
             free_bytes = self.make(needed_bytes, blobs)
         if free_bytes < needed_bytes:
             missing, free, needed = (-(-size // 1024) for size in (needed_bytes - free_bytes, free_bytes, needed_bytes))
             told = f"{missing} KB are missing: {free} KB are free, it needs {needed} KB"
             raise Refused("disk-full", told, to=what, do="free space on the target")
+
+    def taken(self, sizes: Iterable[int]) -> int:
+        """Bytes of the disk that files of these sizes take: whole blocks, so small ones take more than they hold."""
+        block = self._objects.block_bytes()
+        return block * sum(-(-size // block) for size in sizes)
 
     def has_room_for(self, manifest: Manifest, *, at_once: bool = False) -> bool:
         """Whether there is room for one more tree; ``at_once``: and it is made in no time."""
@@ -104,8 +113,6 @@ class Space:
             self._let_go()
         if self._objects.free_bytes() < needed_bytes:
             self._forget_all_but(self._dear(), blobs)
-        if self._objects.free_bytes() < needed_bytes <= SMALL_BYTES:
-            self._reserve.give()
         return self._objects.free_bytes()
 
     def await_blob(self, name: str) -> None:

@@ -166,13 +166,7 @@ class Store:
         manifest = self._known(root)
         tree = self._whole(manifest)
         if tree is None:
-            self.space.make(sum(manifest.blobs().values()), manifest.blobs())
-            lacking = [name for name in manifest.blobs() if not self.objects.make_sure(name)]
-            if lacking:
-                raise Refused("missing-blob", f"{len(lacking)} blobs are lost", to=lacking[0][:12])
-            tree = self._anew(manifest)
-            self._note(manifest)
-            sync(self._written())
+            tree = self._remade(manifest)
             self._notice("tree-mended", f"root {root[:12]} was made anew from its blobs")
         if self._launch_of(manifest) is None:
             raise Refused("no-launch", "the tree does not say what to run", to=LAUNCH_PATH)
@@ -181,6 +175,18 @@ class Store:
             self._next_link.replace(self.live_path)
             sync([self._folder])
         self.live, self.manifest = tree, manifest
+
+    def _remade(self, manifest: Manifest) -> Tree:
+        """A tree that is made of its blobs, and on the disk for certain."""
+        blobs = manifest.blobs()
+        with self.space.alone():
+            self.space.make(self.space.taken(blobs.values()), blobs)
+            if lacking := [name for name in blobs if not self.objects.make_sure(name)]:
+                raise Refused("missing-blob", f"{len(lacking)} blobs are lost", to=lacking[0][:12])
+            tree = self._anew(manifest)
+            self._note(manifest)
+            sync(self._written())
+            return tree
 
     def _anew(self, manifest: Manifest) -> Tree:
         """The first of the idle trees that it can be made in: the disk may fail under one of them alone."""
@@ -256,7 +262,7 @@ class Store:
         edits = before.edits_to(after)
         wanted = {entry.blake3: entry.size for entry in edits.values() if entry is not None}
         with self._disk():
-            self.space.need("the rollback", 2 * sum(wanted.values()), after.blobs())
+            self.space.need("the rollback", self.space.taken([*wanted.values()] * 2), after.blobs())
             return self._stage(before, after, edits, {})
 
     @contextmanager
@@ -278,9 +284,7 @@ class Store:
         for name, blob in overlay.blobs.items():
             if name not in wanted:
                 raise Malformed("nothing in the overlay needs this blob", to=f"blob {name[:12]}")
-            size = (
-                len(blob) if isinstance(blob, bytes) else blob.delta.prefix + len(blob.delta.middle) + blob.delta.suffix
-            )
+            size = len(blob) if isinstance(blob, bytes) else blob.delta.size_bytes
             if size != wanted[name]:
                 raise Malformed(f"{size} bytes, the overlay says {wanted[name]}", to=f"blob {name[:12]}")
             fresh[name] = blob if isinstance(blob, bytes) else blob.delta.apply(self.objects.read(blob.base))
@@ -293,10 +297,8 @@ class Store:
                 to=lacking[0][:12],
                 do="upload them first",
             )
-        needed = 3 * sum(len(content) for content in fresh.values()) + 2 * sum(
-            size for name, size in wanted.items() if name not in fresh
-        )
-        self.space.need("the overlay", needed, wanted)
+        sizes = [*wanted.values(), *wanted.values(), *map(len, fresh.values())]  # in two trees; and as a blob
+        self.space.need("the overlay", self.space.taken(sizes), wanted)
         for name, content in fresh.items():
             self.objects.put(name, content)
         return fresh
@@ -348,7 +350,7 @@ class Store:
     def upload(self, name: str, offset: int, size_bytes: int, content: bytes) -> None:
         """Keep one blob, or a part of a large one, ahead of the overlay that needs it."""
         with self._disk():
-            self.space.need("this file", 3 * (size_bytes - offset), [name])
+            self.space.need("this file", self.space.taken([size_bytes - offset] * 3), [name])
             self.space.await_blob(name)
             if offset == 0 and len(content) == size_bytes:
                 self.objects.put(name, content)

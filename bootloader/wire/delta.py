@@ -23,6 +23,11 @@ class Delta:
     suffix: int
     middle: bytes
 
+    @property
+    def size_bytes(self) -> int:
+        """How long the new content is, where the delta fits its base."""
+        return self.prefix + len(self.middle) + self.suffix
+
     def apply(self, base: bytes) -> bytes:
         """The new content. A delta that does not fit ``base`` is :class:`Malformed`."""
         if self.prefix < 0 or self.suffix < 0 or self.prefix + self.suffix > len(base):

@@ -110,3 +110,44 @@ def test_blobs_that_nothing_names_go_with_the_oldest_roots(disk: Disk) -> None:
     assert not disk.store.objects.has(blob_name(b"0.py"), 4)
     newest = f"{2 * ROOTS_KEPT}.py"
     assert disk.store.objects.has(blob_name(newest.encode()), len(newest))
+
+
+@pytest.mark.parametrize("free_blocks", [0, 3, 8, 15, 40])
+def test_a_small_fix_of_many_files_has_the_reserve_whatever_is_left_of_the_disk(
+    mount: Callable[[str], Path], free_blocks: int
+) -> None:
+    disk = Disk(mount(f"size={SPARE_BYTES + 8 * MIB}") / "state")
+    disk.healthy(text("main.py"))
+    _fill(disk, free_blocks)
+    fix = disk.overlay(text("main.py", *(f"{number}.py" for number in range(20))))
+    with pytest.raises(Refused) as caught:
+        disk.store.stage(fix)
+    assert caught.value.code == "disk-full"
+    assert "KB are missing" in str(caught.value), "it was begun, and has touched what it could"
+    with disk.store.space.alone():
+        staged = disk.store.stage(fix)
+    disk.switch(staged)
+    assert disk.store.manifest.root == staged.manifest.root
+
+
+@pytest.mark.parametrize("free_blocks", [0, 3, 8, 15])
+def test_a_boot_that_has_to_make_a_tree_anew_has_the_reserve(mount: Callable[[str], Path], free_blocks: int) -> None:
+    disk = Disk(mount(f"size={SPARE_BYTES + 8 * MIB}") / "state")
+    disk.healthy(text("main.py", *(f"{number}.py" for number in range(20))))
+    wanted = disk.live()
+    for tree in (disk.folder / "trees").iterdir():
+        if tree.is_dir():
+            for number in range(20):
+                (tree / f"{number}.py").unlink()
+    _fill(disk, free_blocks)
+    disk.reopen()
+    assert disk.live() == wanted
+    assert (disk.folder / "reserve").stat().st_size > 0
+
+
+def _fill(disk: Disk, free_blocks: int) -> None:
+    assert (disk.folder / "reserve").stat().st_size == RESERVE_BYTES
+    block = os.statvfs(disk.folder).f_frsize
+    with (disk.folder / "filler").open("wb") as filler:
+        filler.write(bytes(disk.store.objects.free_bytes() - free_blocks * block))
+    assert disk.store.objects.free_bytes() == free_blocks * block
