@@ -274,6 +274,22 @@ def _link(event: Event, _verbose: bool) -> list[Line]:
     return [[("● ", style), (f"link {event['state']}", style), (f": {event['why']}" if event.get("why") else "", "")]]
 
 
+def _console(event: Event, _verbose: bool) -> list[Line]:
+    return [[(f"{_port_name(event)} │ ", "dim"), (event["text"], "log")]]
+
+
+def _port(event: Event, _verbose: bool) -> list[Line]:
+    word, style = {"up": ("is open", "good"), "down": ("is gone", "bad")}.get(event["state"], ("is waited for", "warn"))
+    why = f": {event['why']}" if event["why"] else ""
+    return [[("● ", style), (f"{event['port']} {word}", "" if style == "good" else style), (why, "dim")]]
+
+
+def _port_name(event: Event) -> str:
+    """The last part of a port's path, or of its URL: the whole stands where it was opened."""
+    name: str = event["port"].rstrip("/").rpartition("/")[2]
+    return name or "console"
+
+
 def _notice(event: Event, _verbose: bool) -> list[Line]:
     return [[("! ", "warn"), (event["text"], "")]]
 
@@ -284,6 +300,8 @@ _SHOWN = {
     "state": _state,
     "death": _death,
     "log": _log,
+    "console": _console,
+    "port": _port,
     "problem": _problem,
     "safe": _safe,
     "handler": _handler,

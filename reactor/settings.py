@@ -46,7 +46,7 @@ class BadSettings(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A profile: where a target is, and what differs there."""
+    """A profile: where a target is, and what differs there. ``console`` and ``baud``: its serial port, on this host."""
 
     address: str | None = None
     entry: str | None = None
@@ -56,6 +56,8 @@ class Target:
     assets: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     requirements: tuple[str, ...] = ()
+    console: str | None = None
+    baud: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,7 @@ def _not_of_a_script(table: _Table, entry: object) -> None:
 
 
 def _target(table: _Table, name: str) -> Target:
-    table.known("address", *_OF_A_PROFILE, "env", "requirements")
+    table.known("address", *_OF_A_PROFILE, "env", "requirements", "console", "baud")
     if name in EMBEDDED and "address" in table.body:
         raise table.wrong("address", "the embedded target has no address", "give this target another name")
     return Target(
@@ -235,6 +237,8 @@ def _target(table: _Table, name: str) -> Target:
         table.get("assets", values.assets, None),
         table.get("env", values.env, {}),
         table.get("requirements", values.texts, ()),
+        table.get("console", values.port, None),
+        table.get("baud", values.baud, None),
     )
 
 

@@ -80,6 +80,22 @@ def address(value: object) -> str:
     return value
 
 
+def port(value: object) -> str:
+    """A serial port."""
+    if not isinstance(value, str) or not re.fullmatch(r"[^\s\0]+", value):
+        raise Unfit("a device such as '/dev/ttyUSB0', 'socket://host:port' or 'rfc2217://host:port'")
+    if "://" in value and not value.startswith(("socket://", "rfc2217://")):
+        raise Unfit("'socket://host:port' or 'rfc2217://host:port'")
+    return value
+
+
+def baud(value: object) -> int:
+    """The speed of a serial port."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
+        raise Unfit("bits a second, such as 115200")
+    return value
+
+
 def one_of(values: tuple[str, ...]) -> Callable[[object], str]:
     """A reader of one of ``values``."""
 

@@ -182,7 +182,7 @@ def codes() -> set[str]:
     for node in (node for module in modules for node in ast.walk(ast.parse(module.read_bytes()))):
         if isinstance(node, ast.Call) and node.args:
             name = ast.unparse(node.func).rpartition(".")[2]
-            if name in ("Fault", "Refused", "__init__") or name.endswith("notice") or name == "lose":
+            if name in ("Fault", "Refused", "Remark", "__init__") or name.endswith("notice") or name == "lose":
                 found |= literals(node.args[0])
         elif isinstance(node, ast.Dict):
             pairs = zip(node.keys, node.values, strict=True)

@@ -70,6 +70,12 @@ def project_if_any(arguments: argparse.Namespace) -> Project | None:
         return None
 
 
+def names(arguments: argparse.Namespace) -> list[str]:
+    """The targets' names in the arguments, in the environment, or by default."""
+    given = arguments.target or os.environ.get("REACTOR_TARGET", "").split(",")
+    return [LOCAL if name.strip() in EMBEDDED else name.strip() for name in given if name.strip()] or [LOCAL]
+
+
 def targets_of(
     arguments: argparse.Namespace, project: Project | None, *, attach: bool, start: bool = True
 ) -> list[Target]:
@@ -77,8 +83,7 @@ def targets_of(
 
     ``attach``: use an embedded one that runs; ``start``: start it where it does not.
     """
-    names = arguments.target or os.environ.get("REACTOR_TARGET", "").split(",")
-    wanted = [LOCAL if name.strip() in EMBEDDED else name.strip() for name in names if name.strip()] or [LOCAL]
+    wanted = names(arguments)
     if project is None and not {LOCAL, ALL}.isdisjoint(wanted):
         project = project_of(arguments)  # they are of a project, so this says what is wrong with it
     profiles = project.settings.targets if project is not None else {}

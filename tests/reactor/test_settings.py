@@ -88,6 +88,9 @@ WRONG = [
     (ENTRY + "[tool.reactor.targets.porch]\naddress = ''\n", 4, "'host' or 'host:port'"),
     (ENTRY + "[tool.reactor.targets.porch]\nadress = 'pi'\n", 4, "did you mean 'address'?"),
     (ENTRY + "[tool.reactor.targets.porch]\nrequirements = 'gpiozero'\n", 4, "expected a list of strings"),
+    (ENTRY + "[tool.reactor.targets.porch]\nconsole = ''\n", 4, "a device such as '/dev/ttyUSB0'"),
+    (ENTRY + "[tool.reactor.targets.porch]\nconsole = 'spy://x'\n", 4, "expected 'socket://host:port' or"),
+    (ENTRY + "[tool.reactor.targets.porch]\nbaud = '9600'\n", 4, "expected bits a second"),
     (ENTRY + "[tool.reactor.targets.host]\naddress = 'pi'\n", 4, "the embedded target has no address"),
     (ENTRY + "targets.porch.entry = 3\n", 3, "[tool.reactor.targets.porch]"),
     (ENTRY + "targets = { porch = { entry = 3 } }\n", 3, "[tool.reactor.targets.porch]"),
@@ -159,6 +162,8 @@ assets = "keep"
 address = "pi-zero.local"
 env = { LED_PIN = "17" }
 requirements = ["gpiozero"]
+console = "/dev/ttyUSB0"
+baud = 921600
 """
 
 
@@ -179,7 +184,9 @@ def test_every_setting_is_read() -> None:
     assert (settings.main.memory_mb, settings.main.processes) == (64, 20)
     assert settings.main.after == ("net",)
     assert (settings.others[1].ready, settings.others[1].ready_s) == ("notify", 20.0)
-    assert settings.targets["porch"] == Target("pi-zero.local", env={"LED_PIN": "17"}, requirements=("gpiozero",))
+    assert settings.targets["porch"] == Target(
+        "pi-zero.local", env={"LED_PIN": "17"}, requirements=("gpiozero",), console="/dev/ttyUSB0", baud=921600
+    )
 
 
 def test_little_is_needed_and_the_rest_has_defaults() -> None:

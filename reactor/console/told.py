@@ -1,0 +1,39 @@
+"""What happens at a console, as events for people and programs (``docs/json.md``): its bytes as lines.
+
+A line that does not end, a prompt mostly, is told as far as it goes once nothing has followed for ``QUIET_S``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..report import clean
+from . import END, Change, Console, Heard, Remark
+from .lines import Line, Lines
+from .stamp import Clock
+
+QUIET_S = 0.5
+
+
+def told(console: Console, clock: Clock, target: str = "") -> Iterator[dict[str, Any]]:
+    """The events of ``console``, in their order, until its end is put in. ``target``: whose it is, if that is known."""
+    lines = Lines()
+    head = {"target": target, "port": clean(console.name)}
+
+    def event(line: Line) -> dict[str, Any]:
+        at = clock.moment(line.at).isoformat(timespec="milliseconds")
+        return {"event": "console", **head, "at": at, "text": clean(line.text), "ended": line.ended}
+
+    while True:
+        item = console.get(QUIET_S if lines.is_under_way else None)
+        if isinstance(item, Heard):
+            yield from map(event, lines.feed(item.data, item.at))
+            continue
+        yield from map(event, lines.rest())
+        if item == END:
+            return
+        if isinstance(item, Change):
+            yield {"event": "port", **head, "state": item.state, "why": clean(item.why)}
+        elif isinstance(item, Remark):
+            yield {"event": "notice", "target": target, "code": item.code, "text": clean(item.text)}
