@@ -76,6 +76,7 @@ class Service:
             "start": self._start,
             "restart": self._restart,
             "history": self._history,
+            "stack": self._stack,
             "rollback": self._rollback,
             "events": self._events,
             "upgrade": self._take_release,
@@ -199,6 +200,11 @@ class Service:
 
     def _restart(self, _fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         return pack(self._changes.restart(peer.host))
+
+    def _stack(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
+        seen = self._supervisor.look(fields.text("application"))
+        told = {"pid": seen.pid, "why": seen.why, "stacks": seen.stacks, "system": seen.system}
+        return pack(told, [seen.dump] if seen.dump else [])
 
     def _rollback(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         return pack(self._changes.roll_back(fields.integer("generation", 0), peer.host))

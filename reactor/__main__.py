@@ -39,7 +39,7 @@ def _say(text: str) -> None:
 
 def _main() -> int:
     try:
-        from .cli import console, create, dev, history, logs, push, restart, rollback, status, trusting, upgrade
+        from .cli import console, create, dev, history, logs, push, restart, rollback, stack, status, trusting, upgrade
     except ModuleNotFoundError as error:
         _say(f"{error.name} is missing; the host needs: pip install 'live-reactor[host]'")
         return 1
@@ -54,6 +54,7 @@ def _main() -> int:
         ("dev", "the loop: watch, ship, show", dev.add, dev.run),
         ("push", "ship once; 0 only if it became healthy", push.add, push.run),
         ("status", "what a target is and runs", status.add, status.run),
+        ("stack", "where an application is, thread by thread", stack.add, stack.run),
         ("history", "the generations of a target", history.add, history.run),
         ("restart", "stop what runs, and start it again", restart.add, restart.run),
         ("rollback", "back to an earlier generation", rollback.add, rollback.run),

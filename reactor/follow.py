@@ -176,6 +176,12 @@ class Paths:
             return None
         return tree_file(self._project, path[len(self._live) + 1 :])
 
+    def host(self, path: str) -> Path | None:
+        """Where that file is on this host; None where it is none of the project's."""
+        if self._project is None or self.file(path) is None:
+            return None
+        return Path(self._project.host_path(path[len(self._live) + 1 :]))
+
     def is_entry(self, module: str) -> bool:
         """Whether an ``entry`` of the project's settings lies in the package of ``module``."""
         if self._project is None:

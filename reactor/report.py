@@ -14,6 +14,8 @@ from typing import Any
 
 from bootloader.wire.errors import Fault, Refused
 
+from . import stacks
+
 Event = Mapping[str, Any]
 Line = list[tuple[str, str]]
 
@@ -294,6 +296,10 @@ def _notice(event: Event, _verbose: bool) -> list[Line]:
     return [[("! ", "warn"), (event["text"], "")]]
 
 
+def _stack(event: Event, _verbose: bool) -> list[Line]:
+    return stacks.lines(event)
+
+
 _SHOWN = {
     "ready": _ready,
     "result": _result,
@@ -308,4 +314,5 @@ _SHOWN = {
     "handover": _handover,
     "link": _link,
     "notice": _notice,
+    "stack": _stack,
 }

@@ -223,7 +223,10 @@ def board(folder: Path, env: dict[str, str]) -> Iterator[Link]:
             port = json.loads(process.stdout.readline())["port"]
             trusted = ["reactor", "trust", str(state), "--name", "board", "--address", f"127.0.0.1:{port}"]
             subprocess.run(trusted, env=env, check=True, stdout=subprocess.DEVNULL, timeout=WAIT_S)
-            for text in ("print('hello')\n", "import logging\nlogging.warning('dies')\n1 / 0\n"):
+            for text in (
+                "import threading\nprint('hello')\nthreading.Event().wait()\n",
+                "import logging\nlogging.warning('dies')\n1 / 0\n",
+            ):
                 main.write_text(text)
                 push = ["reactor", "push", str(project), "-t", "board"]
                 subprocess.run(push, env=env, check=False, stdout=subprocess.DEVNULL, timeout=WAIT_S)
@@ -263,6 +266,7 @@ def test_the_protocol_is_as_documented(tmp_path: Path, env: dict[str, str]) -> N
             "apply": overlay.message(),
             "history": ({"limit": 3}, []),
             "rollback": ({"generation": 1}, []),
+            "stack": ({"application": "app"}, []),
         }
         answers: dict[str, Fields] = {}
         others = {"upgrade", "confirm", *STREAMS}

@@ -21,6 +21,7 @@ from select import POLLIN, poll
 from time import monotonic, sleep
 from typing import Any
 
+from ..dump import SIGNAL
 from .descriptors import apart, identity
 
 _ASIDE_S = 5.0
@@ -28,6 +29,8 @@ _ASIDE_S = 5.0
 _POLL_S = 0.0005
 _FAILED_CHARS = 500
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+_TAKEN = _FAULTS | {SIGNAL}
+"""The signals that its thread is open to. Stacks are asked for here: no call of the application's is cut short."""
 
 Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -103,7 +106,7 @@ class Channel:
             os.read(self._bell, 64)  # rung for the last one, which had ended already
         self._gone = allocate_lock()
         self._gone.acquire()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) - _FAULTS)  # it inherits that
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _TAKEN)  # it inherits that
         try:
             start_new_thread(self._run, (self._gone,))
         except RuntimeError:  # no more threads can be: then it takes none, and that is seen

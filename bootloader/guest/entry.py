@@ -37,6 +37,7 @@ from .check import check
 from .output import Output
 from .patch import Patch
 from .problem import problem
+from .stacks import Stacks
 
 _ANSWER_CHARS = 10_000
 _MARGIN_S = 0.05
@@ -116,6 +117,7 @@ class Guest:
             "commit": patch.commit,
             "assets": Assets(self._tree).changed,
             "attach": attach.attach,
+            "stacks": Stacks(self._tree).where,
         }
         self._channel = Channel(self._orders, self._output.note, handlers)
         signal.signal(signal.SIGTERM, self._on_terminate)

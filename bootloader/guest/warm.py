@@ -1,7 +1,7 @@
 """The warm parent: has imported the third-party modules, and forks applications from there.
 
 Started by the bootloader as a program of its own, so that no fork ever happens near a connection. One thread. It
-speaks JSON lines over a socket pair: its first order lists the modules to import; then each ``fork`` order, with three
+speaks JSON lines over a socket pair: its first order lists the modules to import; then each ``fork`` order, with four
 descriptors, makes one process (``guest.entry``). It reports ``ready``, ``forked``, ``unborn`` and ``ended``. When the
 bootloader is gone, the socket ends, and it takes every process that it made with it.
 """
@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from .. import libc
+from .. import dump, libc
 from . import kin, limits
 from .ahead import children, import_all
 from .descriptors import apart
@@ -106,8 +106,8 @@ class Warm:
         self._tell(ready=len(names), failed=failed, seconds=round(time.monotonic() - start, 4))
 
     def _fork(self, number: int, group: str, own: tuple[int, int]) -> Callable[[], None] | None:
-        orders, out, err = self._descriptors[:3]
-        del self._descriptors[:3]
+        orders, out, err, stacks = self._descriptors[:4]
+        del self._descriptors[:4]
         with warnings.catch_warnings():
             # OpenBLAS and the like end their threads before a fork, by pthread_atfork; Python can't know.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -118,17 +118,17 @@ class Warm:
                 self._tell(unborn=number, why=f"no new process can be made: {error}")
                 pid = -1
         if pid:
-            for descriptor in (orders, out, err):
+            for descriptor in (orders, out, err, stacks):
                 os.close(descriptor)
             if pid > 0:
                 self._children[pid] = (number, group)
                 self._tell(forked=number, pid=pid)
             return None
-        return lambda: self._become(group, (orders, out, err), own, parent)
+        return lambda: self._become(group, (orders, out, err, stacks), own, parent)
 
-    def _become(self, group: str, pipes: tuple[int, int, int], own: tuple[int, int], parent: int) -> None:
+    def _become(self, group: str, pipes: tuple[int, int, int, int], own: tuple[int, int], parent: int) -> None:
         """In the child: a session of its own, its own descriptors, and the orders."""
-        orders, out, err = pipes
+        orders, out, err, stacks = pipes
         os.setsid()
         if libc.die_with_parent() and os.getppid() != parent:  # it died before that
             os._exit(1)
@@ -147,6 +147,7 @@ class Warm:
         _confine(group, "application")
         libc.buffer_by_line()
         faulthandler.enable(2)
+        dump.answer_on(apart(stacks))
         output = Output(apart(out))
         output.install()
         Guest(orders, output, self._environment).serve()

@@ -16,6 +16,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
+from ..dump import Dump
 from ..journal import Journal
 from ..wire.launch import Application as Spec
 from ..wire.records import NOTE, PROBLEM_KEYS, STDOUT
@@ -99,6 +100,11 @@ class Application:
     def pid(self) -> int | None:
         """The process id, while there is a process."""
         return self._child.pid if self._child is not None else None
+
+    @property
+    def dump(self) -> Dump | None:
+        """Where its process leaves its stacks when it can't be asked for them, while there is a process."""
+        return self._child.dump if self._child is not None and not self._child.closed else None
 
     @property
     def gone(self) -> bool:

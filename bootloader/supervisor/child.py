@@ -17,6 +17,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from ..dump import Dump
 from ..priority import urgent
 from ..wire.records import NOTE, STDERR, Lines
 from . import family
@@ -51,11 +52,12 @@ class Child:
         self,
         turns: Turns,
         pipes: Sequence[int],
+        dump: Dump,
         group: Group | None,
         orphans: Callable[[], list[int]],
         on_silence: Callable[[], None],
     ) -> None:
-        """Takes ``pipes`` over: its orders, which are written, its output and its errors, which are read.
+        """Takes ``pipes`` over: its orders, which are written, its output and its errors, which are read; and ``dump``.
 
         Without a ``group``, what it left behind is looked for among ``orphans``: processes that lost their parents.
         ``on_silence``: it was killed, and its parent does not tell of its end.
@@ -64,6 +66,7 @@ class Child:
         self.pid: int | None = None
         self.ended = False
         """Whether it is gone, or is going to be as its parent is; it takes no orders any more."""
+        self.dump = dump
         self._group = group
         self._orphans = orphans
         self._on_silence = on_silence
@@ -216,6 +219,7 @@ class Child:
                 os.close(descriptor)
         self._orders = -1
         self._lines.clear()
+        self.dump.close()
         if self._group is not None:
             self._group.release()
 

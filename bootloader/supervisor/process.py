@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..dump import Dump
 from ..wire.records import STDERR
 from .child import Child
 from .confine import Confinement, Group
@@ -84,8 +85,10 @@ class WarmParent:
                 reader, writer = os.pipe()
                 mine.append(writer if writes else reader)
                 theirs.append(reader if writes else writer)
+            dump = Dump()
+            mine.append(dump.descriptor)
             group = self._confinement.group()
-            self._send({"fork": number, "group": _path(group)}, theirs)
+            self._send({"fork": number, "group": _path(group)}, [*theirs, dump.descriptor])
         except OSError:
             for descriptor in mine:
                 os.close(descriptor)
@@ -93,7 +96,7 @@ class WarmParent:
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        child = self._children[number] = Child(self._turns, mine, group, lambda: self._orphans, self._replace)
+        child = self._children[number] = Child(self._turns, mine[:3], dump, group, lambda: self._orphans, self._replace)
         self._turns.later(_FORK_S, partial(self._expect, child))
         return child
 

@@ -74,6 +74,11 @@ class Stack:
         """The names of those that have a process."""
         return tuple(app.spec.name for app in self if app.state in ALIVE)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all."""
+        return tuple(self._applications)
+
     def renew(self, launch: Launch, start: Collection[str], generation: int) -> None:
         """Take over another generation; those that are to ``start`` begin anew, the others go on as they are.
 

@@ -48,6 +48,11 @@ def add_project(parser: argparse.ArgumentParser, *, positional: bool) -> None:
     )
 
 
+def add_application(parser: argparse.ArgumentParser) -> None:
+    """``-a``."""
+    parser.add_argument("-a", "--application", metavar="APP", help="one application (each that runs)")
+
+
 def add_shipping(parser: argparse.ArgumentParser) -> None:
     """What the commands that ship take."""
     add_project(parser, positional=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bootloader.dump import Dump
 from bootloader.supervisor.child import Child
 from bootloader.supervisor.confine import Confinement
 from bootloader.supervisor.process import WarmParent
@@ -220,7 +221,7 @@ def test_no_descriptor_and_no_process_is_left_behind(parents: Parents) -> None:
         parents.next("n")
         assert child.pid is not None
         theirs = {path.name for path in Path(f"/proc/{child.pid}/fd").iterdir()}
-        assert len(theirs) == 5, "three standard ones, its output and its orders"
+        assert len(theirs) == 6, "three standard ones, its output, its orders and its stacks"
         parents.do(child.close)
         parents.next("end")
     started = set(descendants(os.getpid())) & {warm.pid, *descendants(warm.pid)}
@@ -302,7 +303,7 @@ def test_whatever_comes_of_what_a_process_says_its_end_is_told(parents: Parents)
         raise ValueError("what it says can't be taken in")
 
     def end() -> Child:
-        child = Child(parents.turns, (orders[1], out[0], err[0]), None, list, lambda: None)
+        child = Child(parents.turns, (orders[1], out[0], err[0]), Dump(), None, list, lambda: None)
         child.on_lines, child.on_end = choke, lambda status: parents.told.put(("end", status))
         child.end(3)
         return child
