@@ -45,6 +45,7 @@ class Stacks:
         told = _Told(self._tree)
         known = dict(threading._active)  # type: ignore[attr-defined]
         loops: list[tuple[Any, int]] = []
+        chains: dict[int, list[FrameType]] = {}
         threads: list[dict[str, Any]] = []
         more = 0
         for ident, frame in sys._current_frames().items():
@@ -53,7 +54,7 @@ class Stacks:
             if len(threads) == _THREADS:
                 more += 1
                 continue
-            chain = _chain(frame)
+            chain = chains[ident] = _chain(frame)
             loops += [(loop, ident) for loop in _loops(chain)]
             thread = vars(known[ident]) if ident in known else {}
             threads.append(
@@ -63,7 +64,7 @@ class Stacks:
                     "id": os.getpid() if ident == self._main else thread.get("_native_id") or 0,
                     "main": ident == self._main,
                     "daemon": bool(thread.get("_daemonic")),
-                    **told.stack([(one.f_code, one.f_lineno or 0) for one in chain]),
+                    **told.stack(_places(chain)),
                 }
             )
         threads.sort(key=lambda one: not one["main"])
@@ -72,7 +73,7 @@ class Stacks:
             if len(tasks) == _TASKS:
                 more += 1
                 continue
-            tasks.append({"thread": ident, **_task(task, told)})
+            tasks.append({"thread": ident, **_task(task, chains[ident], told)})
         return {"threads": threads, "tasks": tasks, "more": more, "files": told.files}
 
 
@@ -124,6 +125,10 @@ def _chain(frame: FrameType | None) -> list[FrameType]:
     return found[::-1]
 
 
+def _places(chain: list[FrameType]) -> list[_Place]:
+    return [(frame.f_code, frame.f_lineno or 0) for frame in chain]
+
+
 def _loops(chain: list[FrameType]) -> Iterator[Any]:
     """The event loops that run in a stack, asyncio's own or one that its runner has started."""
     for frame in chain:
@@ -153,7 +158,8 @@ def _number(task: Any) -> tuple[int, str]:
     return (int(digits), "") if digits.isdecimal() and len(digits) < 10 else (sys.maxsize, name)
 
 
-def _task(task: Any, told: _Told) -> dict[str, Any]:
+def _task(task: Any, thread: list[FrameType], told: _Told) -> dict[str, Any]:
+    """``thread``: what its thread is at. The coroutines of a task that runs are there, and not below each other."""
     inner = _asked(task, "get_coro", None)
     places: list[_Place] = []
     running = False
@@ -163,7 +169,9 @@ def _task(task: Any, told: _Told) -> dict[str, Any]:
             if isinstance(code, CodeType):
                 frame = getattr(inner, f"{prefix}_frame", None)
                 running = running or bool(getattr(inner, f"{prefix}_running", False))
-                if frame is not None:
+                if frame in thread:
+                    places += _places(thread[thread.index(frame) :])
+                elif frame is not None:
                     places.append((code, frame.f_lineno or 0))
                 inner = getattr(inner, below, None)
                 break

@@ -84,7 +84,7 @@ async def wait(number):
 async def main():
     tasks = [asyncio.create_task(work(number), name=f"worker {number}") for number in range(2)]
     await asyncio.sleep(0)
-    print("here")
+    asyncio.get_running_loop().call_soon(print, "here")
     await asyncio.gather(*tasks)
 """
 
@@ -99,6 +99,13 @@ def test_every_task_is_told_with_its_name_and_the_coroutines_that_it_waits_in(ta
     assert (worker["coroutine"], worker["state"], worker["waits_for"]) == ("work", "waiting", "Future")
     (own,) = [task for name, task in tasks.items() if name not in ("worker 0", "worker 1")]
     assert (own["coroutine"], own["frames"][-1][1]) == ("main", 14)
+
+
+def test_a_task_that_runs_is_told_with_all_that_it_is_at(target: Target) -> None:
+    run(target, "async def main():\n    await spin()\nasync def spin():\n    print('here')\n    while True: pass\n")
+    (task,) = look(target)[0].child("stacks").plain()["tasks"]
+    assert (task["coroutine"], task["state"]) == ("main", "running")
+    assert [frame[2] for frame in task["frames"]][:2] == ["main", "spin"]
 
 
 STUCK = f"""
