@@ -34,14 +34,17 @@ class Patch:
 
     def __init__(self, apps: Sequence[Application]) -> None:
         self._apps = apps
+        self.generations = {app.spec.name: app.generation for app in apps}
+        """What each of them was before."""
         self.reports: dict[str, dict[str, Any]] = {}
         """What each application tells of what was replaced, as far as that makes sense."""
         self._assets: list[str] = []
 
     def behind(self, paths: Sequence[str]) -> str:
-        """Why one can't be asked at all: it runs an older one of ``paths`` than the tree has; empty where none does."""
+        """Why one can't be asked at all: it runs older code of ``paths`` than the tree has; empty where none does."""
+        code = [path for path in paths if path.endswith(".py")]
         for app in self._apps:
-            if missed := sorted(app.missed.intersection(paths)):
+            if missed := sorted(app.missed.intersection(code)):
                 return f"{app.spec.name} runs an older `{missed[0]}`"
         return ""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..journal import Journal
-from ..ladder import RESTART
+from ..ladder import HOLD, PATCH, RESTART
 from ..store.loans import Loan
 from ..wire.errors import Fault, Refused
 from .aftermath import Aftermath
@@ -311,13 +311,20 @@ class Supervisor:
         self._proceed()
 
     def _patched(self, change: Transition, patch: Patch, why: str) -> None:
-        """All applications have taken the new tree, which is live; or ``why`` one has not: then they start again."""
+        """All applications have taken the new tree, which is live; or ``why`` one has not: then they start again. Where
+        they are not to restart, they go on as they are.
+        """
         if self._closing is not None:
             return
         change.stage("patch")
         change.asking = False
         decision = change.decision
-        if why:
+        if why and change.launch.reload == PATCH:
+            change.decision = replace(decision, rung=HOLD, why=f"{why}; what runs goes on, and is not to restart")
+            for name in set(decision.patch) - patch.reports.keys():
+                self._stack[name].generation = patch.generations[name]
+                self._stack[name].missed.update(change.paths)
+        elif why:
             start = decision.concerned
             change.decision = replace(decision, rung=RESTART, why=why, stop=decision.patch, start=start, patch=())
             for name in decision.patch:
@@ -332,7 +339,7 @@ class Supervisor:
 
     def _judge(self, live: Transition) -> None:
         """How far those are that the last change started. One that failed may come to be well after its next start."""
-        if live.fate in ("healthy", "replaced"):
+        if live.fate in ("healthy", "replaced") or live.decision.rung == HOLD:
             return
         apps = [self._stack[name] for name in live.decision.concerned]
         failed = next((app for app in apps if app.has_failed), None)

@@ -207,7 +207,10 @@ class Delivery:
         change, files = whole(answer.integer("change")), self._files(parcel.edits)
         outcome = Outcome(change, self.generation, self.has.root, files, rung, why, save.saved_at, stages)
         outcome.patched, outcome.old = patch_of(answer)
-        self._expect(outcome)
+        if rung == "hold":  # it is live, but what runs did not take it: no fate of it follows
+            self._tell(outcome.result(healthy=False))
+        else:
+            self._expect(outcome)
 
     def _start(self, control: Link, save: Save) -> None:
         """The target should have this tree already: start what does not run, or say that it does."""

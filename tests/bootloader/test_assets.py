@@ -43,8 +43,11 @@ class Running:
         self.pid = shared.status()["pid"]
 
     def save(self, **files: str) -> Change:
+        return self.ship(files, "auto").healthy()
+
+    def ship(self, files: dict[str, str], reload: str) -> Change:
         self.files |= {path.replace("_", "."): text for path, text in files.items()}
-        return self.shared.ship(self.files, self.spec, reload="auto").healthy()
+        return self.shared.ship(self.files, self.spec, reload=reload)
 
     @property
     def goes_on(self) -> bool:
@@ -127,6 +130,16 @@ def test_one_that_does_not_take_it_starts_again(shared: Target, source: str, hoo
     change = running.save(table_csv="second")
     assert rung(change) == ("restart", why)
     assert not running.goes_on
+
+
+def test_one_that_says_no_and_is_not_to_restart_goes_on_and_is_asked_again(shared: Target) -> None:
+    running = Running(shared, SYNC, "def changed(paths): return 'good' in paths[0].read_text()\n")
+    change = running.ship({"table_csv": "bad"}, "patch")
+    assert rung(change) == ("hold", "`app:changed` said no; what runs goes on, and is not to restart")
+    assert running.goes_on
+    change = running.ship({"table_csv": "good"}, "patch").healthy()
+    assert rung(change) == ("patch", "`app:changed` was told of `table.csv`")
+    assert running.goes_on
 
 
 @pytest.mark.parametrize("source", [SYNC, ASYNC], ids=["a function", "a coroutine"])

@@ -75,6 +75,21 @@ def main():
     assert "`main.py:3`" in result["reason"]
 
 
+def test_a_save_that_may_only_be_patched_and_fails_on_its_way_is_held(bench: Bench) -> None:
+    source = "import time\n\ndef step():\n    print('one', flush=True)\n\n"
+    source += "def main():\n    while True:\n        step()\n        time.sleep(0.02)\n"
+    project = bench.project({"main.py": source}, 'entry = "main:main"\nreload = "patch"')
+    dev = bench.dev(project)
+    dev.wait("result", healthy=True)
+    mark = dev.mark()
+    save(project / "main.py", "import nowhere_at_all\n" + source)
+    result = dev.wait("result", since=mark)
+    assert (result["rung"], result["healthy"]) == ("hold", False)
+    assert "No module named 'nowhere_at_all'; what runs goes on, and is not to restart" in result["reason"]
+    mark = dev.mark()
+    dev.wait("log", since=mark, text="one")
+
+
 def test_the_blinky_example_blinks_otherwise_after_an_edit(bench: Bench) -> None:
     project = bench.example("blinky")
     dev = bench.dev(project)

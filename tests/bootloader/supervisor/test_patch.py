@@ -141,6 +141,21 @@ def test_with_patch_in_the_settings_what_would_restart_is_refused_and_changes_no
     assert told(patch(shared, loop("two"), reload="patch").healthy()) == ("patch", "app.step")
 
 
+def test_with_patch_in_the_settings_what_fails_halfway_is_held_and_not_restarted(shared: Target) -> None:
+    up(shared, loop("one"))
+    pid = shared.status()["pid"]
+    change = patch(shared, "import nowhere_at_all\n" + loop("two"), reload="patch")
+    rung, why = told(change)
+    assert rung == "hold"
+    assert "No module named 'nowhere_at_all'; what runs goes on, and is not to restart" in why
+    assert (shared.status()["pid"], shared.status()["generation"]) == (pid, change.generation - 1)
+    assert "healthy" not in [event["state"] for event in shared.events if event.get("generation") == change.generation]
+    with pytest.raises(Refused, match=r"app runs an older `app.py`"):
+        patch(shared, loop("three"), reload="patch")
+    change = patch(shared, loop("three")).healthy()
+    assert told(change) == ("restart", "app runs an older `app.py`")
+
+
 def test_the_way_back_is_a_restart(shared: Target) -> None:
     change, tree = up(shared, loop("one")), shared.tree
     patch(shared, loop("two")).healthy()
@@ -200,8 +215,9 @@ def test_one_that_does_not_let_go_of_the_interpreter_restarts(shared: Target) ->
         "__import__('subprocess').Popen([sys.executable, '-c', 'import signal; signal.pause()'])",
         "__import__('subprocess').Popen(['sh', '-c', sys.executable + ' -c \"import signal; signal.pause()\"; true'])",
         "os.waitpid(os.fork() or os.fork() and os._exit(0) or signal.pause(), 0)",
+        "os.waitpid(os.fork() or os.setsid() or os.fork() and os._exit(0) or signal.pause(), 0)",
     ],
-    ids=["fork", "multiprocessing", "spawn", "another script", "by a shell", "its parent has ended"],
+    ids=["fork", "multiprocessing", "spawn", "another script", "by a shell", "its parent has ended", "a daemon of it"],
 )
 def test_one_whose_code_runs_in_other_processes_too_restarts(shared: Target, before: str) -> None:
     up(shared, loop("one", before))
