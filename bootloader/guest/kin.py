@@ -1,6 +1,7 @@
 """Other processes that run, or may run, the application's code, which a patch of this one does not reach: those that it
 has forked, and those in which it has started this Python again, itself or by others. Looks at the system's own lists,
-where it has any: who is below it, and who is of its process group, although those between have ended."""
+where it has any: who is below it; and, although those between have ended, who is of its process group, or has its mark,
+which whatever it starts inherits (see ``limits``)."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ from pathlib import Path
 from .. import libc
 
 _NO_CODE = b"multiprocessing.resource_tracker"
+_MARK = b"Max file locks"
+_NO_MARK = b"unlimited"
 
 _adopted = False
 
@@ -25,19 +28,22 @@ def adopt_orphans() -> None:
 def found() -> int:
     """The process id of one, or 0."""
     own = _program("self")
-    return next((pid for pid in _others() if _program(pid) == own and not _is_tracker(pid)), 0) if own else 0
+    return next((pid for pid in _others(own) if not _is_tracker(pid)), 0) if own else 0
 
 
-def _others() -> Iterator[int]:
-    """Those below it, and those of the group that it leads; a group that it does not lead has others in it."""
+def _others(program: str) -> Iterator[int]:
+    """Those that run ``program``, below it or elsewhere; a group that it does not lead has others in it."""
     this = os.getpid()
-    yield from _below(this)
+    yield from (pid for pid in _below(this) if _program(pid) == program)
     if os.getpgrp() == this:
-        yield from (pid for pid in _candidates(this) if pid != this and _group(pid) == this)
+        mark = _mark("self")
+        for pid in _candidates(this):
+            if pid != this and _program(pid) == program and (_group(pid) == this or mark == _mark(pid) != _NO_MARK):
+                yield pid
 
 
 def _candidates(this: int) -> Iterable[int]:
-    """Those that may be of its group: not all processes of the system are looked at, where that can be done without."""
+    """Those that may be its own: not all processes of the system are looked at, where that can be done without."""
     if _adopted and os.path.exists(f"/proc/self/task/{this}/children"):
         return _below(os.getppid(), but=this)
     return map(int, filter(str.isdigit, os.listdir("/proc")))
@@ -71,6 +77,14 @@ def _group(pid: int) -> int:
         return os.getpgid(pid)
     except ProcessLookupError:
         return 0  # it has ended
+
+
+def _mark(pid: int | str) -> bytes:
+    """By what the processes of one application are known; where none is known, what says so."""
+    with suppress(OSError), open(f"/proc/{pid}/limits", "rb", buffering=0) as file:
+        _, _, told = file.read().partition(_MARK)
+        return (told.split() or [_NO_MARK])[0]
+    return _NO_MARK
 
 
 def _program(pid: int | str) -> str:
