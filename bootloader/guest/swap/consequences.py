@@ -149,7 +149,7 @@ class _Consequences:
 
     def _used_by(self, scope: Scope, part: Part) -> Path:
         """What ``part`` reads, while it is evaluated, of what changed; empty for nothing."""
-        nodes: Iterable[ast.AST] = [part.node if part.value is None else part.value]
+        nodes: Iterable[ast.AST] = [part.node if part.value is None or part.kind == "effect" else part.value]
         if isinstance(part.node, ast.ClassDef):  # its body has parts of its own
             nodes = [*part.node.bases, *part.node.keywords, *part.node.decorator_list]
         elif part.kind == "import":

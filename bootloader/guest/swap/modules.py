@@ -12,6 +12,8 @@ from types import ModuleType
 from .plan import Path
 from .source import Source
 
+_NOTHING = object()
+
 
 class Modules:
     """What is loaded from below ``live`` at this moment."""
@@ -47,7 +49,7 @@ class Modules:
 
         ``written``: literals that the module's source gave its names; it may have given them others since.
         """
-        wanted = {path: vars(module).get(path[0]) for path in paths}
+        wanted = {path: vars(module).get(path[0], _NOTHING) for path in paths}
         packages = packages_of(module)
         for file, found in self.by_path.items():
             for other in found:
@@ -57,7 +59,7 @@ class Modules:
                     if id(value) in packages:
                         yield from ((file, (name, *packages[id(value)], *path)) for path in wanted)
                     for path, held in wanted.items():
-                        if (held is not None and value is held) or _is_written(value, path, written):
+                        if value is held or _is_written(value, path, written):
                             yield file, (name, *path[1:])
 
 
@@ -84,8 +86,8 @@ def literals(tree: ast.Module) -> dict[str, object]:
 
 
 def _is_written(value: object, path: Path, written: Mapping[str, object]) -> bool:
-    literal = written.get(path[0])
-    return literal is not None and type(value) is type(literal) and value == literal
+    literal = written.get(path[0], _NOTHING)
+    return type(value) is type(literal) and value == literal
 
 
 def imports_from(tree: ast.Module, importer: ModuleType, module: ModuleType) -> dict[str, str]:

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 
 from tests.bootloader.guest.swap.grammar import HEAD, versions
+from tests.bootloader.guest.swap.programs import programs
+from tests.bootloader.guest.swap.stage import Files
 from tests.tracing import untraced
 
 TOP = Path(__file__).parents[4]
@@ -27,11 +29,11 @@ class Twins:
             command, cwd=TOP, env=untraced(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 
-    def compare(self, sources: list[str]) -> dict[str, Any]:
+    def compare(self, versions: list[Files]) -> dict[str, Any]:
         """What the two say that are made of these versions."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(sources) + "\n")
+        self._process.stdin.write(json.dumps(versions) + "\n")
         told: dict[str, Any] = json.loads(self._process.stdout.readline())
         assert told["wrong"] == ""
         return told
@@ -47,21 +49,38 @@ def twins() -> Iterator[Twins]:
     made.close()
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
-@given(sources=versions())
-def test_a_patched_process_answers_as_a_fresh_one(twins: Twins, sources: list[str]) -> None:
-    told = twins.compare(sources)
-    event(f"refused {len(told['refused'])} of {len(sources) - 1}")
+def agree(told: dict[str, Any]) -> None:
     differing = {name: (told["patched"].get(name), fresh) for name, fresh in told["fresh"].items()}
     assert {name: pair for name, pair in differing.items() if pair[0] != pair[1]} == {}
     assert told["patched"].keys() == told["fresh"].keys()
+
+
+def of_one_module(sources: list[str]) -> list[Files]:
+    return [{"app.py": source} for source in sources]
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(sources=versions())
+def test_a_patched_process_answers_as_a_fresh_one(twins: Twins, sources: list[str]) -> None:
+    told = twins.compare(of_one_module(sources))
+    event(f"refused {len(told['refused'])} of {len(sources) - 1}")
+    agree(told)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(sources=programs())
+def test_a_patched_program_of_several_modules_answers_as_a_fresh_one(twins: Twins, sources: list[Files]) -> None:
+    told = twins.compare(sources)
+    event(f"refused {len(told['refused'])} of {told['whole'] - 1}")
+    agree(told)
 
 
 def test_what_is_only_bodies_and_literals_is_never_refused(twins: Twins) -> None:
     source = (
         HEAD + "A = {}\n\ndef f(a={}):\n    return a\n@counted\ndef g():\n    return {}\n\nclass P:\n    one = {}\n"
     )
-    told = twins.compare([source.format(a, b, c, a) for a, b, c in [(1, 2, 3), (4, 5, 6), ("'x'", "'y'", None)]])
+    edits = [source.format(a, b, c, a) for a, b, c in [(1, 2, 3), (4, 5, 6), ("'x'", "'y'", None)]]
+    told = twins.compare(of_one_module(edits))
     assert told["refused"] == []
     assert told["last"] == 2
     assert told["stale"] == []
@@ -69,6 +88,11 @@ def test_what_is_only_bodies_and_literals_is_never_refused(twins: Twins) -> None
 
 
 def test_two_that_differ_are_told_apart(twins: Twins) -> None:
-    told = twins.compare([HEAD + "A = []\n", HEAD + "A = []\n\nA.append(1)\n"])
+    told = twins.compare(of_one_module([HEAD + "A = []\n", HEAD + "A = []\n\nA.append(1)\n"]))
     assert told["refused"]
-    assert told["fresh"]["A"] == "[]"
+    assert told["fresh"]["app.A"] == ["list"]
+
+
+def test_a_version_that_does_not_start_is_passed_over(twins: Twins) -> None:
+    told = twins.compare(of_one_module(["A = 1\n", "A = nowhere\n", "A = 2\n"]))
+    assert (told["whole"], told["last"], told["patched"]["app.A"]) == (2, 2, "2")
