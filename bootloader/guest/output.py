@@ -18,7 +18,13 @@ from typing import Any
 
 from bootloader.wire.records import NOTE, STDERR, STDOUT, encode, level_kind
 
-_level = threading.local()
+
+class _Level(threading.local):
+    kind = ""
+    """Of the log record that this thread writes, if it does."""
+
+
+_level = _Level()
 
 
 def _write(pipe: int, kind: str, payload: bytes) -> None:
@@ -50,8 +56,8 @@ class _Records(io.RawIOBase):
         return self._descriptor
 
     def write(self, data: Any) -> int:
-        payload = bytes(data)
-        _write(self._pipe, getattr(_level, "kind", None) or self._kind, payload)
+        payload = data if type(data) is bytes else bytes(data)
+        _write(self._pipe, _level.kind or self._kind, payload)
         return len(payload)
 
 
@@ -73,7 +79,7 @@ class Output:
             try:
                 original(handler, record)
             finally:
-                _level.kind = None
+                _level.kind = ""
 
         logging.StreamHandler.emit = emit  # type: ignore[method-assign,assignment]
 
@@ -84,4 +90,6 @@ class Output:
 
 
 def _text(raw: io.RawIOBase) -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    """Written a line at a time, as ``python -u`` does it: a buffer besides would only be one more step for each."""
+    buffer: Any = raw
+    return io.TextIOWrapper(buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)

@@ -33,11 +33,13 @@ STATE_BYTES = 1_000_000
 _NOTE_BYTES = 2 * STATE_BYTES + 64 * 1024
 
 
-def encode(kind: str, payload: bytes) -> Iterator[bytes]:
+def encode(kind: str, payload: bytes) -> list[bytes]:
     """``payload`` as records, each to be written with one ``write``."""
-    for start in range(0, len(payload), _MOST):
-        part = payload[start : start + _MOST]
-        yield _HEAD.pack(_MARK, kind.encode(), len(part)) + part
+    mark = kind.encode()
+    if len(payload) <= _MOST:  # as nearly all are
+        return [_HEAD.pack(_MARK, mark, len(payload)) + payload] if payload else []
+    parts = (payload[start : start + _MOST] for start in range(0, len(payload), _MOST))
+    return [_HEAD.pack(_MARK, mark, len(part)) + part for part in parts]
 
 
 def level_kind(level: int) -> str:
