@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from bootloader.wire.limits import PATH_BYTES
 from bootloader.wire.manifest import check_path
 from bootloader.wire.messages import Fields
 
+from .clocks import Clock
 from .link import Link
 from .project import SETTINGS_FILE, Project
 from .report import clean, whole
@@ -35,6 +36,9 @@ _BATCH_BYTES = 128 * 1024
 _LONGEST_BYTES = 8 * 1024 * 1024
 """Most bytes of one pull: a single event may be longer than a batch, but not by much."""
 
+_PAST_PULLS = 256
+"""What a target keeps of an earlier start comes in fewer."""
+
 SLACK_S = 10.0
 """How long an answer may take, besides the time for which events are waited for."""
 
@@ -46,9 +50,23 @@ OUTCOMES = ("died", "done", "answered", "raised", "timed-out", "missing", "nothi
 STATES = ("starting", "running", "healthy", "finished", "stopping", "stopped", "failed")
 
 
-def parse(lines: bytes) -> Iterator[Fields]:
-    """The events in a pulled batch; a line that makes no sense is :class:`Malformed`."""
-    return map(_event, lines.splitlines())
+def parse(blobs: Sequence[bytes]) -> Iterator[Fields | None]:
+    """The events of a pull, as many as were asked for at most; None for a line that makes no sense."""
+    *lines, _ = blobs[0].split(b"\n", _EVENTS) if blobs else [b""]
+    try:
+        events = json.loads((b"[%b]" % b",".join(lines)).decode())  # at once: they come by the thousand
+        if len(events) == len(lines) and all(isinstance(event, dict) for event in events):
+            return map(Fields, events)
+    except (ValueError, RecursionError):
+        pass  # some line is at fault, which is found below
+    return map(_event_if_any, lines)
+
+
+def _event_if_any(line: bytes) -> Fields | None:
+    try:
+        return _event(line)
+    except Malformed:
+        return None
 
 
 def _event(line: bytes) -> Fields:
@@ -65,8 +83,8 @@ class Follower:
     """The events of one target over as many links as it takes: each is heard once, in order, or counted as lost.
 
     ``hear`` gets an event and when it came, on the monotonic clock; one that it calls :class:`Malformed` is counted.
-    ``notice`` gets (code, text). It begins so many events before the last. ``attached``: the target is told that
-    somebody sits here who mends what fails. One thread at a time.
+    ``rest`` is called when all that came at once was heard. ``notice`` gets (code, text). It begins so many events
+    before the last. ``attached``: the target is told that somebody sits here who mends what fails. One thread at once.
     """
 
     def __init__(
@@ -75,60 +93,96 @@ class Follower:
         notice: Callable[[str, str], None],
         context_events: int = CONTEXT_EVENTS,
         *,
+        rest: Callable[[], None] = lambda: None,
         attached: bool = False,
     ) -> None:
         self._asks = {"max_events": _EVENTS, "max_bytes": _BATCH_BYTES, "attached": attached}
         self._hear = hear
+        self._rest = rest
         self._notice = notice
         self._boot: str | None = None
         self._cursor = -context_events
+        self._clock = Clock()
         self._lost = self._odd = 0
         self._summary_at = 0.0
 
     def take_up(self, link: Link, boot: str) -> bool:
-        """Go on where the last link ended, or begin with the events of ``boot``; whether that is another one now."""
+        """Go on where the last link ended, or begin with the events of ``boot``; whether that is another one now.
+
+        Then what the one before has said since is heard first, as far as the target has kept it.
+        """
         before, self._boot = self._boot, boot
         if before is not None and boot != before:
-            self._cursor = 0
+            self.past(link, before, self._cursor)
+            self._boot, self._cursor, self._clock = boot, 0, Clock()
             return True
         if self._cursor < 0:
             self.pull(link, 0)  # now, so that whatever this host does next comes after the place where it begins
         return False
 
+    def past(self, link: Link, boot: str, cursor: int = 0, *, alike: bool = True) -> None:
+        """Hear what the target has kept of ``boot``, an earlier start of its, past ``cursor``.
+
+        ``alike``: the machine has not been started since, so that its clocks go on.
+        """
+        self._boot, self._cursor, self._clock = boot, cursor, Clock(alike=alike)
+        for _ in range(_PAST_PULLS):
+            answer, blobs, at = self._ask(link, 0, SLACK_S)
+            if answer.text("boot") != boot or not self._take(answer, blobs, at):
+                break
+
     def pull(self, link: Link, wait_s: float, slack_s: float = SLACK_S) -> bool:
         """Hear the events that there are, or the first within ``wait_s``; whether there were any."""
+        answer, blobs, at = self._ask(link, wait_s, slack_s)
+        if answer.text("boot") != self._boot:
+            raise LinkDown("the target started again")
+        more = self._take(answer, blobs, at)
+        if answer.flag("ended", False):
+            raise LinkDown("the target has ended")
+        return more
+
+    def stamp(self, event: Fields) -> dict[str, str]:
+        """When ``event`` happened, on the target's clock and on this host's, and in which start of the target."""
+        mono = event.number("mono") if "mono" in event else None
+        target_at, host_at = self._clock.times(event.number("at", 0), mono)
+        return {"target_at": target_at, "host_at": host_at, "boot": clean(self._boot or "")}
+
+    def close(self) -> None:
+        """Tell what was not heard and has not been told yet."""
+        self._summarize(time.monotonic(), over=True)
+
+    def _ask(self, link: Link, wait_s: float, slack_s: float) -> tuple[Fields, list[bytes], float]:
         body = {**self._asks, "boot": self._boot, "cursor": self._cursor, "wait_s": wait_s}
         try:
             answer, blobs = link.call("events", body, timeout_s=wait_s + slack_s)
         except CallTimeout:
             what = f"no answer in {wait_s + slack_s:g} s: the target may be frozen, or out of reach"
             raise CallTimeout(what) from None
-        at = time.monotonic()
-        if answer.text("boot") != self._boot:
-            raise LinkDown("the target started again")
+        mono = answer.number("mono") if "mono" in answer else None
+        self._clock.hear(answer.number("now", 0), mono, time.time())
+        return answer, blobs, time.monotonic()
+
+    def _take(self, answer: Fields, blobs: list[bytes], at: float) -> bool:
+        """Hear what came; whether that was anything."""
         began = max(0, self._cursor)
         cursor, lost = whole(answer.integer("cursor")), whole(answer.integer("lost", 0))
         if cursor < began or sum(map(len, blobs)) > _LONGEST_BYTES:
             raise Malformed("the target's answer can't be of its events")
         self._lost += lost
         self._cursor = began
-        for line in _lines(blobs):
-            self._one(line, cursor, at)
+        try:
+            for event in parse(blobs):
+                self._one(event, cursor, at)
+        finally:
+            self._rest()
         self._cursor = cursor
         self._summarize(at, over=not lost)
-        if answer.flag("ended", False):
-            raise LinkDown("the target has ended")
         return cursor > began
 
-    def close(self) -> None:
-        """Tell what was not heard and has not been told yet."""
-        self._summarize(time.monotonic(), over=True)
-
-    def _one(self, line: bytes, last: int, at: float) -> None:
+    def _one(self, event: Fields | None, last: int, at: float) -> None:
         try:
-            event = _event(line)
-            number = event.integer("n")
-            if not self._cursor < number <= last:
+            number = event.integer("n") if event is not None else 0
+            if event is None or not self._cursor < number <= last:
                 raise Malformed("an event of the target is not in its place")
             self._cursor = number  # first: what can't be told is not told again
             self._hear(event, at)
@@ -146,17 +200,6 @@ class Follower:
             self._notice("events-odd", f"{self._odd} events of the target make no sense and are left out")
         self._lost = self._odd = 0
         self._summary_at = at + _SUMMARY_S
-
-
-def _lines(blobs: list[bytes]) -> Iterator[bytes]:
-    """The lines of a pull, as many as were asked for at most."""
-    at = 0
-    for _ in range(_EVENTS if blobs else 0):
-        end = blobs[0].find(b"\n", at)
-        if end == -1:
-            return
-        yield blobs[0][at:end]
-        at = end + 1
 
 
 class Paths:

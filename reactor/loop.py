@@ -20,7 +20,7 @@ from .outcomes import Outcome
 from .project import Project
 from .report import Pace, clean, problem
 from .scan import Change, Scanner
-from .session import CLOSE_S, Save, Session
+from .session import CLOSE_S, Save, Session, TellMany
 from .survey import Progress
 from .targets import Target
 from .watch import Batch, Watcher
@@ -32,13 +32,22 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 class Loop:
-    """One project and its targets. ``tell`` gets every event, from several threads.
+    """One project and its targets. ``tell`` gets every event, from several threads; ``tell_many`` what comes together.
 
     What ``tell`` raises ends the sessions, and is raised by :meth:`run`, in the thread of whoever shows the events.
     """
 
-    def __init__(self, project: Project, targets: Sequence[Target], tell: Tell, *, watching: bool) -> None:
+    def __init__(
+        self,
+        project: Project,
+        targets: Sequence[Target],
+        tell: Tell,
+        *,
+        watching: bool,
+        tell_many: TellMany | None = None,
+    ) -> None:
         self._show = tell
+        self._show_many = tell_many or (lambda events: list(map(tell, events)))
         self._unshown: Exception | None = None
         self._scanning = threading.Lock()  # scanning, and handing over what was found, in that order
         self._scanner = Scanner(project, targets[0].name)
@@ -46,7 +55,9 @@ class Loop:
         self._watcher: Watcher | None = None
         self._sessions: list[Session] = []
         for target in targets:
-            self._sessions.append(Session(target, self._scanner, self._tell, self._look_again, watching=watching))
+            again, many = self._look_again, self._tell_many
+            session = Session(target, self._scanner, self._tell, again, watching=watching, tell_many=many)
+            self._sessions.append(session)
         self._trees = dict.fromkeys(self._sessions, EMPTY)
         self._note()
 
@@ -167,10 +178,16 @@ class Loop:
         self._tell({"event": "notice", "target": "", "code": code, "text": clean(text)})
 
     def _tell(self, event: dict[str, Any]) -> None:
+        self._perform(lambda: self._show(event))
+
+    def _tell_many(self, events: Sequence[dict[str, Any]]) -> None:
+        self._perform(lambda: self._show_many(events))
+
+    def _perform(self, show: Callable[[], object]) -> None:
         if self._unshown is not None:
             return
         try:
-            self._show(event)
+            show()
         except Exception as error:  # noqa: BLE001 - raised by `run`; here, it would end some thread that tells
             self._unshown = error
             for session in self._sessions:

@@ -8,13 +8,14 @@ harmless before it gets here (:func:`clean`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from posixpath import join, normpath
 from typing import Any
 
 from bootloader.wire.errors import Fault, Refused
 
 from . import stacks
+from .clocks import clock_time
 
 Event = Mapping[str, Any]
 Line = list[tuple[str, str]]
@@ -30,12 +31,17 @@ _FRAME = re.compile(r'([\s|+]*File ")(.+", line \d+)(.*)')
 _LEADS = ("Traceback (most recent", "During handling of", "The above exception", "[Previous line repeated")
 _CARETS = re.compile(r"[\s|]*[~^]+\s*")
 
+_MARKS = {"stderr": "!", "debug": "D", "info": "I", "warning": "W", "error": "E", "critical": "C"}
+"""Where a line was written: to stderr, or to the log with which level; nothing for stdout."""
+
 _SLOW_S = 0.5
 _EVERY_S = 0.1
 
 
 def clean(text: str) -> str:
     """``text`` without terminal escape sequences and control characters; tabs and line ends stay. Cut if long."""
+    if text.isprintable() and len(text) <= TEXT_CHARS:
+        return text  # as nearly all are, and none of what is taken out is
     cut = text if len(text) <= TEXT_CHARS else text[: TEXT_CHARS - 1] + "…"
     return _CONTROL.sub("\ufffd", _ESCAPES.sub("", cut))
 
@@ -184,13 +190,34 @@ def _death(event: Event, verbose: bool) -> list[Line]:
     return [[(f"  {event['application']} {often}{follows}{handler}", "warn")]]
 
 
-def _log(event: Event, _verbose: bool) -> list[Line]:
+def fitting(events: Sequence[Event], most: int) -> Sequence[Event]:
+    """``events`` with the last ``most`` lines of output, and a notice in place of those before."""
+    over = sum(event["event"] == "log" for event in events) - most
+    if over <= 0:
+        return events
+    kept: list[Event] = []
+    left = over
+    for event in events:
+        if event["event"] != "log" or not left:
+            kept.append(event)
+            continue
+        left -= 1
+        if not left:
+            text = f"{over} lines came at once and are not shown: `reactor logs -n` has them"
+            kept.append({"event": "notice", "target": event["target"], "code": "lines-not-shown", "text": text})
+    return kept
+
+
+def _log(event: Event, verbose: bool) -> list[Line]:
     style = "log"
     if event["stream"] == "stderr" or event.get("level") in ("error", "critical"):
         style = "bad"
     elif event.get("level") == "warning":
         style = "warn"
-    return [[(f"{event['application']} │ ", "dim"), (event["text"], style)]]
+    at = clock_time(event.get("host_at") or "")
+    there = f" ({clock_time(event.get('target_at') or '')} there)" if verbose and at else ""
+    mark = _MARKS.get(event.get("level") or event["stream"], " ")
+    return [[(f"{at}{there}{' ' if at else ''}{event['application']}{mark}│ ", "dim"), (event["text"], style)]]
 
 
 def _place(event: Event) -> str:

@@ -27,9 +27,11 @@ from rich.theme import Theme
 from bootloader.wire.errors import Fault
 
 from . import hyperlinks, report
+from .filters import Filter
 
 _PIPE_WIDTH = 200
 _LOCK_S = 1.0
+_LINES_AT_ONCE = 200
 _ENDS = ("ready", "result", "problem", "link")
 """Events after which nothing is under way on a target that could have a bar."""
 
@@ -79,6 +81,8 @@ class Terminal:
     ) -> None:
         self.many = many
         """Whether there are several targets, so that each line names its own."""
+        self.filter = Filter()
+        """Which lines of output are shown. Whoever sets another has it at the next line."""
         self._json = as_json
         self._verbose = verbose
         self._lock = threading.Lock()
@@ -127,19 +131,29 @@ class Terminal:
 
     def tell(self, event: Mapping[str, Any]) -> None:
         """Show one event."""
+        self.tell_all([event])
+
+    def tell_all(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Show events that came together. A screen gets no more lines of output at once than can be looked at."""
+        events = self.filter.through(events)
         with self._lock:
             if self._json:
                 at = datetime.now(UTC).astimezone().isoformat(timespec="milliseconds")
-                head = {"event": event["event"], "target": event.get("target", ""), "at": at}
-                self._output.write(json.dumps({**head, **event}) + "\n")
+                heads = ({"event": event["event"], "target": event.get("target", ""), "at": at} for event in events)
+                made = (json.dumps({**head, **event}) + "\n" for head, event in zip(heads, events, strict=True))
+                self._output.write("".join(made))
                 self._output.flush()
-            elif event["event"] == "progress":
-                self._show_progress(event)
-            else:
+                return
+            lines: list[report.Line] = []
+            near = None if self._smart else self._near
+            for event in report.fitting(events, _LINES_AT_ONCE) if self._console.is_terminal else events:
+                if event["event"] == "progress":
+                    self._show_progress(event)
+                    continue
                 if event["event"] in _ENDS:
                     self._end_task(event.get("target", ""))
-                near = None if self._smart else self._near
-                self._print(report.lines(event, verbose=self._verbose, many=self.many, folder=near))
+                lines += report.lines(event, verbose=self._verbose, many=self.many, folder=near)
+            self._print(lines)
 
     def fault(self, fault: Fault, target: str = "") -> None:
         """Show a fault as a problem."""

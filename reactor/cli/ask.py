@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from bootloader.wire.errors import Fault
 from bootloader.wire.messages import Fields
 
+from ..clocks import moment
 from ..follow import Follower, Paths, translate
 from ..link import Link
 from ..outcomes import NEVER_TOLD, Fate, Outcome, Outcomes
@@ -58,22 +58,28 @@ class Asked:
         """Whether it ran before it was asked; the embedded one is started to answer, if it must."""
         return not (isinstance(self.target, Embedded) and self.target.started)
 
-    def follow(self, hear: Callable[[Fields, float, Told | None], None], context_events: int) -> Follower:
+    def follow(
+        self,
+        hear: Callable[[Fields, float, Told | None], None],
+        context_events: int,
+        rest: Callable[[], None] = lambda: None,
+    ) -> Follower:
         """What pulls its events, with so many of the past heard already.
 
-        ``hear`` gets each event, when it came, and what of it is for the user, if anything.
+        ``hear`` gets each event, when it came, and what of it is for the user, if anything; ``rest`` is called when all
+        that came at once was heard.
         """
         hello, _ = self.link.call("hello", {})
         paths = Paths(clean(hello.text("live")), self.project)
 
         def heard(event: Fields, at: float) -> None:
             told = translate(event, paths)
-            hear(event, at, None if told is None else {"target": self.name, **told})
+            hear(event, at, None if told is None else {"target": self.name, **told, **follower.stamp(event)})
 
         def notice(code: str, text: str) -> None:
             self.terminal.tell({"event": "notice", "target": self.name, "code": code, "text": text})
 
-        follower = Follower(heard, notice, context_events)
+        follower = Follower(heard, notice, context_events, rest=rest)
         follower.take_up(self.link, hello.text("boot"))
         return follower
 
@@ -126,7 +132,7 @@ def generation_of(one: Fields) -> Told:
     return {
         "generation": whole(one.integer("generation")),
         "root": clean(one.text("root")),
-        "applied_at": _moment(one.number("at")),
+        "applied_at": moment(one.number("at")),
         "who": clean(one.text("who")),
         "rung": clean(one.text("rung")),
         "reason": clean(one.text("why")),
@@ -135,11 +141,3 @@ def generation_of(one: Fields) -> Told:
         "fate_why": clean(one.text("fate_why")),
         "was_healthy": one.flag("was_healthy"),
     }
-
-
-def _moment(at: float) -> str:
-    """A target's clock in ISO 8601; empty where it shows a time that no calendar has."""
-    try:
-        return datetime.fromtimestamp(at, UTC).astimezone().isoformat(timespec="milliseconds")
-    except (OverflowError, ValueError, OSError):
-        return ""

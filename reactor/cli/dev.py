@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     targets = options.targets_of(arguments, project, attach=False)
     terminal.belongs_to([root.folder for root in project.roots])
     terminal.many = len(targets) > 1
-    loop = Loop(project, targets, terminal.tell, watching=True)
+    loop = Loop(project, targets, terminal.tell, watching=True, tell_many=terminal.tell_all)
     try:
         loop.watch()
         try:

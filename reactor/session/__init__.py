@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bootloader.wire.errors import CallTimeout, Fault, LinkClosed, LinkDown, Malformed
@@ -25,7 +25,7 @@ from ..scan import Scanner
 from ..targets import Target
 from .delivery import Delivery, Save, Tell, merged
 
-__all__ = ["CLOSE_S", "Save", "Session", "Tell"]
+__all__ = ["CLOSE_S", "Save", "Session", "Tell", "TellMany"]
 
 PATIENCE_S = 15.0
 """How long a link that fails again and again is tried by a session that does not watch."""
@@ -46,6 +46,8 @@ _STEADY_S = 5.0
 CLOSE_S = 0.5
 """How long the end of a session waits for what is under way, such as a connection that is being made."""
 
+TellMany = Callable[[Sequence[dict[str, Any]]], object]
+
 _CONTROL = "control"
 _JOIN_S = 1.0
 _RETOLD = 10
@@ -57,21 +59,30 @@ class Session:
     """One target of a ``dev`` or ``push``.
 
     ``tell`` gets its events, and ``look_again`` is called when a file is not what was hashed, to submit what it is now;
-    both from the session's threads. They raise nothing.
+    both from the session's threads. They raise nothing. ``tell_many`` gets, instead, what a target said at once.
     """
 
     def __init__(
-        self, target: Target, source: Scanner, tell: Tell, look_again: Callable[[], None], *, watching: bool
+        self,
+        target: Target,
+        source: Scanner,
+        tell: Tell,
+        look_again: Callable[[], None],
+        *,
+        watching: bool,
+        tell_many: TellMany | None = None,
     ) -> None:
         self.target = target
         self.fatal: Fault | None = None
         """Why the session ended, if it did by itself."""
         self._source = source
-        self._tell_all = tell
+        self._tell_any = tell
+        self._tell_many = tell_many or (lambda events: list(map(tell, events)))
+        self._said: list[dict[str, Any]] = []
         self._look_again = look_again
         self._watching = watching
         self._delivery = Delivery(source, self._tell, self._is_superseded)
-        self._follower = Follower(self._heard, self._notice, attached=watching)
+        self._follower = Follower(self._heard, self._notice, rest=self._tell_said, attached=watching)
         self._live = ""
         self._paths = Paths("", source.project)
         self._paths_of = source.project
@@ -131,7 +142,7 @@ class Session:
             self._runner.join(max(0.0, deadline - time.monotonic()))
 
     def _tell(self, event: dict[str, Any]) -> None:
-        self._tell_all({"event": event["event"], "target": self.target.name, **event})
+        self._tell_any({"event": event["event"], "target": self.target.name, **event})
 
     def _notice(self, code: str, text: str) -> None:
         self._tell({"event": "notice", "code": code, "text": text})
@@ -337,6 +348,7 @@ class Session:
 
     def _heard(self, event: Fields, at: float) -> None:
         if event.text("event", "") == "generation":
+            self._tell_said()  # it came before
             self._delivery.heard(Fate.read(event, at))
             with self._changed:
                 self._changed.notify_all()
@@ -346,7 +358,15 @@ class Session:
             self._paths = Paths(self._live, self._paths_of)
         told = translate(event, self._paths)
         if told is not None:
-            self._tell(told)
+            self._said.append(
+                {"event": told["event"], "target": self.target.name, **told, **self._follower.stamp(event)}
+            )
+
+    def _tell_said(self) -> None:
+        """What came together is told together."""
+        if self._said:
+            said, self._said = self._said, []
+            self._tell_many(said)
 
 
 def _internal(error: Exception) -> Fault:

@@ -47,7 +47,7 @@ def events() -> Mapping[str, Mapping[str, Key]]:
     """The keys of each event, by its name."""
     head, *sections = re.split(r"^## ", TEXT, flags=re.MULTILINE)
     common = _keys(head)
-    assert set(common) == {"event", "target", "at"}
+    assert set(common) == {"event", "target", "at", "target_at", "host_at", "boot"}
     named = ((re.match(r"`(\w+)`\n", section), section) for section in sections)
     return {name[1]: {**common, **_keys(section)} for name, section in named if name}
 

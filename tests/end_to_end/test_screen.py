@@ -52,8 +52,8 @@ class Screen:
         self._tmux("send-keys", key)
 
     def lines(self) -> list[str]:
-        """What is on it, without the empty rest."""
-        shown = self._tmux("capture-pane", "-p")
+        """What is on it, without the empty rest, and without the times of lines of output."""
+        shown = re.sub(r"(?m)^\d\d:\d\d:\d\d\.\d{3} (?=\w+[ !DIWEC]│)", "", self._tmux("capture-pane", "-p"))
         return [re.sub(r"\b[\d.]+ (ms|s)\b", r"N \1", line.rstrip()) for line in shown.rstrip("\n").splitlines()]
 
     def colours(self) -> dict[str, str]:

@@ -176,10 +176,15 @@ def test_an_event_of_another_shape_is_malformed(project: Project, event: dict[st
         translate(Fields(event), Paths(LIVE, project))
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b"7", b'"x"', b"\xff", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"])
-def test_a_line_that_is_no_event_is_malformed(line: bytes) -> None:
-    with pytest.raises(Malformed):
-        list(parse(b'{"event": "log"}\n' + line + b"\n"))
+@pytest.mark.parametrize(
+    "line",
+    [b"{", b"[]", b"7", b'"x"', b"\xff", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}", b"{}, {}", b"", b'"\n"'],
+)
+def test_a_line_that_is_no_event_costs_itself_and_no_other(line: bytes) -> None:
+    events = list(parse([b'{"event": "log"}\n' + line + b'\n{"event": "state"}\n{"event": "cut off']))
+    assert [event.text("event") for event in events if event is not None] == ["log", "state"]
+    assert events.count(None) == 1 + line.count(b"\n")
+    assert list(parse([])) == []
 
 
 # Following
