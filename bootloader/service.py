@@ -30,6 +30,7 @@ from .wire.messages import Fields, pack, unpack
 from .wire.overlay import Overlay
 
 _WAIT_S = 30.0
+_MEASURE_S = 2.0
 _EVENTS = 5000
 _EVENT_BYTES = 1024 * 1024
 
@@ -137,9 +138,11 @@ class Service:
         self._supervisor.running()
         return self._hello(fields, blobs, peer)
 
-    def _status(self, _fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
+    def _status(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
         last = self._store.ledger.last()
         disk = shutil.disk_usage(self._store.live_path.parent)
+        window_s = min(_MEASURE_S, fields.number("measure_s", 0))
+        device, used = self._supervisor.usage.over(window_s) if window_s > 0 else ({}, {})
         return pack(
             {
                 "name": self._name,
@@ -150,7 +153,8 @@ class Service:
                 "root": self._store.manifest.root,
                 "files": len(self._store.manifest),
                 "generation": last.as_fields() if last is not None else {},
-                "applications": self._supervisor.states(),
+                "applications": [{**one, **used.get(one["application"], {})} for one in self._supervisor.states()],
+                "device": device,
                 "lost": self._journal.lost,
                 "attached": self.attached,
                 "warm": self._supervisor.warmth(),

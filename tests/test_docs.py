@@ -267,6 +267,7 @@ def test_the_protocol_is_as_documented(tmp_path: Path, env: dict[str, str]) -> N
             "history": ({"limit": 3}, []),
             "rollback": ({"generation": 1}, []),
             "stack": ({"application": "app"}, []),
+            "status": ({"measure_s": 0.1}, []),
         }
         answers: dict[str, Fields] = {}
         others = {"upgrade", "confirm", *STREAMS}

@@ -34,6 +34,7 @@ from .assets import Assets
 from .attach import Attach
 from .channel import Channel
 from .check import check
+from .imports import Imports
 from .output import Output
 from .patch import Patch
 from .problem import problem
@@ -47,10 +48,11 @@ _MARGIN_S = 0.05
 class Guest:
     """The process from its fork to its end. ``environment``: what its parent was started with."""
 
-    def __init__(self, orders: int, output: Output, environment: Mapping[str, str]) -> None:
+    def __init__(self, orders: int, output: Output, environment: Mapping[str, str], imports: Imports) -> None:
         self._orders = orders
         self._output = output
         self._environment = environment
+        self._imports = imports
         self._pid = os.getpid()
         self._known = frozenset(sys.modules)
         self._tree = ""
@@ -80,6 +82,7 @@ class Guest:
     def _enter(self, orders: dict[str, Any]) -> None:
         """Become a process of the application, in which none of its code has run yet."""
         self._tree = orders["tree"]
+        self._imports.begin(self._tree)
         self._adopt(orders["env"])
         os.chdir(orders["data"])
         limits.restrict(**orders["limits"])
@@ -118,6 +121,7 @@ class Guest:
             "assets": Assets(self._tree).changed,
             "attach": attach.attach,
             "stacks": Stacks(self._tree).where,
+            "imports": self._imports.slowest,
         }
         self._channel = Channel(self._orders, self._output.note, handlers)
         signal.signal(signal.SIGTERM, self._on_terminate)

@@ -27,6 +27,7 @@ from . import kin, limits
 from .ahead import children, import_all
 from .descriptors import apart
 from .entry import Guest
+from .imports import Imports
 from .output import Output
 
 _ORDER_BYTES = 4 * 1024 * 1024
@@ -44,6 +45,7 @@ class Warm:
         self._descriptors: list[int] = []
         self._children: dict[int, tuple[int, str]] = {}
         self._environment = dict(os.environ)
+        self._imports = Imports()
         kin.adopt_orphans()  # what an application leaves behind is reaped here
 
     def run(self) -> Callable[[], None] | None:
@@ -150,7 +152,7 @@ class Warm:
         dump.answer_on(apart(stacks))
         output = Output(apart(out))
         output.install()
-        Guest(orders, output, self._environment).serve()
+        Guest(orders, output, self._environment, self._imports).serve()
 
     def _reap(self) -> None:
         """Tell which children ended, and who is left of what they, or others before, have started."""

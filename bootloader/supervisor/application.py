@@ -10,7 +10,7 @@ import json
 import secrets
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -101,6 +101,10 @@ class Application:
         """The process id, while there is a process."""
         return self._child.pid if self._child is not None else None
 
+    def pids(self) -> Iterator[int]:
+        """The processes that it is now: its own, and all that it has started."""
+        return self._child.pids() if self._child is not None and not self._child.closed else iter(())
+
     @property
     def dump(self) -> Dump | None:
         """Where its process leaves its stacks when it can't be asked for them, while there is a process."""
@@ -190,6 +194,7 @@ class Application:
             "state": str(self.state),
             "why": self.why,
             "pid": self.pid if self.state in ALIVE else None,
+            "up_s": self._up_s(),
             "generation": self.generation,
             "init": self.spec.init,
             "ready": self.spec.ready,
@@ -197,6 +202,11 @@ class Application:
             "waited_ms": _ms(self.wanted_at, self._started_at),
             "ready_ms": _ms(self._started_at, self._ready_at),
         }
+
+    def _up_s(self) -> float | None:
+        if self._started_at is None or self.state not in ALIVE:
+            return None
+        return round(time.monotonic() - self._started_at, 1)
 
     def stop(self, why: str, grace_s: float | None = None) -> None:
         """Ask it to stop: SIGTERM to the group, the grace time, then SIGKILL to the group."""

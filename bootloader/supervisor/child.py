@@ -12,7 +12,7 @@ import select
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -260,6 +260,13 @@ class Child:
         if self._group is not None:
             return self._group.outgrows(most)
         return family.outgrows(self._ancestors(), most)
+
+    def pids(self) -> Iterator[int]:
+        """All the processes that it is now."""
+        if self._group is not None:
+            yield from self._group.pids()
+        else:
+            yield from (pid for pid, _ in family.family(self._ancestors()))
 
     def _ancestors(self) -> list[int]:
         """Itself, and what it left behind: all that comes of it is below them."""

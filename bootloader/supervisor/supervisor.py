@@ -31,6 +31,7 @@ from .recovery import Recovery
 from .stack import Stack
 from .transition import Transition
 from .turns import Turns
+from .usage import Usage
 from .warmth import Warmth
 
 _CHECK_S = 120.0
@@ -79,6 +80,7 @@ class Supervisor:
         self._recovery = Recovery(journal, aftermath, attached, self._proceed, self._follow)
         self._stack = Stack(folder, journal, self._turns, self._warmth, self._proceed, root_of, cut_off=cut_off)
         self.attachment = Attachment(self._turns, self._stack)
+        self.usage = Usage(self._turns, self._stack)
 
     def start(self) -> None:
         """Begin; the warm parent imports what the applications of the last time imported."""

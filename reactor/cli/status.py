@@ -6,11 +6,17 @@ import argparse
 
 from bootloader.wire.messages import Fields
 
+from .. import figures
+from ..figures import maybe as _maybe
+from ..figures import span
 from ..report import clean, duration, size, whole
 from ..terminal import Terminal
 from .ask import Asked, Told, add, each, generation_of
 
 __all__ = ["add", "run"]
+
+_MEASURE_S = 0.3
+"""Over how long the processors' use is measured."""
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
@@ -19,7 +25,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _ask(asked: Asked) -> bool:
-    answer, _ = asked.link.call("status", {})
+    answer, _ = asked.link.call("status", {"measure_s": _MEASURE_S})
     told = _told(answer)
     if asked.terminal.as_json:
         asked.terminal.tell({"event": "status", "target": asked.name, "running": asked.was_running, **told})
@@ -48,6 +54,7 @@ def _told(answer: Fields) -> Told:
         "lost": [_loss(one) for one in (answer.objects("lost") if "lost" in answer else [])],
         "warm": {"ready": warm.flag("ready", False), "modules_count": whole(warm.integer("modules", 0))},
         "keeper": _keeper(answer.child("keeper")),
+        "device": figures.device(answer.child("device")),
         "disk_free_bytes": whole(answer.integer("disk_free_bytes")),
         "disk_bytes": whole(answer.integer("disk_bytes")),
     }
@@ -83,12 +90,8 @@ def _application(one: Fields) -> Told:
         "late": one.flag("late", False),
         "deaths": whole(one.integer("deaths", 0)),
         "restart_in_s": _maybe(one, "restart_in_s"),
+        **figures.application(one),
     }
-
-
-def _maybe(one: Fields, key: str) -> float | None:
-    """A number that may be null, or missing where the target's version does not tell it."""
-    return one.number(key) if one.plain().get(key) is not None else None
 
 
 def _show(asked: Asked, told: Told) -> None:
@@ -100,9 +103,12 @@ def _show(asked: Asked, told: Told) -> None:
     terminal.line(f"{asked.name}: {what}")
     state = f"up {span(told['up_s'])}" if asked.was_running else "does not run now"
     system = f"Python {told['python']}, {told['machine']}, {size(told['disk_free_bytes'])} of disk free"
+    device = figures.shown(told["device"])
     keeper = told["keeper"]
     release = f" (release {keeper['release'][:12]}{', on trial' * keeper['trial']})" if keeper["release"] else ""
     terminal.line(f"  bootloader {told['version']}{release} on {system}, {state}")
+    if device:
+        terminal.line(f"  device: {device}")
     if keeper["restarts"]:
         times = "once" if keeper["restarts"] == 1 else f"{keeper['restarts']} times"
         terminal.line(f"  it was started again {times}; the last one {keeper['why']}")
@@ -113,11 +119,21 @@ def _show(asked: Asked, told: Told) -> None:
     if told["attached"]:
         terminal.line("  a session of `reactor dev` is attached: what fails is left as its settings say")
     rows = [
-        (f"  {one['application']}", one["state"], str(one["pid"] or "-"), _start_of(one), _why(one))
+        (
+            f"  {one['application']}",
+            one["state"],
+            str(one["pid"] or "-"),
+            *figures.cells(one),
+            _start_of(one),
+            _why(one),
+        )
         for one in told["applications"]
     ]
     if rows:
-        terminal.table(("  application", "state", "pid", "start", "why"), rows)
+        terminal.table(("  application", "state", "pid", "up", "cpu", "memory", "start", "why"), rows)
+        for one in told["applications"]:
+            for line in figures.imports(one):
+                terminal.line(f"  {one['application']} {line}")
     elif asked.was_running:
         terminal.line("  no application runs")
 
@@ -140,14 +156,3 @@ def _why(one: Told) -> str:
     deaths = f"died {one['deaths']} times" if one["deaths"] > 1 else ""
     again = f"starts again in {one['restart_in_s']:.1f} s" if one["restart_in_s"] is not None else ""
     return ", ".join(part for part in (one["why"], deaths, again) if part)
-
-
-def span(seconds: float) -> str:
-    """How long something has been so, as a person says it."""
-    minutes = int(seconds) // 60
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    hours = minutes // 60
-    if hours < 1:
-        return f"{minutes} min"
-    return f"{hours} h {minutes % 60} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"

@@ -178,7 +178,10 @@ def test_status_tells_what_runs_and_what_does_not(lived: Lived) -> None:
     (app,) = status["applications"]
     assert (app["application"], app["state"], app["pid"]) == ("app", "failed", None)
     keys = {"application", "state", "why", "pid", "generation", "init", "after", "waits_for", "waited_ms", "ready"}
-    assert app.keys() == keys | {"ready_ms", "late", "deaths", "restart_in_s"}
+    uses = {"cpu_percent", "rss_bytes", "processes_count", "threads_count"}
+    assert app.keys() - uses == keys | {"ready_ms", "late", "deaths", "restart_in_s", "up_s", "imports"}
+    assert {app[key] for key in uses} == {None}, "it does not run"
+    assert status["device"]["memory_bytes"] > status["device"]["memory_available_bytes"] > 0
     assert status["warm"].keys() == {"ready", "modules_count"}
     people = lived.bench.plain("status", "--path", str(lived.project)).stdout
     assert people.startswith("local: generation 3 (failed), root ")
@@ -208,8 +211,9 @@ def test_status_tells_how_the_start_went_and_who_waits_for_whom(bench: Bench) ->
     assert (rows["dns"]["deaths"], rows["dns"]["restart_in_s"]) == (1, None)
     lines = bench.plain("status", cwd=project).stdout.splitlines()
     (head,) = (line.split() for line in lines if "application" in line)
-    assert head == ["application", "state", "pid", "start", "why"]
-    assert lines[-1].split() == ["app", "stopped", "-", "waits", "for", "net"]
+    assert head == ["application", "state", "pid", "up", "cpu", "memory", "start", "why"]
+    (row,) = (line.split() for line in lines if " stopped " in line)
+    assert row == ["app", "stopped", "-", "-", "-", "-", "waits", "for", "net"]
     assert dev.end() == 0
 
 
