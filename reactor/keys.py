@@ -16,6 +16,11 @@ from contextlib import contextmanager, suppress
 _END_S = 1.0
 
 
+def are_ours() -> bool:
+    """Whether what is typed is for this program: it has a terminal, and is not in its background."""
+    return sys.stdin is not None and sys.stdin.isatty() and _is_ours(sys.stdin.fileno())
+
+
 @contextmanager
 def pressed(on_key: Callable[[str], None]) -> Iterator[None]:
     """Until this is left, ``on_key`` gets each key, on a thread of its own."""
@@ -25,9 +30,10 @@ def pressed(on_key: Callable[[str], None]) -> Iterator[None]:
     except ImportError:  # a system without such terminals
         yield
         return
-    if sys.stdin is None or not sys.stdin.isatty() or not _is_ours(keyboard := sys.stdin.fileno()):
+    if not are_ours():
         yield
         return
+    keyboard = sys.stdin.fileno()
     before = termios.tcgetattr(keyboard)
     bell, ring = os.pipe()
     listener = threading.Thread(target=_listen, args=(keyboard, bell, on_key), name="keys", daemon=True)

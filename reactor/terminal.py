@@ -105,6 +105,7 @@ class Terminal:
         self._near = ""
         self._codes: dict[str, tuple[str, str]] = {}
         self._write: Callable[[str], None] = self._write_out
+        self._is_echoing = self._console.is_terminal and not self._json
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
@@ -122,7 +123,10 @@ class Terminal:
     def through(self, write: Callable[[str], None]) -> Iterator[None]:
         """Until this is left, ``write`` gets what is shown, and shows itself what is under way."""
         with self._lock:
+            self._tasks.clear()
+            self._end_progress()
             self._write = write
+            self._is_echoing = False
         try:
             yield
         finally:
@@ -180,8 +184,8 @@ class Terminal:
             self._print([[(report.indented(text), "")]])
 
     def interrupted(self) -> None:
-        """End the line on which the terminal has shown the keys that were pressed."""
-        if self._console.is_terminal and not self._json and self._lock.acquire(timeout=_LOCK_S):
+        """End the line on which the terminal has shown the keys that were pressed, if it does so itself."""
+        if self._is_echoing and self._lock.acquire(timeout=_LOCK_S):
             self._tasks.clear()
             self._end_progress()
             self._console.print()

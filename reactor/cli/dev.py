@@ -1,12 +1,14 @@
-"""``reactor dev``: the loop. Watch, ship, show what the target says, until Ctrl-C; the key ``r`` restarts what runs."""
+"""``reactor dev``: the loop. Watch, ship, show what the target says, take orders, until Ctrl-C."""
 
 from __future__ import annotations
 
 import argparse
+import signal
+import threading
 
 from bootloader.wire.errors import Fault
 
-from ..keys import pressed
+from ..desk import Desk
 from ..loop import Loop
 from ..terminal import Terminal
 from . import options
@@ -21,14 +23,15 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     targets = options.targets_of(arguments, project, attach=False)
     terminal.belongs_to([root.folder for root in project.roots])
     terminal.many = len(targets) > 1
-    loop = Loop(project, targets, terminal.tell, watching=True, tell_many=terminal.tell_all)
+    desk = Desk(terminal, [target.name for target in targets], _interrupt)
+    loop = Loop(project, targets, desk.tell, watching=True, tell_many=desk.tell_all)
     try:
         loop.watch()
         try:
             loop.first()
         except Fault as fault:
             terminal.fault(fault)
-        with pressed(lambda key: loop.restart() if key == "r" else None):
+        with desk.manned(loop):
             loop.run()
         return 1
     except KeyboardInterrupt:
@@ -36,3 +39,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         return 0
     finally:
         loop.close()
+
+
+def _interrupt() -> None:
+    """Have the main thread stop waiting, as Ctrl-C does where the terminal hears it itself."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

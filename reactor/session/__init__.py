@@ -37,6 +37,9 @@ EVENTS_WAIT_S = 2.0
 SILENCE_S = 4.0
 """How late the target's word may be that there is nothing new, before it is told to be silent: frozen, or cut off."""
 
+LATENCY_S = 5.0
+"""How often a session that watches measures how far away the target is."""
+
 IDLE_S = 0.5
 """How long not to ask again when the target tells of no events and does not wait for them either."""
 
@@ -75,6 +78,8 @@ class Session:
         self.target = target
         self.fatal: Fault | None = None
         """Why the session ended, if it did by itself."""
+        self.latency_ms: float | None = None
+        """How long the last small call took there and back; None while nobody answers."""
         self._source = source
         self._tell_any = tell
         self._tell_many = tell_many or (lambda events: list(map(tell, events)))
@@ -323,8 +328,14 @@ class Session:
     def _follow(self, link: Link) -> None:
         """Pull events until the link ends, and hand over what they say."""
         try:
+            measured = 0.0
             while True:
                 began = time.monotonic()
+                if self._watching and began - measured > LATENCY_S:  # here, where nobody waits for an answer
+                    link.call("hello", {}, timeout_s=SILENCE_S)
+                    measured = time.monotonic()
+                    self.latency_ms = (measured - began) * 1000
+                    continue
                 if not self._follower.pull(link, EVENTS_WAIT_S, SILENCE_S) and time.monotonic() - began < IDLE_S:
                     self._pause(IDLE_S)
         except CallTimeout as silent:
@@ -336,6 +347,7 @@ class Session:
             self._break(_internal(error))
             raise
         finally:
+            self.latency_ms = None
             self._follower.close()
 
     def _break(self, fault: Fault) -> None:

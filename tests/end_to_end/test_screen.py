@@ -18,7 +18,9 @@ from .conftest import WAIT_S, Bench, save, until
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux, which shows the screen, is not installed")
 
-COLUMNS, LINES = 160, 50
+COLUMNS, LINES, HISTORY = 160, 50, 200_000
+PROMPT = "^›"
+CLOCK = r"\d\d:\d\d:\d\d\.\d{3}"
 SETTINGS = 'entry = "main:main"\nsettle_s = 0.2\ngrace_s = 0.5'
 MAIN = """\
 import time
@@ -41,7 +43,19 @@ class Screen:
         size = ("-x", str(columns), "-y", str(LINES))
         runs = "".join(f"{shlex.join(map(str, command))}; echo ended with $?; " for command in commands)
         script = f"trap : INT; {runs} cat"  # the shell is not interrupted, what it runs is
-        self._tmux("-f", "/dev/null", "new-session", "-d", *size, "-c", str(bench.folder), "sh", "-c", script)
+        (bench.folder / "tmux.conf").write_text(f"set -g history-limit {HISTORY}\n")
+        self._tmux(
+            "-f",
+            str(bench.folder / "tmux.conf"),
+            "new-session",
+            "-d",
+            *size,
+            "-c",
+            str(bench.folder),
+            "sh",
+            "-c",
+            script,
+        )
 
     def _tmux(self, *words: str) -> str:
         command = ["tmux", "-u", *words]
@@ -51,9 +65,15 @@ class Screen:
     def press(self, key: str) -> None:
         self._tmux("send-keys", key)
 
-    def lines(self) -> list[str]:
-        """What is on it, without the empty rest, and without the times of lines of output."""
-        shown = re.sub(r"(?m)^\d\d:\d\d:\d\d\.\d{3} (?=\w+[ !DIWEC]│)", "", self._tmux("capture-pane", "-p"))
+    def type(self, text: str) -> None:
+        self._tmux("send-keys", "-l", text)
+
+    def resize(self, columns: int) -> None:
+        self._tmux("resize-window", "-x", str(columns))
+
+    def lines(self, *more: str) -> list[str]:
+        """What is on it, without the empty rest and the times of output; with ``-S -``, what has scrolled off, too."""
+        shown = re.sub(rf"(?m)^{CLOCK} (?=\w+[ !DIWEC]│)", "", self._tmux("capture-pane", "-p", *more))
         return [re.sub(r"\b[\d.]+ (ms|s)\b", r"N \1", line.rstrip()) for line in shown.rstrip("\n").splitlines()]
 
     def colours(self) -> dict[str, str]:
@@ -67,10 +87,10 @@ class Screen:
             found |= dict.fromkeys(text.split(), colour)
         return {word: colour for word, colour in found.items() if colour}
 
-    def wait(self, pattern: str) -> None:
+    def wait(self, pattern: str, wait_s: float = WAIT_S) -> None:
         """Until a line matches."""
         try:
-            until(lambda: any(re.search(pattern, line) for line in self.lines()))
+            until(lambda: any(re.search(pattern, line) for line in self.lines()), wait_s)
         except AssertionError:
             raise AssertionError(f"no {pattern} in:\n" + "\n".join(self.lines())) from None
 
@@ -126,7 +146,6 @@ def test_a_session_of_dev_is_told_in_these_lines(bench: Bench) -> None:
             "✗ main.py · restart: code changed; app exited with status 1 · not healthy · generation 3 · N ms",
             "app │ version 4",
             "✓ main.py · restart: it was not running · healthy · generation 4 · N ms",
-            "",
             "ended with 0",
         ]
     until(lambda: not bench.processes())
@@ -136,6 +155,7 @@ def test_good_is_green_and_bad_is_red(bench: Bench) -> None:
     project = bench.project({"main.py": MAIN}, SETTINGS)
     with Screen(bench, [*REACTOR, "dev", "app"]) as screen:
         screen.wait("✓ .* generation 1")
+        screen.wait(PROMPT)
         assert screen.colours() == {"●": "green", "✓": "green", "healthy": "green"}
         save(project / "main.py", MAIN.replace("main()", "main("))
         screen.wait("held")
@@ -195,17 +215,23 @@ def test_a_table_is_straight(bench: Bench) -> None:
         assert second.endswith(", does not run now")
 
 
-def test_the_key_r_restarts_what_runs_and_what_the_settings_would_not_let_restart(bench: Bench) -> None:
+@pytest.mark.parametrize(("term", "key"), [("dumb", "r"), ("screen", "F5")], ids=["single keys", "beside a prompt"])
+def test_a_key_restarts_what_runs_and_what_the_settings_would_not_let_restart(
+    bench: Bench, term: str, key: str
+) -> None:
     project = bench.project({"main.py": MAIN}, f'{SETTINGS}\nreload = "patch"')
-    with Screen(bench, [*REACTOR, "dev", "app"]) as screen:
-        screen.wait("✓ .* generation 1")
-        screen.press("r")
-        screen.wait("✓ restart: asked to · healthy · generation 1")
+    with Screen(bench, ["env", f"TERM={term}", *REACTOR, "dev", "app"]) as screen:
+        screen.wait("^✓ .* generation 1")
+        if key == "F5":
+            screen.wait(PROMPT)
+        screen.press(key)
+        screen.wait("^✓ restart: asked to · healthy · generation 1")
         save(project / "main.py", MAIN.replace("import time", "import time\nprint('at import')"))
         screen.wait("hold: it was refused · held")
-        screen.press("r")
-        screen.wait("✓ main.py · restart: code changed · healthy · generation 2")
-        screen.press("x")
+        screen.press(key)
+        screen.wait("^✓ main.py · restart: code changed · healthy · generation 2")
         screen.press("C-c")
         screen.wait("^ended with 0$")
         assert screen.lines().count("app │ at import") == 1
+        if term == "dumb":
+            assert not any(re.search(PROMPT, line) for line in screen.lines())

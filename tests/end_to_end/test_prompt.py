@@ -1,0 +1,177 @@
+"""The prompt and the status line of ``reactor dev``, in a real terminal: what a person types, and what they see."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from .conftest import Bench, save, until
+from .test_screen import MAIN, PROMPT, REACTOR, SETTINGS, Screen, pytestmark
+
+__all__ = ["pytestmark"]
+
+FLOOD_LINES = 100_000
+FLOOD_S = 90.0
+FLOOD = """\
+import time
+
+LINES = 0
+
+def main():
+    print("ready for it")
+    while not LINES:
+        time.sleep(0.05)
+    for number in range(LINES):
+        print(f"line {number} is as long as lines mostly are, which is not very long")
+    print("it is over")
+    while True:
+        time.sleep(0.05)
+"""
+DIES = MAIN.replace("    while", "    1 / 0\n    while")
+
+
+def dev(bench: Bench, *more: str, columns: int = 160) -> Screen:
+    return Screen(bench, [*REACTOR, "dev", "app", *more], ["stty", "-a"], columns=columns)
+
+
+def last(screen: Screen) -> list[str]:
+    """The prompt and the status line, as they stand at the lower end."""
+    return screen.lines()[-2:]
+
+
+def test_the_status_line_says_how_the_target_is(bench: Bench) -> None:
+    project = bench.project({"main.py": MAIN}, SETTINGS)
+    with dev(bench) as screen:
+        screen.wait(r"^ local · ✓ healthy · generation 1 · restart N m?s · link N ms +F1 help$")
+        assert last(screen)[0] == "›"
+        save(project / "main.py", MAIN.replace("main()", "main("))
+        screen.wait(r"^ local · ✓ healthy · generation 1 · last save held · link N ms")
+        save(project / "main.py", DIES)
+        screen.wait(r"^ local · ✗ app failed · generation 2 · restart N m?s · link N ms")
+        screen.press("C-c")
+        screen.wait("^ended with 0$")
+        assert not any(re.search(f"{PROMPT}|F1 help", line) for line in screen.lines())
+
+
+def test_a_burst_of_100000_lines_leaves_the_prompt_whole_and_what_is_typed_in_it(bench: Bench) -> None:
+    project = bench.project({"main.py": FLOOD}, f'{SETTINGS}\nreload = "auto"')
+    with dev(bench) as screen:
+        screen.wait("ready for it")
+        screen.wait(PROMPT)
+        screen.type("%no")
+        save(project / "main.py", FLOOD.replace("LINES = 0", f"LINES = {FLOOD_LINES}"))
+        screen.wait("line [0-9]+ is")
+        screen.type("such")
+        screen.wait("it is over", FLOOD_S)
+        screen.wait(f"{PROMPT} %nosuch$")
+        screen.press("Enter")
+        screen.wait("'%nosuch' is no order")
+        assert last(screen)[0] == "›"
+        shown = screen.lines("-S", "-")
+        flood = [line for line in shown if line.startswith("app │ line ")]
+        lost = [int(found[1]) for line in shown if (found := re.match(r"! (\d+) events were dropped", line))]
+        assert len(flood) + sum(lost) == FLOOD_LINES
+        assert set(flood) <= {
+            f"app │ line {number} is as long as lines mostly are, which is not very long"
+            for number in range(FLOOD_LINES)
+        }
+        torn = [at for at, line in enumerate(shown[:-2]) if re.search("›|F1 help", line)]
+        assert [shown[at] for at in torn] == ["› %nosuch"], [shown[at - 2 : at + 3] for at in torn]
+
+
+def test_a_key_and_an_order_show_the_last_error_again(bench: Bench) -> None:
+    project = bench.project({"main.py": MAIN}, SETTINGS)
+    with dev(bench) as screen:
+        screen.wait(PROMPT)
+        screen.wait("✓ .* generation 1")
+        screen.press("F8")
+        screen.wait("^no error so far$")
+        save(project / "main.py", MAIN.replace("main()", "main("))
+        screen.wait("^✗ main.py · hold")
+        for number, press in enumerate(["F8", "%error"], 2):
+            (screen.press if press == "F8" else screen.type)(press)
+            if press != "F8":
+                screen.press("Enter")
+            until(lambda: sum(line.endswith("^") for line in screen.lines()) == number)  # noqa: B023 - waited for here
+        lines = screen.lines()
+        for at in (at for at, line in enumerate(lines) if line.endswith("^")):
+            assert lines[at - 2].startswith("✗ main.py:3:10: syntax error: ")
+            assert lines[at - 1 : at + 1] == ["    def main(:", "             ^"]
+
+
+def test_help_lists_the_orders_with_their_keys(bench: Bench) -> None:
+    bench.project({"main.py": MAIN}, SETTINGS)
+    with dev(bench) as screen:
+        screen.wait(PROMPT)
+        screen.type("%help")
+        screen.press("Enter")
+        screen.wait("^%restart +F5 +stop what runs, and start it again$")
+        assert "› %help" in screen.lines()
+
+
+def test_a_terminal_that_becomes_narrow_and_wide_again_has_one_prompt_and_one_status_line(bench: Bench) -> None:
+    bench.project({"main.py": MAIN}, SETTINGS)
+    with dev(bench, columns=100) as screen:
+        screen.wait("^ local · ✓ healthy · generation 1 .*F1 help$")
+        screen.type("12345")
+        for columns, status in [
+            (40, " local · ✓ healthy · restart N ms"),
+            (100, " local · ✓ healthy · generation 1 · restart N ms · link N ms"),
+        ]:
+            screen.resize(columns)
+            screen.wait(f"^{status}(  +F1 help)?$")
+            screen.wait(f"{PROMPT} 12345$")
+            shown = screen.lines()
+            assert sum(line.startswith("› 1") for line in shown) == 1
+            assert sum(line.startswith(" local") for line in shown) == 1
+
+
+def test_40_columns_are_enough(bench: Bench) -> None:
+    project = bench.project({"main.py": MAIN}, SETTINGS)
+    with dev(bench, columns=40) as screen:
+        screen.wait("^ local · ✓ healthy · restart N ms$")
+        save(project / "main.py", MAIN.replace("main()", "main("))
+        screen.wait("^ local · ✓ healthy · last save held$")
+        screen.type("1234567890" * 5)
+        screen.wait("^1234567890 *12$|^9012345678|^901234567890$")
+        screen.press("C-c")
+        screen.wait(f"{PROMPT}$")
+        screen.press("C-c")
+        screen.wait("^ended with 0$")
+
+
+@pytest.mark.parametrize("key", ["C-c", "C-d", "%quit"])
+def test_the_end_leaves_the_terminal_as_it_was(bench: Bench, key: str) -> None:
+    bench.project({"main.py": MAIN}, SETTINGS)
+    with Screen(bench, ["stty", "-a"], [*REACTOR, "dev", "app"], ["stty", "-a"]) as screen:
+        screen.wait(PROMPT)
+        screen.type("dropped")
+        screen.wait(f"{PROMPT} dropped")
+        screen.press("C-c")
+        screen.wait(f"{PROMPT}$")
+        if key.startswith("%"):
+            screen.type(key)
+            key = "Enter"
+        screen.press(key)
+        until(lambda: screen.lines().count("ended with 0") == 3)
+        modes = [line for line in screen.lines() if "icanon" in line or "isig" in line]
+        assert modes[: len(modes) // 2] == modes[len(modes) // 2 :]
+        assert modes
+
+
+def test_a_terminal_without_colours_gets_none(bench: Bench) -> None:
+    project = bench.project({"main.py": MAIN}, SETTINGS)
+    with Screen(bench, ["env", "NO_COLOR=1", *REACTOR, "dev", "app"]) as screen:
+        screen.wait(PROMPT)
+        save(project / "main.py", MAIN.replace("main()", "main("))
+        screen.wait("last save held")
+        assert screen.colours() == {}
+
+
+def test_with_verbose_a_save_tells_its_stages(bench: Bench) -> None:
+    project = bench.project({"main.py": MAIN}, SETTINGS)
+    with dev(bench, "-v") as screen:
+        screen.wait("✓ .* generation 1")
+        save(project / "main.py", MAIN.replace("version 1", "version 2"))
+        screen.wait(r"^  ms: watch [\d.]+  hash [\d.]+ .* ship [\d.]+ .* start [\d.]+  tell [\d.]+$")
