@@ -179,8 +179,8 @@ class Screen:
             loop.call_soon_threadsafe(self._due)
 
     def _write_out(self, text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        self._output.write_raw(text)
+        self._output.flush()
 
     def _close(self) -> None:
         with self._changed:
