@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from bootloader.wire.errors import Fault
+
+from .filters import Filter
 from .keys import are_ours, pressed
 from .loop import Loop
 from .report import Line
@@ -24,6 +27,7 @@ _ERRORS = 20
 _WAITING = 64
 _END_S = 1.0
 _HINT = "F1 help"
+_FILTERS = ("", "level:warning", "level:error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Desk:
         self._typed: queue.Queue[str | None] = queue.Queue(_WAITING)
         self._orders = {
             "help": Order("f1", "what can be ordered", self._help),
+            "filter": Order("f4", "show only lines that fit: level:warning, app:NAME, on:TARGET, TEXT…", self._filter),
             "restart": Order("f5", "stop what runs, and start it again", self._restart),
             "error": Order("f8", "show the last error again", self._repeat),
             "quit": Order("", "end; so does Ctrl-D, and Ctrl-C where nothing is typed", lambda _: self._leave()),
@@ -110,7 +115,8 @@ class Desk:
     def _line(self, width: int) -> Line:
         sessions = self._loop.sessions if self._loop is not None else ()
         latencies = {session.target.name: session.latency_ms for session in sessions}
-        return self._status.line(width, latencies, (), _HINT)
+        only = self._terminal.filter
+        return self._status.line(width, latencies, (f"only {only}",) if only else (), _HINT)
 
     def _enter(self, text: str) -> bool:
         """A line was typed, or a key pressed that stands for it: whether there was room for it. Waits for nothing."""
@@ -134,6 +140,17 @@ class Desk:
     def _help(self, _argument: str) -> None:
         rows = [(f"{PREFIX}{name}", order.key.upper(), order.what) for name, order in sorted(self._orders.items())]
         self._terminal.table(("order", "key", "does"), rows)
+
+    def _filter(self, words: str) -> None:
+        """Without words, as the key has none: the next of those that are used most, the last of which is none."""
+        if not words:
+            now = str(self._terminal.filter)
+            words = _FILTERS[(_FILTERS.index(now) + 1) % len(_FILTERS)] if now in _FILTERS else ""
+        try:
+            self._terminal.filter = Filter(words)
+        except Fault as fault:
+            self._terminal.fault(fault)
+        self._refresh()
 
     def _restart(self, _argument: str) -> None:
         if self._loop is not None:

@@ -70,7 +70,8 @@ def test_a_burst_of_100000_lines_leaves_the_prompt_whole_and_what_is_typed_in_it
         assert last(screen)[0] == "›"
         shown = screen.lines("-S", "-")
         flood = [line for line in shown if line.startswith("app │ line ")]
-        lost = [int(found[1]) for line in shown if (found := re.match(r"! (\d+) events were dropped", line))]
+        counts = (re.match(r"! (\d+) (?:events were dropped|lines came at once)", line) for line in shown)
+        lost = [int(found[1]) for found in counts if found]
         assert len(flood) + sum(lost) == FLOOD_LINES
         assert set(flood) <= {
             f"app │ line {number} is as long as lines mostly are, which is not very long"
@@ -98,6 +99,45 @@ def test_a_key_and_an_order_show_the_last_error_again(bench: Bench) -> None:
         for at in (at for at, line in enumerate(lines) if line.endswith("^")):
             assert lines[at - 2].startswith("✗ main.py:3:10: syntax error: ")
             assert lines[at - 1 : at + 1] == ["    def main(:", "             ^"]
+
+
+SPEAKS = """\
+import logging
+import time
+
+def main():
+    number = 0
+    while True:
+        number += 1
+        print(f"calm {number}")
+        logging.warning("beware %d", number)
+        time.sleep(0.05)
+"""
+
+
+def test_lines_of_output_are_filtered_while_they_come(bench: Bench) -> None:
+    bench.project({"main.py": SPEAKS}, SETTINGS)
+
+    def shows(what: str) -> bool:
+        """Whether all that is on the screen is that."""
+        lines = [line for line in screen.lines() if "│ " in line and "local" not in line]
+        return len(lines) > 40 and all(what in line for line in lines)
+
+    with dev(bench) as screen:
+        screen.wait("calm")
+        screen.press("F4")
+        screen.wait("^ local .* │ only level:warning")
+        until(lambda: shows("beware"))
+        screen.type("%filter calm")
+        screen.press("Enter")
+        screen.wait("^ local .* │ only calm")
+        until(lambda: shows("calm"))
+        screen.type("%filter level:nonsense")
+        screen.press("Enter")
+        screen.wait("^✗ nonsense: is no level")
+        screen.press("F4")
+        screen.wait("beware")
+        assert "only" not in last(screen)[1]
 
 
 def test_help_lists_the_orders_with_their_keys(bench: Bench) -> None:
