@@ -51,3 +51,12 @@ def buffer_by_line() -> bool:
 def _call(name: str, *arguments: object) -> bool:
     function = getattr(_libc, name, None)
     return function is not None and function(*arguments) == 0
+
+
+def throw(thread: int, kind: type[BaseException] | None) -> bool:
+    """Raise ``kind`` in the thread of that id, at its next step in Python; None takes back what it has not seen yet."""
+    if _libc is None:
+        return False
+    raised = ctypes.py_object(kind) if kind is not None else None
+    found: int = ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
+    return found == 1

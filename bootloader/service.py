@@ -244,7 +244,8 @@ class Service:
 
     def _open(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         kind, application, more = fields.text("kind"), fields.text("application", ""), fields.child("more").plain()
-        return pack(self._streams.open(peer, peer.host, kind, application, more))
+        beside = fields.flag("beside", False)
+        return pack(self._streams.open(peer, peer.host, kind, application, more, beside=beside))
 
     def _write(self, fields: Fields, blobs: list[bytes], peer: Peer) -> bytes:
         if len(blobs) != 1:

@@ -56,6 +56,10 @@ class Attachments(Protocol):
         """``application``: empty for the main one."""
         ...
 
+    def beside(self, application: str, order: Mapping[str, Any]) -> Attached:
+        """As :meth:`attach`, in a process of its own, with the application's code and environment."""
+        ...
+
 
 @dataclass(eq=False)
 class _Stream:
@@ -85,14 +89,16 @@ class Streams:
         self._streams: dict[str, _Stream] = {}
         self._opening = 0
 
-    def open(self, user: Hashable, host: str, kind: str, application: str, more: Mapping[str, Any]) -> dict[str, Any]:
+    def open(
+        self, user: Hashable, host: str, kind: str, application: str, more: Mapping[str, Any], *, beside: bool = False
+    ) -> dict[str, Any]:
         """A new stream of ``kind``; its id, and who is at its other end."""
         with self._lock:
             if len(self._streams) + self._opening >= MOST_STREAMS:
                 raise Refused("too-many-streams", f"{MOST_STREAMS} are open", do="close one")
             self._opening += 1
         try:
-            stream = self._met(host, kind, application, more)
+            stream = self._met(host, kind, application, more, beside=beside)
             name = secrets.token_hex(16)
             with self._lock:
                 self._streams[name] = stream
@@ -196,12 +202,15 @@ class Streams:
         with stream.reading, stream.writing:
             stream.socket.close()
 
-    def _met(self, host: str, kind: str, application: str, more: Mapping[str, Any]) -> _Stream:
+    def _met(self, host: str, kind: str, application: str, more: Mapping[str, Any], *, beside: bool) -> _Stream:
         """The stream, once the process has come to where it was asked to, and has proven that it is the one."""
         token = secrets.token_hex(_TOKEN_BYTES)
         with _meeting(self._folder) as (listening, address):
             order = {"kind": kind, "address": address, "token": token, "more": dict(more)}
-            attached = self._attachments.attach(application, order, _ATTACH_S)
+            if beside:
+                attached = self._attachments.beside(application, order)
+            else:
+                attached = self._attachments.attach(application, order, _ATTACH_S)
             try:
                 ours = _proven(listening, token.encode())
             except BaseException:

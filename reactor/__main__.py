@@ -39,7 +39,21 @@ def _say(text: str) -> None:
 
 def _main() -> int:
     try:
-        from .cli import console, create, dev, history, logs, push, restart, rollback, stack, status, trusting, upgrade
+        from .cli import (
+            console,
+            create,
+            dev,
+            history,
+            logs,
+            push,
+            repl,
+            restart,
+            rollback,
+            stack,
+            status,
+            trusting,
+            upgrade,
+        )
     except ModuleNotFoundError as error:
         _say(f"{error.name} is missing; the host needs: pip install 'live-reactor[host]'")
         return 1
@@ -58,6 +72,7 @@ def _main() -> int:
         ("history", "the generations of a target", history.add, history.run),
         ("restart", "stop what runs, and start it again", restart.add, restart.run),
         ("rollback", "back to an earlier generation", rollback.add, rollback.run),
+        ("repl", "Python in the live application", repl.add, repl.run),
         ("logs", "what the applications have said", logs.add, logs.run),
         ("console", "a serial port, until the escape key", console.add, console.run),
         ("new", "make a project that runs", create.add, create.run),

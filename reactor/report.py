@@ -34,6 +34,9 @@ _CARETS = re.compile(r"[\s|]*[~^]+\s*")
 _MARKS = {"stderr": "!", "debug": "D", "info": "I", "warning": "W", "error": "E", "critical": "C"}
 """Where a line was written: to stderr, or to the log with which level; nothing for stdout."""
 
+_OURS = tuple("✓✗●!·→")
+"""What lines of this program begin with."""
+
 _SLOW_S = 0.5
 _EVERY_S = 0.1
 
@@ -319,6 +322,44 @@ def _port_name(event: Event) -> str:
     return name or "console"
 
 
+def _output(event: Event, _verbose: bool) -> list[Line]:
+    style = "bad" if event["stream"] == "stderr" else "log"
+    return [[(_apart(line), style)] for line in event["text"].split("\n")]
+
+
+def _answer(event: Event, _verbose: bool) -> list[Line]:
+    """What came of a statement: what it is worth, or how it failed."""
+    made: list[Line] = [[(_apart(line), "")] for line in event["text"].split("\n") if event["text"]]
+    if event["cut"]:
+        made.append([(f"… {event['cut']}", "dim")])
+    if event["traceback"] and event["outcome"] == "raised":
+        made += map(_traced, event["traceback"].rstrip("\n").split("\n"))
+    elif event["why"]:
+        made.append([("! ", "warn"), (event["why"], "")])
+    return made
+
+
+def _answers(event: Event, _verbose: bool) -> list[Line]:
+    """What several devices say, side by side."""
+    rows: list[list[str]] = [event["targets"], *event["rows"]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    made: list[Line] = []
+    for row in rows:
+        style = "target" if row is rows[0] else ""
+        made.append([(f"{cell:{width}}   ", style) for cell, width in zip(row, widths, strict=True)])
+    return made
+
+
+def _session(event: Event, _verbose: bool) -> list[Line]:
+    style = {"up": "good", "back": "good", "moved": "good"}.get(event["state"], "warn")
+    return [[("● ", style), (event["text"], "")]]
+
+
+def _apart(line: str) -> str:
+    """A line of a device's that looks like one of this program's is moved aside."""
+    return f"  {line}" if line[:1] in _OURS else line
+
+
 def _notice(event: Event, _verbose: bool) -> list[Line]:
     return [[("! ", "warn"), (event["text"], "")]]
 
@@ -340,6 +381,10 @@ _SHOWN = {
     "handler": _handler,
     "handover": _handover,
     "link": _link,
+    "output": _output,
+    "answer": _answer,
+    "answers": _answers,
+    "session": _session,
     "notice": _notice,
     "stack": _stack,
 }

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from bootloader import journal, listener, service, trust
-from bootloader.wire import limits, stream
+from bootloader.wire import limits, session, stream
 from bootloader.wire.errors import LinkDown
 from bootloader.wire.manifest import Entry, Manifest, blob_name
 from bootloader.wire.messages import Fields
@@ -36,8 +36,6 @@ from reactor.trust import host_identity, issue
 TOP = Path(__file__).parents[1]
 DOCUMENTS = sorted(path for path in (TOP, TOP / "docs") for path in path.glob("*.md"))
 WAIT_S = 60
-STREAMS = {"open", "write", "read", "close"}
-"""Methods that need a process at the other end: ``tests/bootloader/test_streams.py``."""
 END = "--- the end of what a command prints ---"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -270,12 +268,19 @@ def test_the_protocol_is_as_documented(tmp_path: Path, env: dict[str, str]) -> N
             "status": ({"measure_s": 0.1}, []),
         }
         answers: dict[str, Fields] = {}
-        others = {"upgrade", "confirm", *STREAMS}
+        streams = ("open", "write", "read", "close")
+        others = {"upgrade", "confirm", *streams}
         for method in [*requests, *(name for name in table if name not in others | requests.keys())]:
             body, blobs = requests.get(method, ({}, []))
             answers[method], told = link.call(method, body, blobs, WAIT_S)
             if method == "events":
                 events = [json.loads(line) for line in told[0].splitlines()]
+        asks: dict[str, object] = {"kind": session.KIND, "beside": True, "stream": "", "at": 0, "wait_s": WAIT_S / 2}
+        for method in streams:
+            answers[method], told = link.call(method, asks, [b""] * (method == "write"), WAIT_S)
+            asks["stream"] = asks["stream"] or answers[method].text("stream", "")
+            greeting = next(session.Messages().feed(told[0]))[0] if method == "read" else None
+            assert greeting is None or greeting.plain().keys() >= {"is", "version", "python", "pid"}
         sent = upgrade.release(upgrade.package())
         answers["upgrade"], _ = link.call("upgrade", *sent.message(), WAIT_S)
         answers["confirm"] = confirmed(tmp_path, env, sent.root)

@@ -29,6 +29,8 @@ from functools import partial
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
+from bootloader.wire.session import KIND
+
 from . import handover, hook, limits
 from .assets import Assets
 from .attach import Attach
@@ -38,6 +40,7 @@ from .imports import Imports
 from .output import Output
 from .patch import Patch
 from .problem import problem
+from .repl import Repl
 from .stacks import Stacks
 
 _ANSWER_CHARS = 10_000
@@ -61,6 +64,7 @@ class Guest:
         self._gives: dict[str, Any] | None = None
         """How it is asked for its state at its end, if it is."""
         self._channel: Channel | None = None
+        self._repl: Repl | None = None
 
     def serve(self) -> None:
         """Take orders until ``go``; returns when the orders end without one."""
@@ -75,6 +79,9 @@ class Guest:
                     self._output.note(checked=order["id"], problem=found)
                 elif "go" in order:
                     self._go(order["go"])
+                elif "beside" in order:
+                    os.close(self._orders)
+                    self._beside(order["beside"])
                 elif "call" in order:
                     os.close(self._orders)
                     self._call(order["call"])
@@ -111,10 +118,22 @@ class Guest:
             self._died(error)
         self._leave(code)
 
+    def _beside(self, order: dict[str, Any]) -> NoReturn:
+        """An interpreter where the application would be, of whose code nothing has run."""
+        self._enter(order)
+        self._repl = Repl(order["entry"].partition(":")[0], self._tree, _say)
+        told = Attach({KIND: self._repl.open}).attach(order["attach"])
+        if "refused" in told:
+            _say(told["refused"])
+        self._repl.wait()
+        self._leave(0)
+
     def _go(self, go: dict[str, Any]) -> NoReturn:
         self._enter(go)
         patch = Patch(self._tree)
-        attach = Attach({})
+        module, is_called, _ = go["entry"].partition(":")
+        self._repl = Repl(module if is_called else "__main__", self._tree, _say)
+        attach = Attach({KIND: self._repl.open})
         handlers = {
             "prepare": patch.prepare,
             "commit": patch.commit,
@@ -250,6 +269,8 @@ class Guest:
     def _end(self) -> None:
         if self._channel is not None:
             self._channel.close()
+        if self._repl is not None:
+            self._repl.close()
 
     def _run_async(self, result: Awaitable[object]) -> object:
         import asyncio
@@ -333,6 +354,11 @@ def _attempt(step: Callable[[], object]) -> None:
         return  # asked to stop once more, or for the first time: it does
     except BaseException as error:  # noqa: BLE001 - the application's code runs in it, and may raise anything
         _print(error)
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(text, file=sys.stderr)
 
 
 def _print(error: BaseException) -> None:

@@ -89,7 +89,11 @@ class Output:
             _write(self._pipe, NOTE, json.dumps(fields).encode() + b"\n")
 
 
-def _text(raw: io.RawIOBase) -> io.TextIOWrapper:
+class Text(io.TextIOWrapper):
+    """Python's own; its class is one of ours, so that the object can become another one's (``repl.sink``)."""
+
+
+def _text(raw: io.RawIOBase) -> Text:
     """Written a line at a time, as ``python -u`` does it: a buffer besides would only be one more step for each."""
     buffer: Any = raw
-    return io.TextIOWrapper(buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    return Text(buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)

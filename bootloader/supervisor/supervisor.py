@@ -79,7 +79,7 @@ class Supervisor:
         aftermath = Aftermath(folder, journal, self._warmth, lend)
         self._recovery = Recovery(journal, aftermath, attached, self._proceed, self._follow)
         self._stack = Stack(folder, journal, self._turns, self._warmth, self._proceed, root_of, cut_off=cut_off)
-        self.attachment = Attachment(self._turns, self._stack)
+        self.attachment = Attachment(folder, journal, self._turns, self._stack, self._warmth)
         self.usage = Usage(self._turns, self._stack)
 
     def start(self) -> None:

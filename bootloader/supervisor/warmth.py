@@ -93,7 +93,7 @@ class Warmth:
     def take(self) -> Child:
         """A process to become an application; another one stands by soon."""
         if self._checks:
-            return self._fork()  # an application that died starts again while the next save is compiled
+            return self.fork()  # an application that died starts again while the next save is compiled
         child, self._standby = self._stand_by(), None
         self._turns.later(_STANDBY_S, self._ensure_standby)
         return child
@@ -111,12 +111,13 @@ class Warmth:
 
     def _stand_by(self) -> Child:
         if self._standby is None or self._standby.ended:
-            child = self._standby = self._fork()
+            child = self._standby = self.fork()
             child.on_lines = self._lines
             child.on_end = lambda status: self._ended(child, status)
         return self._standby
 
-    def _fork(self) -> Child:
+    def fork(self) -> Child:
+        """Another process; the one that stands by goes on standing by."""
         if self._warm is None or self._warm.dead:
             self._begin()
         assert self._warm is not None

@@ -32,3 +32,9 @@ MOST_STREAMS = 32
 
 STREAM_BYTES = 256 * 1024
 """Most bytes of a stream in one answer."""
+
+SESSION_BYTES = 20 * 1024 * 1024
+"""Longest message of a REPL's session."""
+
+VALUE_BYTES = 16 * 1024 * 1024
+"""Most bytes of a value that is moved between host and target."""

@@ -38,6 +38,9 @@ class Process:
         threading.Thread(target=self._attach.attach, args=[order]).start()
         return Attached(application or "app", 7, 3, lambda: "it is over", self._end)
 
+    def beside(self, application: str, order: Mapping[str, Any]) -> Attached:
+        return self.attach(application, order, SOON_S)
+
     def _end(self) -> None:
         self.ended += 1
 
