@@ -177,6 +177,10 @@ class Loop:
     def _notice(self, code: str, text: str) -> None:
         self._tell({"event": "notice", "target": "", "code": code, "text": clean(text)})
 
+    def tell(self, event: dict[str, Any]) -> None:
+        """Show what was told by somebody else who is beside this."""
+        self._tell(event)
+
     def _tell(self, event: dict[str, Any]) -> None:
         self._perform(lambda: self._show(event))
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +14,16 @@ from pathlib import Path
 from bootloader.wire.errors import Fault
 
 from .. import report
-from ..console import END, Change, Console, Heard, Item, Remark, choice, port
+from ..console import END, Change, Console, Heard, Item, Remark, port
+from ..console.beside import Beside
+from ..console.choice import USB, candidates
 from ..console.harmless import Harmless
 from ..console.keyboard import DEFAULT, Do, Keyboard, escape_key, help_lines, name
 from ..console.log import Log
 from ..console.raw import heard, raw
 from ..console.stamp import Clock, Stamped, shown
 from ..console.told import told
+from ..project import Project
 from ..settings import Target
 from ..terminal import Terminal
 from . import options
@@ -34,8 +37,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "port",
         nargs="?",
         metavar="PORT",
-        help="a device such as ttyACM0, socket://HOST:PORT or rfc2217://HOST:PORT"
-        " (the target's 'console' in the settings, else the one on USB)",
+        help=f"a device such as ttyACM0, socket://HOST:PORT, rfc2217://HOST:PORT, or {USB}: the one on USB"
+        f" (the target's 'console' in the settings, else {USB})",
     )
     options.add_project(parser, positional=False)
     add_line(parser)
@@ -53,7 +56,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=_escape,
         default=DEFAULT,
         metavar="KEY",
-        help="the key before a command of this program, such as ^T or ~ (^])",
+        help="the key before a command of this program, such as ^T or ~ (%(default)s)",
     )
     options.add_output(parser)
 
@@ -79,7 +82,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         wanted, usual = _of_settings(arguments)
         baud = baud or usual
     line = port.Line(baud or port.BAUD, arguments.bits, arguments.parity, arguments.stop, arguments.flow)
-    where = port.checked(wanted) if wanted else choose(terminal)
+    where = port.checked(wanted or choose(terminal))
     clock = Clock(datetime.now(UTC), time.monotonic())
     log = Log(arguments.log, stamped=arguments.timestamps) if arguments.log else None
     console = Console(where, line, clock, log)
@@ -109,26 +112,40 @@ def _of_settings(arguments: argparse.Namespace) -> tuple[str | None, int | None]
 
 
 def choose(terminal: Terminal) -> str:
-    """The port that is meant where none was named: the only one, or the one that the user picks."""
-    there = port.found()
-    ports = choice.candidates(there)
-    if not ports:
-        others = ", ".join(map(str, there))
-        do = f"plug it in, or name one; there is {others}" if others else "plug it in, or name one"
-        raise Fault("no-port", "no serial port is on USB here", do=do)
-    if len(ports) == 1:
-        return ports[0].path
-    if terminal.as_json or not (_is_terminal(0) and _is_terminal(1)):
-        raise Fault("several-ports", "there are several serial ports", do=f"name one: {', '.join(map(str, ports))}")
+    """The port that is meant where none was named: where several are, and somebody can be asked, the one they pick."""
+    ports = candidates(port.found())
+    if len(ports) < 2 or terminal.as_json or not (_is_terminal(0) and _is_terminal(1)):
+        return USB
     for number, one in enumerate(ports, 1):
         terminal.line(f"{number}  {one}")
     while True:
         try:
             answer = input(f"which, 1 to {len(ports)}? ").strip()
         except EOFError:
-            raise Fault("several-ports", "there are several serial ports", do="name one") from None
+            return USB
         if answer.isdecimal() and 1 <= int(answer) <= len(ports):
             return ports[int(answer) - 1].path
+
+
+def beside(arguments: argparse.Namespace, project: Project, targets: Sequence[str], terminal: Terminal) -> Beside:
+    """The consoles that ``--console`` asks for: none, the named one, those in the settings of targets, or USB's."""
+    profiles = {target: project.settings.profile(target) for target in targets}
+    named: dict[str, str] = {}
+    if arguments.console:
+        if Path(arguments.console).is_dir():
+            do = "write --console after the folder, or --console=PORT"
+            raise Fault("bad-port", "is a folder", to=arguments.console, do=do)
+        named = {targets[0] if len(targets) == 1 else "": arguments.console}
+    elif arguments.console is not None:
+        named = {target: profile.console for target, profile in profiles.items() if profile.console}
+        named = named or {targets[0] if len(targets) == 1 else "": choose(terminal)}
+    clock = Clock(datetime.now(UTC), time.monotonic())
+    consoles = {}
+    for target, wanted in named.items():
+        usual = profiles[target].baud if target else None
+        line = port.Line(arguments.baud or usual or port.BAUD)
+        consoles[Console(port.checked(wanted), line, clock)] = target
+    return Beside(consoles, clock)
 
 
 def _is_terminal(number: int) -> bool:

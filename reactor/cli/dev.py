@@ -11,10 +11,21 @@ from bootloader.wire.errors import Fault
 from ..desk import Desk
 from ..loop import Loop
 from ..terminal import Terminal
-from . import options
-from .options import add_shipping as add
+from . import console, options
 
-__all__ = ["add", "run"]
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    options.add_shipping(parser)
+    parser.add_argument(
+        "--console",
+        nargs="?",
+        const="",
+        metavar="PORT",
+        help="show a serial port's lines, too, as 'reactor console' finds it (each target's 'console' in the settings,"
+        " else the one on USB)",
+    )
+    console.add_line(parser)
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
@@ -23,9 +34,11 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     targets = options.targets_of(arguments, project, attach=False)
     terminal.belongs_to([root.folder for root in project.roots])
     terminal.many = len(targets) > 1
+    serial = console.beside(arguments, project, [target.name for target in targets], terminal)
     desk = Desk(terminal, [target.name for target in targets], _interrupt)
     loop = Loop(project, targets, desk.tell, watching=True, tell_many=desk.tell_all)
     try:
+        serial.start(loop.tell)
         loop.watch()
         try:
             loop.first()
@@ -38,6 +51,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         terminal.interrupted()
         return 0
     finally:
+        serial.close()
         loop.close()
 
 

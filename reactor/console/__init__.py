@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from bootloader.wire.errors import Fault
 
-from .choice import Found, again
+from .choice import USB, Found, again, only
 from .log import Log
 from .port import Gone, Line, Port, found, is_remote
 from .stamp import Clock, shown
@@ -161,15 +161,19 @@ class Console:
 
     def _open(self) -> Port:
         """Open it where it is now. It may have come back under another name."""
-        path = self.name
-        if self._device is not None:
-            device = again(self._device, found())
+        there = () if self._remote else found()
+        device = self._device
+        if device is not None:
+            device = again(device, there)
             if device is None:
                 raise Fault("no-port", "is unplugged", to=self._path)
-            path = device.path
+        elif self.name == USB:
+            device = only(there)
+        path = device.path if device is not None else self.name
         port = Port(path, self._line)
-        if self._device is None and not self._remote:
-            self._device = next((one for one in found() if one.usb is not None and one.path == path), None)
+        if self.name == USB:
+            self.name = path
+        self._device = self._device or next((one for one in there if one.usb is not None and one.path == path), None)
         self._path = path
         return port
 

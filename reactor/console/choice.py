@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bootloader.wire.errors import Fault
+
 Id = tuple[int, int]
+
+USB = "usb"
+"""Names the only port that there is on USB."""
 
 GADGETS: dict[Id, str] = {
     (0x0525, 0xA4A6): "Linux USB gadget, serial",
@@ -60,6 +65,17 @@ def candidates(found: Sequence[Found]) -> list[Found]:
     """Those that a user who names none can mean: the gadgets, else all on USB. Never those soldered to this machine."""
     ports = sorted(found, key=lambda port: port.path)
     return [port for port in ports if port.usb in GADGETS] or [port for port in ports if port.usb is not None]
+
+
+def only(there: Sequence[Found]) -> Found:
+    """The one port that a user who names none can mean. A Fault where there is none, or several."""
+    ports = candidates(there)
+    if not ports:
+        others = f"; there is {', '.join(map(str, there))}" if there else ""
+        raise Fault("no-port", "no serial port is on USB here", do=f"plug it in, or name one{others}")
+    if len(ports) > 1:
+        raise Fault("several-ports", "there are several serial ports", do=f"name one: {', '.join(map(str, ports))}")
+    return ports[0]
 
 
 def again(before: Found, found: Sequence[Found]) -> Found | None:

@@ -26,7 +26,7 @@ from serial.tools import list_ports
 from bootloader.wire.errors import Fault
 
 from ..report import clean
-from .choice import Found
+from .choice import USB, Found
 from .holders import holders
 from .telnet import Negotiation, Telnet
 
@@ -87,7 +87,7 @@ def checked(port: str) -> str:
         return port
     if not port or "\0" in port:
         raise Fault("bad-port", "not a port that can be opened", to=clean(port), do="name a device, or leave it off")
-    if "/" in port or sys.platform == "win32" or os.path.exists(port):  # noqa: PTH110 - it is a name, not a path yet
+    if "/" in port or port == USB or sys.platform == "win32" or os.path.exists(port):  # noqa: PTH110 - it is a name, not a path yet
         return port
     return f"/dev/{port}"
 
@@ -127,8 +127,8 @@ class Port:
         try:
             word = bytearray(4)
             with suppress(OSError):
-                fcntl.ioctl(self._fd, _TIOCGEXCL, word)  # root is let in where nobody else is
-            if any(word):
+                fcntl.ioctl(self._fd, _TIOCGEXCL, word)
+            if any(word) and holders(self._name):  # root is let in where nobody else is, and sees who it is
                 raise _held(self._name)
             fcntl.ioctl(self._fd, termios.TIOCEXCL)
         except OSError as error:

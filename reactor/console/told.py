@@ -19,11 +19,13 @@ QUIET_S = 0.5
 def told(console: Console, clock: Clock, target: str = "") -> Iterator[dict[str, Any]]:
     """The events of ``console``, in their order, until its end is put in. ``target``: whose it is, if that is known."""
     lines = Lines()
-    head = {"target": target, "port": clean(console.name)}
+
+    def of(event: str) -> dict[str, Any]:
+        return {"event": event, "target": target, "port": clean(console.name)}
 
     def event(line: Line) -> dict[str, Any]:
         at = clock.moment(line.at).isoformat(timespec="milliseconds")
-        return {"event": "console", **head, "at": at, "text": clean(line.text), "ended": line.ended}
+        return {**of("console"), "at": at, "text": clean(line.text), "ended": line.ended}
 
     while True:
         item = console.get(QUIET_S if lines.is_under_way else None)
@@ -34,6 +36,6 @@ def told(console: Console, clock: Clock, target: str = "") -> Iterator[dict[str,
         if item == END:
             return
         if isinstance(item, Change):
-            yield {"event": "port", **head, "state": item.state, "why": clean(item.why)}
+            yield {**of("port"), "state": item.state, "why": clean(item.why)}
         elif isinstance(item, Remark):
             yield {"event": "notice", "target": target, "code": item.code, "text": clean(item.text)}

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reactor.console.choice import CABLES, GADGETS, Found, again, candidates
+from bootloader.wire.errors import Fault
+from reactor.console.choice import CABLES, GADGETS, Found, again, candidates, only
 
 PI = Found("/dev/ttyACM0", (0x0525, 0xA4A7), "", "1-1.4", "Gadget Serial v2.4")
 PI_COMPOSITE = Found("/dev/ttyACM1", (0x1D6B, 0x0104), "100000002b1e7a9c", "3-2:1.2", "Raspberry Pi USB gadget")
@@ -29,6 +30,13 @@ SOLDERED = Found("/dev/ttyS0")
 )
 def test_gadgets_come_before_cables_and_what_is_soldered_is_never_meant(there: list[Found], meant: list[Found]) -> None:
     assert candidates(there) == meant
+    if len(meant) == 1:
+        assert only(there) == meant[0]
+    else:
+        with pytest.raises(Fault) as caught:
+            only(there)
+        assert caught.value.code == ("several-ports" if meant else "no-port")
+        assert all(str(port) in str(caught.value) for port in meant or there)
 
 
 def test_a_port_is_shown_with_what_tells_it_from_others() -> None:
