@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.data_structures import Size
@@ -79,9 +79,9 @@ class Prompt(Protocol):
 class _Output(Vt100_Output):
     """Writes at once what belongs together, so that nothing flickers."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: TextIO) -> None:
         # The terminal is not asked where its cursor is: an answer would be typed into whatever comes next.
-        super().__init__(sys.stdout, _size, os.environ.get("TERM"), ColorDepth.from_env(), enable_cpr=False)
+        super().__init__(file, lambda: _size(file), os.environ.get("TERM"), ColorDepth.from_env(), enable_cpr=False)
         self.is_held = False
 
     def flush(self) -> None:
@@ -93,11 +93,11 @@ class _Output(Vt100_Output):
         self.write_raw("\x1b7\x1b[K\x1b[C\x1b[J\x1b8")
 
 
-def _size() -> Size:
+def _size(file: TextIO) -> Size:
     """The terminal's, or that of a usual one where it does not say."""
     try:
-        columns, rows = os.get_terminal_size(sys.stdout.fileno())
-    except OSError:  # it is gone
+        columns, rows = os.get_terminal_size(file.fileno())
+    except (OSError, ValueError):  # it is gone
         columns = rows = 0
     return Size(rows or 24, columns or 80)
 
@@ -105,10 +105,18 @@ def _size() -> Size:
 class Screen:
     """Use :meth:`shown`. ``status`` makes the line for so many columns; ``gone`` is called where the terminal is."""
 
-    def __init__(self, prompt: Prompt, status: Callable[[int], Line], gone: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        prompt: Prompt,
+        status: Callable[[int], Line],
+        gone: Callable[[], None],
+        keyboard: TextIO = sys.stdin,
+        output: TextIO = sys.stdout,
+    ) -> None:
         self._status = status
         self._gone = gone
-        self._output = _Output()
+        self._keyboard = keyboard
+        self._output = _Output(output)
         self._style = merge_styles([_STYLE, prompt.style])
         below = Window(FormattedTextControl(self._below), height=1, dont_extend_height=True, style="class:status")
         self._app: Application[None] = Application(
@@ -117,7 +125,7 @@ class Screen:
             key_bindings=merge_key_bindings([_keys(), prompt.keys]),
             refresh_interval=_REFRESH_S,
             erase_when_done=True,
-            input=create_input(sys.stdin),
+            input=create_input(keyboard),
             output=self._output,
         )
         self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
@@ -134,14 +142,14 @@ class Screen:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Until this is left. The terminal's mode ends as it began, whatever happens."""
-        before = termios.tcgetattr(sys.stdin)
+        before = termios.tcgetattr(self._keyboard)
         self._thread.start()
         try:
             yield
         finally:
             self._close()
             with suppress(termios.error):  # it is gone
-                termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
+                termios.tcsetattr(self._keyboard, termios.TCSANOW, before)
         if self._failed is not None:
             raise self._failed
 
@@ -166,7 +174,7 @@ class Screen:
     @property
     def width(self) -> int:
         """How many columns there are."""
-        return _size().columns
+        return self._output.get_size().columns
 
     def _below(self) -> StyleAndTextTuples:
         return [(f"class:{style}" if style else "", text) for text, style in self._status(self.width)]
