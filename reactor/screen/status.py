@@ -105,7 +105,7 @@ class Status:
 
     def heard(self, event: Event) -> bool:
         """Take note of ``event``; whether the line may be another one now."""
-        if event["event"] == "log":
+        if event["event"] in ("log", "console"):
             return False
         target = self._targets.get(event.get("target", ""))
         if target is not None:

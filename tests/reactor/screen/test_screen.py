@@ -1,4 +1,4 @@
-"""The screen on a pseudo-terminal: whoever tells waits for a terminal that does not take, and nothing waits for ever."""
+"""The screen on a pseudo-terminal: whoever tells waits for one that takes nothing, and nothing waits for ever."""
 
 from __future__ import annotations
 
