@@ -60,6 +60,10 @@ class Desk:
             "quit": Order("", "end; so does Ctrl-D, and Ctrl-C where nothing is typed", lambda _: self._leave()),
         }
 
+    def offer(self, name: str, order: Order) -> None:
+        """One more order that may be given; what it raises as a Fault is shown. Before :meth:`manned`."""
+        self._orders[name] = order
+
     def tell(self, event: dict[str, Any]) -> None:
         """Show ``event``, and remember what may be asked for later. From any thread."""
         self.tell_all([event])
@@ -133,9 +137,15 @@ class Desk:
             word, _, argument = text.strip().removeprefix(PREFIX).partition(" ")
             order = self._orders.get(word) if text.startswith(PREFIX) else None
             if order is not None:
-                order.carry_out(argument.strip())
+                self._carry_out(order, argument.strip())
             elif text.strip():
                 self._terminal.notice("unknown-order", f"'{text.strip()}' is no order; {PREFIX}help lists them")
+
+    def _carry_out(self, order: Order, argument: str) -> None:
+        try:
+            order.carry_out(argument)
+        except Fault as fault:
+            self._terminal.fault(fault)
 
     def _help(self, _argument: str) -> None:
         rows = [(f"{PREFIX}{name}", order.key.upper(), order.what) for name, order in sorted(self._orders.items())]
@@ -146,10 +156,7 @@ class Desk:
         if not words:
             now = str(self._terminal.filter)
             words = _FILTERS[(_FILTERS.index(now) + 1) % len(_FILTERS)] if now in _FILTERS else ""
-        try:
-            self._terminal.filter = Filter(words)
-        except Fault as fault:
-            self._terminal.fault(fault)
+        self._terminal.filter = Filter(words)
         self._refresh()
 
     def _restart(self, _argument: str) -> None:

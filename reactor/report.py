@@ -307,7 +307,8 @@ def _link(event: Event, _verbose: bool) -> list[Line]:
 
 
 def _console(event: Event, _verbose: bool) -> list[Line]:
-    return [[(f"{_port_name(event)} │ ", "dim"), (event["text"], "log")]]
+    at = clock_time(event.get("at") or "")
+    return [[(f"{at}{' ' if at else ''}{_port_name(event)} │ ", "dim"), (event["text"], "log")]]
 
 
 def _port(event: Event, _verbose: bool) -> list[Line]:

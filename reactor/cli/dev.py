@@ -8,7 +8,7 @@ import threading
 
 from bootloader.wire.errors import Fault
 
-from ..desk import Desk
+from ..desk import Desk, Order
 from ..loop import Loop
 from ..terminal import Terminal
 from . import console, options
@@ -37,6 +37,9 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     serial = console.beside(arguments, project, [target.name for target in targets], terminal)
     desk = Desk(terminal, [target.name for target in targets], _interrupt)
     loop = Loop(project, targets, desk.tell, watching=True, tell_many=desk.tell_all)
+    if serial:
+        desk.offer("console", Order("", "type TEXT… and return on the serial console", serial.send))
+        desk.offer("break", Order("", "send a break over the serial console", serial.send_break))
     try:
         serial.start(loop.tell)
         loop.watch()

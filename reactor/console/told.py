@@ -23,16 +23,19 @@ def told(console: Console, clock: Clock, target: str = "") -> Iterator[dict[str,
     def of(event: str) -> dict[str, Any]:
         return {"event": event, "target": target, "port": clean(console.name)}
 
-    def event(line: Line) -> dict[str, Any]:
-        at = clock.moment(line.at).isoformat(timespec="milliseconds")
-        return {**of("console"), "at": at, "text": clean(line.text), "ended": line.ended}
+    def events(made: Iterator[Line]) -> Iterator[dict[str, Any]]:
+        for line in made:
+            text = clean(line.text)
+            if text or not line.text:  # what a shell sends to set its terminal is no line
+                at = clock.moment(line.at).isoformat(timespec="milliseconds")
+                yield {**of("console"), "at": at, "text": text, "ended": line.ended}
 
     while True:
         item = console.get(QUIET_S if lines.is_under_way else None)
         if isinstance(item, Heard):
-            yield from map(event, lines.feed(item.data, item.at))
+            yield from events(lines.feed(item.data, item.at))
             continue
-        yield from map(event, lines.rest())
+        yield from events(lines.rest())
         if item == END:
             return
         if isinstance(item, Change):

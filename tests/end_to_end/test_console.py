@@ -59,7 +59,7 @@ def test_lines_come_as_events_and_a_prompt_as_far_as_it_goes(bench: Bench, devic
     assert running.events[0] | {"at": ""} == {
         "event": "port", "target": "", "at": "", "port": str(device.path), "state": "up", "why": "115200 8N1"
     }  # fmt: skip
-    device.say(b"U-Boot 2026.01\r\n\x1b[31mDRAM:\x1b[0m 1 GiB\r\nraspberrypi login: ")
+    device.say(b"U-Boot 2026.01\r\n\x1b[?2004l\r\x1b[31mDRAM:\x1b[0m 1 GiB\r\nraspberrypi login: ")
     running.wait("console", text="raspberrypi login: ", ended=False)
     assert console_texts(running) == ["U-Boot 2026.01", "DRAM: 1 GiB", "raspberrypi login: "]
     assert running.end() == 0

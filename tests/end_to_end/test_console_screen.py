@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Bench, until
+from .conftest import Bench
 from .serial_device import Device
 from .test_console import exporter
+from .test_screen import MAIN, PROMPT, SETTINGS, Screen
+from .test_screen import pytestmark as needs_tmux
 from .user_terminal import UserTerminal
 
 REACTOR = (sys.executable, "-m", "reactor")
@@ -134,9 +136,32 @@ def test_unplugged_and_back_is_said_on_lines_of_their_own(bench: Bench, device: 
 
 
 def test_the_screen_says_why_a_port_can_not_be_had(bench: Bench, device: Device) -> None:
-    with console(bench, device.path):
-        with UserTerminal([*REACTOR, "console", str(device.path)], bench.env, bench.folder) as second:
-            assert second.finish() == 1
-            assert "is in use by" in " ".join(second.lines())
-            assert second.current_mode() == second.mode
-        until(lambda: True)
+    command = [*REACTOR, "console", str(device.path)]
+    with console(bench, device.path), UserTerminal(command, bench.env, bench.folder) as second:
+        assert second.finish() == 1
+        assert "is in use by" in " ".join(second.lines())
+        assert second.current_mode() == second.mode
+
+
+@needs_tmux
+def test_orders_at_the_prompt_of_dev_type_on_the_port(bench: Bench, device: Device) -> None:
+    bench.project({"main.py": MAIN}, SETTINGS)
+    with Screen(bench, [*REACTOR, "dev", "app", f"--console={device.path}"]) as screen:
+        screen.wait(f"● {device.path} is open: 115200 8N1")
+        screen.wait(PROMPT)
+        device.say(b"\x1b[1mU-Boot\x1b[0m 2026.01\r\nHit any key: ")
+        screen.wait("tty │ U-Boot 2026.01$")
+        screen.wait("tty │ Hit any key:$")
+        screen.type("%console printenv bootcmd")
+        screen.press("Enter")
+        assert device.hear(b"\r") == b"printenv bootcmd\r"
+        screen.type("%break")
+        screen.press("Enter")
+        screen.wait("! .* a break was sent")
+        device.unplug()
+        screen.wait(f"● {device.path} is gone: unplugged")
+        screen.type("%console x")
+        screen.press("Enter")
+        screen.wait("✗ .* nothing was sent")
+        screen.press("C-c")
+        screen.wait("^ended with 0$")
