@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from .changes import Changes
+from .chronicle import Chronicle
 from .journal import Journal
 from .lacking import lacking
 from .priority import spare
@@ -53,6 +54,10 @@ class Bootloader:
             confinement.begin()
             parts.callback(confinement.end)
             folder = self._state.folder
+            kept = state / "logs"
+            chronicle = Chronicle(folder / "logs", self.journal, self._notice, *([kept] if folder != state else []))
+            parts.callback(chronicle.close)
+            chronicle.start()
             supervisor = Supervisor(
                 folder,
                 self.journal,
@@ -70,7 +75,7 @@ class Bootloader:
             parts.callback(changes.close)
             streams = Streams(folder / "run", supervisor.attachment)
             upgrade = Upgrade(state, tether)
-            service = Service(name, store, supervisor, changes, self.journal, upgrade, streams)
+            service = Service(name, store, supervisor, changes, self.journal, chronicle, upgrade, streams)
             self._tell_of_keeper(tether.told)
             supervisor.start()
             self._tether, self._supervisor, self._grace_s = tether, supervisor, grace_s

@@ -106,6 +106,16 @@ class Journal:
             self._changed.wait_for(lambda: self._closed or self._next > cursor + 1, timeout=wait_s)
             return take(merge(self._logs.after(cursor), self._others.after(cursor)), cursor, max_events, max_bytes)
 
+    def wait(self, cursor: int) -> None:
+        """Until there is something past ``cursor``, or nothing will come any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._next > cursor + 1)
+
+    def blocks(self, cursor: int) -> list[Block]:
+        """All that there is past ``cursor``, in blocks; the first one may begin before it."""
+        with self._changed:
+            return list(merge(self._logs.after(cursor), self._others.after(cursor)))
+
     def ended(self, cursor: int) -> bool:
         """Whether nothing comes after ``cursor`` any more."""
         with self._changed:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from . import __version__
 from .changes import Changes
+from .chronicle import Chronicle
 from .journal import Journal
 from .store.store import Store
 from .streams import Streams
@@ -55,6 +56,7 @@ class Service:
         supervisor: Supervisor,
         changes: Changes,
         journal: Journal,
+        chronicle: Chronicle,
         upgrade: Upgrade,
         streams: Streams,
     ) -> None:
@@ -64,6 +66,7 @@ class Service:
         self._supervisor = supervisor
         self._changes = changes
         self._journal = journal
+        self._chronicle = chronicle
         self._streams = streams
         self._started = time.monotonic()
         self._attached: set[Peer] = set()
@@ -79,6 +82,7 @@ class Service:
             "history": self._history,
             "stack": self._stack,
             "rollback": self._rollback,
+            "boots": self._boots,
             "events": self._events,
             "upgrade": self._take_release,
             "confirm": self._confirm,
@@ -219,16 +223,23 @@ class Service:
         generations = [one.as_fields() for one in self._store.ledger.newest_first()[:most]]
         return pack({"generations": generations, "root": live})
 
+    def _boots(self, _fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
+        return pack({"boots": self._chronicle.boots()})
+
     def _events(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
-        cursor = fields.integer("cursor", 0) if fields.text("boot", "") == self._journal.boot else 0
-        if not fields.text("boot", ""):
-            cursor = fields.integer("cursor", 0)
+        cursor, boot = fields.integer("cursor", 0), fields.text("boot", "")
         events = max(1, min(_EVENTS, fields.integer("max_events", _EVENTS)))
         size = max(1024, min(_EVENT_BYTES, fields.integer("max_bytes", _EVENT_BYTES)))
         wait_s = max(0.0, min(_WAIT_S, fields.number("wait_s", 0)))
         if fields.flag("attached", False):
             self._attached.add(peer)
         self._journal.enter(peer)
+        if boot not in ("", self._journal.boot):
+            past = self._chronicle.pull(boot, cursor, events, size)
+            if past is not None:
+                told = {"boot": boot, "cursor": past[0], "lost": past[1], "ended": not past[2]}
+                return pack({**told, "now": time.time(), "mono": time.monotonic()}, [past[2]])
+            cursor = 0  # of a start that it knows nothing of: whatever it can tell is new
         cursor, lost, lines = self._journal.pull(cursor, events, size, wait_s)
         told = {"boot": self._journal.boot, "cursor": cursor, "lost": lost, "ended": self._journal.ended(cursor)}
         return pack({**told, "now": time.time(), "mono": time.monotonic()}, [lines])

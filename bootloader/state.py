@@ -39,7 +39,7 @@ _TELL_BYTES = 20
 _IN_ORDER = b"ended"
 """What a bootloader leaves in the lock when its applications have ended, and been made safe, as they should."""
 
-_FOLDERS = ("run", "data", "pycache")
+_FOLDERS = ("run", "data", "pycache", "logs")
 _FILES = ("run/lock", "run/address", "warm.json", "pycache.sums")
 
 

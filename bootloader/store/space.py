@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..aside import Aside
+from ..segments import shorten
 from ..wire.errors import Refused
 from ..wire.limits import MANIFEST_FILES
 from ..wire.manifest import Manifest
@@ -52,6 +53,7 @@ class Space:
         let_go: Callable[[], None],
     ) -> None:
         self._reserve = Reserve(folder / "reserve")
+        self._logs = folder / "logs"
         self._objects = objects
         self._manifests = manifests
         self._aside = aside
@@ -110,6 +112,8 @@ class Space:
         if self._objects.free_bytes() < needed_bytes:
             self._aside.keep(0, 0)
         if self._objects.free_bytes() < needed_bytes:
+            shorten(self._logs, 0)
+        if self._objects.free_bytes() < needed_bytes:
             self._let_go()
         if self._objects.free_bytes() < needed_bytes:
             self._forget_all_but(self._dear(), blobs)
@@ -132,6 +136,7 @@ class Space:
         if self._objects.free_bytes() > SPARE_BYTES + RESERVE_BYTES:
             self._reserve.keep()
         if self._objects.free_bytes() < SPARE_BYTES:
+            shorten(self._logs, 0)
             self._let_go()
             self._forget_all_but(dear, ())
         elif len(self._manifests.roots()) > 2 * ROOTS_KEPT:

@@ -85,6 +85,8 @@ def _place(path: Any, dir_fd: int | None = None) -> str | None:
         full = os.path.join(os.path.realpath(parent), name)
     if full == _FOLDER:
         return "."
+    if _RECORD and full.startswith(_FOLDER + "/logs/"):
+        return None  # written all the time, and no part of what is promised of a power cut
     return full[len(_FOLDER) + 1 :] if full.startswith(_FOLDER + "/") else None
 
 
