@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bootloader.guest.swap import Swap
+from bootloader.guest.swap import Swap, Tree
 
 _MOTOR = '''\
 """Version {n}."""
@@ -128,7 +128,7 @@ def _patched(swap: Swap, live: Path, trees: Sequence[Path], patches: int, held: 
     for number in range(patches):
         old, new = trees[number % len(trees)], trees[(number + 1) % len(trees)]
         begin_s = time.perf_counter()
-        prepared = swap.prepare(str(old), str(new), ["app.py", "motor.py"])
+        prepared = swap.prepare(Tree(str(old)), Tree(str(new)), ["app.py", "motor.py"])
         aside.symlink_to(new)
         aside.rename(live)
         prepared.commit()

@@ -160,24 +160,25 @@ class Changes:
         self, staged: Staged, who: str, began: float, rung: str = "", why: str = "", *, reload: str = RESTART
     ) -> Body:
         """What is staged becomes what runs, if it compiles. The way back is a restart: it is for what failed."""
-        written = (path for path, entry in staged.edits.items() if entry is not None)
         before, after = staged.launch_before, staged.launch
+        written = {path for path, entry in staged.edits.items() if entry is not None and path.endswith(".py")}
         was = self._store.live
         transition = Transition(
             after,
             lambda running, unpatchable: decide(
                 before, after, staged.edits, running, reload=reload, unpatchable=unpatchable
             ),
-            lambda decision: self._store.switch(staged, who, rung or decision.rung, why or decision.why).number,
+            lambda: self._store.switch(staged),
+            lambda decision: self._store.record(staged, who, rung or decision.rung, why or decision.why).number,
             began,
             proven=self._has_been_healthy(staged.manifest.root),
-            tree=staged.tree.folder,
             before=was.folder if was is not None else Path(),
             paths=tuple(path for path in staged.edits if path != LAUNCH),
-            check=tuple(path for path in written if path.endswith(".py")),
+            fresh=staged.files,
+            unchecked=written,
+            build=lambda: self._fit(lambda: self._store.build(staged)),
             note=lambda: self._fit(lambda: self._store.note(staged)),
         )
-        transition.stage("store")
         number = self._supervisor.change(transition)
         took, reason = rung or transition.decision.rung, why or transition.decision.why
         if transition.patch is not None:
@@ -215,7 +216,7 @@ class Changes:
         change, started = self._supervisor.changes, decided(self._supervisor.running()).start
         if started:
             began, proven = time.monotonic(), self._has_been_healthy(root)
-            transition = Transition(launch, decided, lambda _decision: number, began, proven)
+            transition = Transition(launch, decided, lambda: None, lambda _decision: number, began, proven)
             self._supervisor.change(transition)
             change, started = transition.number, transition.decision.start
         return {"change": change, "generation": number, "root": root, "started": list(started)}

@@ -94,7 +94,7 @@ def _is_of(cache: Path, source: Path) -> bool:
 def _back(store: Store, wanted: Generation) -> list[Broken]:
     """Whether the target can still go back to ``wanted``."""
     try:
-        staged = store.stage_root(wanted.manifest.root)
+        folder = store.build(store.stage_root(wanted.manifest.root))
     except Fault as fault:
         return [(LOST, f"there is no way back to generation {wanted.number}: {fault}")]
-    return [(kind, f"on the way back: {what}") for kind, what in wrong_tree(staged.tree.folder, wanted)]
+    return [(kind, f"on the way back: {what}") for kind, what in wrong_tree(folder, wanted)]

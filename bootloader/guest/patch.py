@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import kin
-from .swap import Prepared, Refusal, Swap, Undone
+from .swap import Prepared, Refusal, Swap, Tree, Undone
 
 
 class Patch:
@@ -20,15 +20,18 @@ class Patch:
         self._prepared: Prepared | None = None
 
     def prepare(self, order: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See whether it can go from the tree ``old`` to ``new``, which differ in ``paths``; nothing is touched."""
+        """See whether it can go from the tree in the folder ``tree`` to one with other files, of which ``changed`` says
+        where they lie; nothing is touched. ``compiled``: those of them that compile.
+        """
         self._prepared = None
         if kindred := _kindred():
             return {"refused": kindred}
         try:
-            self._prepared = self._swap.prepare(order["old"], order["new"], order["paths"])
+            old, new = Tree(order["tree"]), Tree(order["tree"], order["changed"])
+            self._prepared = self._swap.prepare(old, new, list(order["changed"]))
         except Refusal as refusal:
-            return {"refused": refusal.reason}
-        return {}
+            return {"compiled": self._swap.compiled, "refused": refusal.reason}
+        return {"compiled": self._swap.compiled}
 
     def commit(self, _order: Mapping[str, Any]) -> Mapping[str, Any]:
         """Replace it: the new tree is live now."""

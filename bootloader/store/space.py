@@ -7,6 +7,7 @@ in generations, as a device may have no clock. Not thread-safe: the store's lock
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -153,3 +154,17 @@ class Space:
         for name in self._objects.names():
             if name not in named:
                 self._objects.discard(name)
+
+
+@contextmanager
+def disk(folder: Path) -> Iterator[None]:
+    """Where the disk that ``folder`` is on says no, that is a refusal."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused(
+            "disk-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "disk-failed",
+            error.strerror or str(error),
+            to=str(error.filename or folder),
+            do="free space on the target, or look at its disk",
+        ) from error

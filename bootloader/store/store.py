@@ -1,7 +1,7 @@
 """An overlay onto the disk: verified, staged in the idle tree, made live by one rename; and the way back to what was.
 
 Owns the state folder's ``objects``, ``manifests``, ``trees``, ``live``, ``aside`` and the ledger, and the lock around
-them. Knows nothing of processes: the caller stops what runs between :meth:`Store.stage` and :meth:`Store.switch`.
+them. Knows nothing of processes: the caller stops what runs between :meth:`Store.build` and :meth:`Store.switch`.
 Nothing is fsynced before the program runs; :meth:`Store.settle` says afterwards what is to be, and only what is durable
 is built upon: :meth:`Store.catch_up`. So a power cut may tear the newest tree, which the next start notices
 (:meth:`Store.recover`), and nothing older.
@@ -9,10 +9,8 @@ is built upon: :meth:`Store.catch_up`. So a power cut may tear the newest tree, 
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 from ..aside import Aside, is_other
@@ -28,7 +26,7 @@ from .loans import Loan, Loans
 from .manifests import Manifests
 from .objects import Objects, sync
 from .source import Source
-from .space import Space
+from .space import Space, disk
 from .staged import Staged
 from .trees import NAMES, OnNotice, Tree
 from .triage import BOOTLOADER, Rung, ladder
@@ -250,32 +248,20 @@ class Store:
         return manifest
 
     def stage(self, overlay: Overlay) -> Staged:
-        """Verify ``overlay`` and make its tree in the idle place. Where it is refused, nothing live has changed."""
+        """Verify ``overlay``, and keep its blobs. Where it is refused, nothing live has changed."""
         before = self.manifest
         after = apply_overlay(overlay, before)
-        with self._disk():
-            return self._stage(before, after, overlay.edits, self._verify(overlay))
+        with disk(self._folder):
+            return self._staged(before, after, overlay.edits, self._verify(overlay))
 
     def stage_root(self, root: str) -> Staged:
-        """Make the tree of a root that this target has run before in the idle place, from its blobs."""
+        """The tree of a root that this target has run before, which its blobs make up."""
         before, after = self.manifest, self._known(root)
         edits = before.edits_to(after)
         wanted = {entry.blake3: entry.size for entry in edits.values() if entry is not None}
-        with self._disk():
+        with disk(self._folder):
             self.space.need("the rollback", self.space.taken([*wanted.values()] * 2), after.blobs())
-            return self._stage(before, after, edits, {})
-
-    @contextmanager
-    def _disk(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise Refused(
-                "disk-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "disk-failed",
-                error.strerror or str(error),
-                to=str(error.filename or self._folder),
-                do="free space on the target, or look at its disk",
-            ) from error
+            return self._staged(before, after, edits, {})
 
     def _verify(self, overlay: Overlay) -> dict[str, bytes]:
         """The blobs that ride in the overlay, each with the BLAKE3 and size that an edit names, none too many."""
@@ -303,15 +289,20 @@ class Store:
             self.objects.put(name, content)
         return fresh
 
-    def _stage(self, before: Manifest, after: Manifest, edits: Edits, fresh: dict[str, bytes]) -> Staged:
+    def _staged(self, before: Manifest, after: Manifest, edits: Edits, fresh: dict[str, bytes]) -> Staged:
         launch = self._launch_of(after, fresh)
         if launch is None:
             raise Refused("no-launch", "the tree does not say what to run", to=LAUNCH_PATH, do="push with `reactor`")
-        tree = self._build(self._idle(), after, fresh)
-        self._lead_to(tree)
-        if self.space.is_alone:
-            self._note(after, twice=True)  # later there may be no room for it
-        return Staged(tree, after, before, edits, launch, self._launch_of(before))
+        return Staged(after, before, edits, launch, self._launch_of(before), fresh, self.objects.path)
+
+    def build(self, staged: Staged) -> Path:
+        """Make the tree in the idle place, and prepare the switch to it: its folder."""
+        with disk(self._folder):
+            staged.tree = self._build(self._idle(), staged.manifest, staged.fresh)
+            self._lead_to(staged.tree)
+            if self.space.is_alone:
+                self._note(staged.manifest, twice=True)  # later there may be no room for it
+        return staged.tree.folder
 
     def _lead_to(self, tree: Tree) -> None:
         """Prepare the switch to ``tree``, so that it is one rename, and can't fail."""
@@ -322,7 +313,7 @@ class Store:
 
     def note(self, staged: Staged) -> None:
         """Write down what is in the staged tree, so that the next start knows it: before :meth:`switch`."""
-        with self._disk():
+        with disk(self._folder):
             self._note(staged.manifest)
 
     def _note(self, manifest: Manifest, *, twice: bool = False) -> None:
@@ -349,7 +340,7 @@ class Store:
 
     def upload(self, name: str, offset: int, size_bytes: int, content: bytes) -> None:
         """Keep one blob, or a part of a large one, ahead of the overlay that needs it."""
-        with self._disk():
+        with disk(self._folder):
             self.space.need("this file", self.space.taken([size_bytes - offset] * 3), [name])
             self.space.await_blob(name)
             if offset == 0 and len(content) == size_bytes:
@@ -357,17 +348,20 @@ class Store:
             else:
                 self.objects.append(name, offset, content, size_bytes)
 
-    def switch(self, staged: Staged, who: str, rung: str, why: str) -> Generation:
-        """Make the staged tree live, with one rename. Where that fails, nothing has changed."""
+    def switch(self, staged: Staged) -> None:
+        """Make the tree live that was built, with one rename. Where that fails, nothing has changed."""
         self._next_link.replace(self.live_path)
         self.live, self.manifest = staged.tree, staged.manifest
         self.space.arrived()
+
+    def record(self, staged: Staged, who: str, rung: str, why: str) -> Generation:
+        """Write down that it is live. A bootloader that is cut off before finds that out at its next start."""
         return self.ledger.add(staged.manifest.root, who, rung, why, len(staged.edits))
 
     def settle(self) -> tuple[Path, ...]:
         """After the program runs: what is to be fsynced, which needs no lock, for the last switch to be durable."""
         if self.live is not None:
-            with self._disk():
+            with disk(self._folder):
                 self._note(self.manifest, twice=True)
         return self._written()
 
@@ -386,7 +380,7 @@ class Store:
         no tree to build its successor in, a third is made.
         """
         try:
-            with self._disk():
+            with disk(self._folder):
                 trees = [tree for tree in self._idle() if not self._is_dear(tree)]
                 failed = (last := self.ledger.last()) is not None and last.fate == "failed"
                 if not trees and failed and self.space.has_room_for(self.manifest):

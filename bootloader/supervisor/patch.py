@@ -38,6 +38,8 @@ class Patch:
         """What each of them was before."""
         self.reports: dict[str, dict[str, Any]] = {}
         """What each application tells of what was replaced, as far as that makes sense."""
+        self.compiled: set[str] = set()
+        """Files of the new tree that compile, as applications found when they were asked."""
         self._assets: list[str] = []
 
     def behind(self, paths: Sequence[str]) -> str:
@@ -48,9 +50,11 @@ class Patch:
                 return f"{app.spec.name} runs an older `{missed[0]}`"
         return ""
 
-    def prepare(self, old: str, new: str, paths: Sequence[str], on_over: OnOver) -> None:
-        """Ask whether they can go from the tree ``old`` to ``new``, where ``paths`` differ."""
-        order = {"old": old, "new": new, "paths": list(paths)}
+    def prepare(self, tree: str, changed: Mapping[str, str | None], on_over: OnOver) -> None:
+        """Ask whether they can go from the tree in the folder ``tree`` to one with other files, which lie where
+        ``changed`` says.
+        """
+        order = {"tree": tree, "changed": dict(changed)}
         self._ask("prepare", dict.fromkeys(self._apps, (PREPARE_S, order)), on_over)
 
     def commit(self, paths: Sequence[str], on_over: OnOver) -> None:
@@ -80,6 +84,7 @@ class Patch:
                 return  # one has refused already
             waiting.discard(name)
             app.tell_raised(answer)
+            self.compiled.update(_items(answer, "compiled", str))
             if isinstance(report := answer.get("report"), dict):
                 self.reports[name] = _sane(report)
             if why := _why_not(name, answer):

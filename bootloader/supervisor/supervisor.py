@@ -99,12 +99,13 @@ class Supervisor:
         return self._live.number if self._live is not None else 0
 
     def change(self, transition: Transition) -> int:
-        """Check, stop, switch, start as ``transition`` says; the generation's number once the new processes have their
-        orders. One way in and one way out, because each hop between threads is felt at every save. What does not
+        """Build, check, stop, switch, start as ``transition`` says; the generation's number once the new processes have
+        their orders. One way in and one way out, because each hop between threads is felt at every save. What does not
         compile is :class:`Refused`, and nothing has been stopped.
         """
         self._turns.soon(lambda: self._receive(transition))
         try:
+            self._turns.soon(partial(self._built, transition, transition.build()))
             transition.note()
         except Exception as error:  # noqa: BLE001 - raised below, once what was stopped for it starts again
             self._turns.soon(partial(self._break_off, transition, error))
@@ -112,7 +113,7 @@ class Supervisor:
             transition.noted = True
             self._turns.soon(self._proceed)
         ends = (app.grace_s + 2 * app.safe_s + app.assets_s for app in transition.launch.applications)
-        longest_s = max(ends, default=0) + _CHANGE_S + (_CHECK_S if transition.check else 0)
+        longest_s = max(ends, default=0) + _CHANGE_S + (_CHECK_S if transition.unchecked else 0)
         try:
             return self._turns.result(transition.switched, longest_s)
         except TimeoutError:
@@ -175,25 +176,37 @@ class Supervisor:
         def receive() -> None:
             if self._change is not None:
                 raise Refused("busy", "another change is under way", do="try again")
-            if not transition.check:
-                transition.checked = True
-                return self._begin(transition)
-            self._warmth.check(transition.tree, transition.check, partial(self._checked, transition))
-            if transition.decide(self._stack.running, "").patch:
-                self._begin(transition)  # which touches nothing, and takes about as long
-            return None
+            if transition.decide(self._stack.running, "").patch and transition.files is not None:
+                self._begin(transition)  # which touches nothing: the tree is built meanwhile
 
         self._attempt(transition, receive)
+
+    def _advance(self, transition: Transition) -> None:
+        """The next step to the switch, once the tree is built, who is asked has answered, and what compiles is known."""
+        if transition.tree is None or transition.asking or transition.checking or transition.switched.done():
+            return
+        if transition.unchecked:
+            transition.checking = True
+            self._warmth.check(transition.tree, tuple(transition.unchecked), partial(self._checked, transition))
+        elif self._change is not transition:
+            self._begin(transition)
+        elif transition.unpatchable:
+            self._decide(transition, transition.unpatchable)
+        else:
+            self._proceed()
+
+    def _built(self, transition: Transition, tree: Path) -> None:
+        transition.stage("store")
+        transition.tree = tree
+        self._attempt(transition, lambda: self._advance(transition))
 
     def _checked(self, transition: Transition, problem: dict[str, Any]) -> None:
         def go_on() -> None:
             if problem:
                 raise Refused.from_fields(problem)
-            transition.checked = True
-            if self._change is transition:
-                self._go_on(transition)
-            else:
-                self._begin(transition)
+            transition.unchecked.clear()
+            transition.checking = False
+            self._advance(transition)
 
         transition.stage("check")
         self._attempt(transition, go_on)
@@ -208,8 +221,6 @@ class Supervisor:
             self._break_off(transition, error)
 
     def _begin(self, transition: Transition) -> None:
-        if transition.switched.done():
-            return  # too late: nobody waits for it any more
         self._change = transition
         self._changes += 1
         transition.number = self._changes
@@ -225,10 +236,9 @@ class Supervisor:
         if behind := patch.behind(transition.paths):
             return self._decide(transition, behind)
         transition.unpatchable = unpatchable
-        if decision.patch:
+        if decision.patch and transition.files is not None:
             transition.decision, transition.patch, transition.asking = decision, patch, True
-            prepared = partial(self._prepared, transition)
-            patch.prepare(str(transition.before), str(transition.tree), transition.paths, prepared)
+            patch.prepare(str(transition.before), transition.files, partial(self._prepared, transition, patch))
         elif transition.checked:
             transition.decision, transition.patch = decision, None
             for name in decision.stop:
@@ -236,26 +246,20 @@ class Supervisor:
         self._proceed()
         return None
 
-    def _prepared(self, transition: Transition, why: str) -> None:
-        """All applications can take it in place, or ``why`` one can't: then nothing has been touched."""
+    def _prepared(self, transition: Transition, patch: Patch, why: str) -> None:
+        """All applications can take it in place, or ``why`` one can't: then nothing has been touched. What they have
+        compiled is compiled: by the interpreter that is to run it.
+        """
         if self._change is transition:  # else it was broken off
             transition.stage("prepare")
             transition.asking, transition.unpatchable = False, why
-            self._go_on(transition)
-
-    def _go_on(self, transition: Transition) -> None:
-        """It compiles, or all applications have said whether they can be patched; both, before anything follows."""
-        if not transition.checked or transition.asking:
-            return
-        if transition.unpatchable:
-            self._attempt(transition, lambda: self._decide(transition, transition.unpatchable))
-        else:
-            self._proceed()
+            transition.unchecked -= patch.compiled
+            self._attempt(transition, lambda: self._advance(transition))
 
     def _break_off(self, transition: Transition, error: Exception) -> None:
         """The change does not come about. What was stopped for it starts again, as nothing else has changed."""
         if self._live is transition:
-            _came_about(transition)  # its tree is live, whatever applications go on to make of it
+            transition.came_about()  # its tree is live, whatever applications go on to make of it
         if transition.switched.done():
             return
         transition.switched.set_exception(error)
@@ -289,11 +293,15 @@ class Supervisor:
         if change.decision.stop:
             change.stage("stop")
         try:
-            change.generation = change.switch(change.decision)
+            change.switch()
         except Exception as error:  # noqa: BLE001 - handed to the thread that asked for the change
             self._break_off(change, error)
             return
+        if change.patch is not None:
+            change.asking = True
+            change.patch.commit(change.paths, partial(self._patched, change, change.patch))
         change.stage("switch")
+        change.generation = change.record(change.decision)  # applications take the change meanwhile
         if self._live is not None and self._live.fate in ("", "running"):
             self._fate(self._live, "replaced", "the next one came before it was healthy")
         self._live, self._change = change, None
@@ -303,13 +311,10 @@ class Supervisor:
         for app in self._stack:
             if app.spec.name not in change.decision.concerned:
                 app.missed.update(change.paths)
-        if change.patch is not None:
-            change.asking = True
-            for name in change.decision.patch:
-                self._stack[name].generation = change.generation  # in place, or by starting again
-            change.patch.commit(change.paths, partial(self._patched, change, change.patch))
-        else:
-            _came_about(change)
+        for name in change.decision.patch:
+            self._stack[name].generation = change.generation  # in place, or by starting again
+        if change.patch is None:
+            change.came_about()
         self._proceed()
 
     def _patched(self, change: Transition, patch: Patch, why: str) -> None:
@@ -336,7 +341,7 @@ class Supervisor:
             change.decision, change.reports = replace(decision, why=patch.words), patch.reports
             for name in decision.patch:
                 self._stack[name].patched()
-        _came_about(change)
+        change.came_about()
         self._proceed()
 
     def _judge(self, live: Transition) -> None:
@@ -388,12 +393,6 @@ class Supervisor:
     def _fault(self, error: BaseException) -> None:
         what = str(error) if isinstance(error, Fault) else f"{type(error).__name__}: {error}"
         self._journal.add("notice", {"code": "internal-error", "text": f"the supervisor met a fault: {what}"})
-
-
-def _came_about(change: Transition) -> None:
-    """Tell who asked for it, unless they have given up, or the bootloader ends."""
-    if not change.switched.done():
-        change.switched.set_result(change.generation)
 
 
 def _ending() -> Refused:

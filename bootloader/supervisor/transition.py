@@ -21,25 +21,32 @@ from .patch import Patch
 @dataclass(eq=False)
 class Transition:
     """``decide`` gets the names of what runs, and why that can't be patched, where that is known; ``switch`` makes the
-    new tree live and returns its generation's number.
+    new tree live, and ``record`` writes that down, and returns its generation's number.
 
-    ``proven``: its tree has been healthy. ``tree`` is its folder, ``before`` that of the one that is live, ``paths``
-    what differs; ``check`` lists the Python files that must compile first. ``note`` is called on the thread that asks,
-    while those are compiled and applications stop; the switch comes after it.
+    ``proven``: its tree has been healthy. ``before`` is the folder of the tree that is live, ``paths`` what differs,
+    ``fresh`` where that lies already, if it does; ``unchecked`` are the Python files that must compile first.
+    ``build`` makes the new tree and returns its folder; it is called on the thread that asks, while applications are
+    asked whether they can be patched. ``note`` comes next there, while files are compiled and applications stop; the
+    switch comes after both.
     """
 
     launch: Launch
     decide: Callable[[tuple[str, ...], str], Decision]
-    switch: Callable[[Decision], int]
+    switch: Callable[[], None]
+    record: Callable[[Decision], int]
     began: float
     proven: bool = False
-    tree: Path = Path()
     before: Path = Path()
     paths: tuple[str, ...] = ()
-    check: tuple[str, ...] = ()
+    fresh: Mapping[str, str | None] | None = None
+    unchecked: set[str] = field(default_factory=set)
+    build: Callable[[], Path] = Path
     note: Callable[[], None] = lambda: None
+    tree: Path | None = None
+    """The folder of the new tree, once it is built."""
     noted: bool = False
-    checked: bool = False
+    checking: bool = False
+    """Whether files are being compiled."""
     stages_ms: dict[str, float] = field(default_factory=dict)
     decision: Decision = NOTHING
     patch: Patch | None = None
@@ -59,9 +66,26 @@ class Transition:
     fate: str = ""
 
     @property
+    def files(self) -> Mapping[str, str | None] | None:
+        """Where to find what changed, and None for what is gone; nowhere, as long as it is not verified."""
+        if self.tree is not None:
+            return {path: f"{self.tree}/{path}" for path in self.paths}
+        return {path: self.fresh[path] for path in self.paths} if self.fresh is not None else None
+
+    @property
+    def checked(self) -> bool:
+        """Whether its tree is there, and all that has to compile does."""
+        return self.tree is not None and not self.unchecked
+
+    @property
     def may_switch(self) -> bool:
         """Whether nobody has to say anything more before the switch."""
         return self.noted and self.checked and not self.asking and (self.patch is None or not self.unpatchable)
+
+    def came_about(self) -> None:
+        """Tell who asked for it, unless they have given up, or the bootloader ends."""
+        if not self.switched.done():
+            self.switched.set_result(self.generation)
 
     def stage(self, name: str) -> None:
         """The time since the last stage ended belongs to ``name``."""

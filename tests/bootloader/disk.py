@@ -50,12 +50,23 @@ class Disk:
         edited = [files[path][0] for path, entry in bare.edits.items() if entry is not None]
         return replace(bare, blobs={blob_name(content): content for content in edited})
 
+    def stage(self, overlay: Overlay) -> Staged:
+        return self._built(self.store.stage(overlay))
+
+    def stage_root(self, root: str) -> Staged:
+        return self._built(self.store.stage_root(root))
+
+    def _built(self, staged: Staged) -> Staged:
+        self.store.build(staged)
+        return staged
+
     def switch(self, staged: Staged) -> int:
         self.store.note(staged)
-        return self.store.switch(staged, "host", "restart", "code changed").number
+        self.store.switch(staged)
+        return self.store.record(staged, "host", "restart", "code changed").number
 
     def become(self, files: Files) -> int:
-        return self.switch(self.store.stage(self.overlay(files)))
+        return self.switch(self.stage(self.overlay(files)))
 
     def sync(self) -> None:
         """What is live is on the disk for certain; the other trees are as they were."""

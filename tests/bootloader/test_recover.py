@@ -57,7 +57,7 @@ def older(disk: Disk) -> Files:
 def unsettled(disk: Disk) -> Files:
     """The bootloader was killed right after the switch."""
     disk.healthy(GOOD)
-    staged = disk.store.stage(disk.overlay(NEW))
+    staged = disk.stage(disk.overlay(NEW))
     disk.store.note(staged)
     disk.switch(staged)
     return NEW
@@ -358,7 +358,7 @@ def test_the_base_is_run_where_nothing_else_is(disk: Disk, base: Path) -> None:
     disk.settle()
     disk.reopen(base=base)
     assert disk.live() == {**GOOD, PATH: LAUNCH}
-    disk.switch(disk.store.stage_root(disk.store.base_root))
+    disk.switch(disk.stage_root(disk.store.base_root))
     disk.settle()
     assert disk.live() == {**text("base.py"), PATH: LAUNCH}
     assert on_disk(base / "live") == {**text("base.py"), PATH: LAUNCH}
@@ -391,7 +391,7 @@ def test_the_base_and_what_the_state_has_of_it_outlive_every_collection_of_space
     disk = Disk(mount(f"size={SPARE_BYTES + 24 * MIB}") / "state")
     disk.reopen(base=base)
     root = disk.store.base_root
-    disk.switch(disk.store.stage_root(root))
+    disk.switch(disk.stage_root(root))
     disk.settle()
     for _ in range(4):
         disk.healthy({**text("main.py"), "asset.bin": (os.urandom(3 * MIB), 0o644)})
@@ -403,7 +403,7 @@ def test_the_base_and_what_the_state_has_of_it_outlive_every_collection_of_space
     shutil.rmtree(base)
     (disk.folder / "filler").unlink()
     disk.reopen(base=base)
-    disk.switch(disk.store.stage_root(root))
+    disk.switch(disk.stage_root(root))
     assert disk.live() == {**text("base.py"), PATH: LAUNCH}
 
 

@@ -3,5 +3,6 @@
 from .refusal import Refusal, Undone
 from .report import Report
 from .swap import Prepared, Swap
+from .tree import Tree
 
-__all__ = ["Prepared", "Refusal", "Report", "Swap", "Undone"]
+__all__ = ["Prepared", "Refusal", "Report", "Swap", "Tree", "Undone"]

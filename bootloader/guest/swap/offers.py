@@ -6,7 +6,6 @@ Knows where names come from by the source of whoever asks for them, and by what 
 from __future__ import annotations
 
 import ast
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,14 +19,15 @@ from .plan import Bind, Plan, Unbind
 from .refusal import Refusal, quoted
 from .source import Source
 from .statements import bound_by, parts
+from .tree import Tree
 
 _OWN_NAMES = ("__name__", "__file__", "__package__", "__spec__")
 _STAR = re.compile(rb"import\s*\*")
 
 
-def check(plans: Mapping[str, Plan], modules: Modules, new: str) -> None:
+def check(plans: Mapping[str, Plan], modules: Modules, new: Tree) -> None:
     """Refuse where a module asks for a name that another one no longer has, or asks for all of its names, and those
-    are others. ``new``: the folder of the new tree.
+    are others.
     """
     for path, plan in plans.items():
         steps = {step.name: step for step in plan.steps if isinstance(step, Bind | Unbind) and not step.scope}
@@ -53,18 +53,15 @@ def check(plans: Mapping[str, Plan], modules: Modules, new: str) -> None:
             _check_stars(plan, module, steps.keys())
 
 
-def check_imports(plans: Mapping[str, Plan], modules: Modules, old: str, new: str) -> None:
-    """Refuse where a module that has run something at import is no longer imported, or not in the order that it was.
-
-    ``old``, ``new``: the folders of the trees.
-    """
+def check_imports(plans: Mapping[str, Plan], modules: Modules, old: Tree, new: Tree) -> None:
+    """Refuse where a module that has run something at import is no longer imported, or not in the order that it was."""
     loaded = {module.__name__: path for path, found in modules.by_path.items() for module in found}
     for path, plan in plans.items():
         for module in modules.by_path[path]:
             before, after = _imported(plan.old.tree, module, loaded), _imported(plan.new.tree, module, loaded)
             if list(before) == list(after):
                 continue
-            busy = [name for name in before if _runs_something(f"{old}/{loaded[name]}")]
+            busy = [name for name in before if _runs_something(loaded[name], old)]
             for name in busy:
                 if name not in after and not _is_imported(name, modules, new):
                     what = f"imported `{name}`, which runs something at import, and nothing does so any more"
@@ -86,7 +83,7 @@ def _imported(tree: ast.Module, importer: ModuleType, loaded: Mapping[str, str])
     return found
 
 
-def _is_imported(name: str, modules: Modules, new: str) -> bool:
+def _is_imported(name: str, modules: Modules, new: Tree) -> bool:
     wanted = re.compile(rb"\b" + name.rpartition(".")[2].encode() + rb"\b")
     return any(
         name in _asked_for(node, importer)
@@ -95,26 +92,22 @@ def _is_imported(name: str, modules: Modules, new: str) -> bool:
     )
 
 
-def _runs_something(file: str) -> bool:
-    """Whether the module in ``file`` does more than define."""
-    if not file.endswith(".py"):
+def _runs_something(path: str, tree: Tree) -> bool:
+    """Whether the module in the file ``path`` does more than define."""
+    if not path.endswith(".py"):
         return False
-    try:
-        with open(file, "rb") as source:
-            tree = ast.parse(source.read())
-    except FileNotFoundError:
+    data = tree.read(path)
+    if data is None:
         return True  # for all that can be told
-    meaning = meaning_of(tree)
-    return any(runs(part, meaning) for part in parts(tree.body, meaning, runs_as_main=False))
+    syntax = ast.parse(data)
+    meaning = meaning_of(syntax)
+    return any(runs(part, meaning) for part in parts(syntax.body, meaning, runs_as_main=False))
 
 
-def check_added(paths: Iterable[str], modules: Modules, old: str) -> None:
-    """Refuse a new file that a new start would import where this one found something else, or nothing.
-
-    ``old``: the folder of the old tree.
-    """
+def check_added(paths: Iterable[str], modules: Modules, old: Tree) -> None:
+    """Refuse a new file that a new start would import where this one found something else, or nothing."""
     for path in paths:
-        if os.path.exists(f"{old}/{path}") or path in modules.by_path:
+        if old.has(path) or path in modules.by_path:
             continue
         name = modules.name_for(path.replace("/__init__.py", ".py"))
         if name in sys.modules:
@@ -127,7 +120,7 @@ def check_added(paths: Iterable[str], modules: Modules, old: str) -> None:
 
 
 def _asking(
-    modules: Modules, new: str, module: ModuleType, goes: Iterable[str], *, stars: bool
+    modules: Modules, new: Tree, module: ModuleType, goes: Iterable[str], *, stars: bool
 ) -> Iterator[tuple[str, ast.ImportFrom]]:
     """The imports from ``module`` that may be for names of ``goes``, or for all."""
     words = [rb"\b" + name.encode() + rb"\b" for name in goes] + [_STAR.pattern] * stars
@@ -137,15 +130,11 @@ def _asking(
                 yield path, node
 
 
-def _sources(modules: Modules, tree: str, wanted: re.Pattern[bytes]) -> Iterator[tuple[str, ModuleType, ast.Module]]:
-    """The loaded modules whose source in ``tree`` has what is ``wanted``."""
+def _sources(modules: Modules, tree: Tree, wanted: re.Pattern[bytes]) -> Iterator[tuple[str, ModuleType, ast.Module]]:
+    """The loaded modules whose source in ``tree`` has what is ``wanted``; none that departs."""
     for path, found in modules.by_path.items():
-        try:
-            with open(f"{tree}/{path}", "rb") as file:
-                data = file.read()
-        except FileNotFoundError:
-            continue  # it departs
-        if path.endswith(".py") and wanted.search(data):
+        data = tree.read(path) if path.endswith(".py") else None
+        if data is not None and wanted.search(data):
             syntax = ast.parse(data)
             yield from ((path, module, syntax) for module in found)
 

@@ -8,7 +8,6 @@ that code objects, tracebacks and ``inspect`` go on to find them. Knows nothing 
 from __future__ import annotations
 
 import linecache
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from .refusal import Refusal, Undone
 from .report import Report
 from .source import Source, alike
 from .successors import Successors
+from .tree import Tree
 from .undo import Undo
 from .wrappers import Copies
 
@@ -44,13 +44,16 @@ class Swap:
         self._live = live.rstrip("/")
         self._witness = Witness()
         self._kept: dict[str, Source] = {}
+        self.compiled: list[str] = []
+        """Files of the new tree that :meth:`prepare` has found to compile, also where it refused."""
 
-    def prepare(self, old: str, new: str, paths: Sequence[str]) -> Prepared:
-        """Compare the trees in the folders ``old`` and ``new`` at the changed ``paths``; raises :class:`Refusal`."""
+    def prepare(self, old: Tree, new: Tree, paths: Sequence[str]) -> Prepared:
+        """Compare the trees at the changed ``paths``; raises :class:`Refusal`."""
         modules = Modules(self._live)
-        comparison = _Survey(self._live, old, new, modules, self._kept)
-        plans = comparison.plans(paths)
-        prepared = Prepared(self._live, paths, plans, comparison.departures, modules, self._witness)
+        self.compiled = []
+        survey = _Survey(self._live, old, new, modules, self._kept, self.compiled)
+        plans = survey.plans(paths)
+        prepared = Prepared(self._live, paths, plans, survey.departures, modules, self._witness)
         if prepared.concerned:
             prepared.check()
         return prepared
@@ -200,8 +203,11 @@ class Prepared:
 class _Survey:
     """From the paths that changed to a plan for each module that they concern."""
 
-    def __init__(self, live: str, old: str, new: str, modules: Modules, kept: dict[str, Source]) -> None:
+    def __init__(
+        self, live: str, old: Tree, new: Tree, modules: Modules, kept: dict[str, Source], compiled: list[str]
+    ) -> None:
         self._kept = kept
+        self._compiled = compiled
         self._live, self._old, self._new = live, old, new
         self._modules = modules
         self._sources: dict[str, tuple[Source, Source]] = {}
@@ -215,7 +221,7 @@ class _Survey:
             if path in self._modules.by_path:
                 if path.endswith(tuple(EXTENSION_SUFFIXES)):
                     raise Refusal(path, 0, "is native code, and loaded")
-                before, after = self._read(self._old, path), self._read(self._new, path)
+                before, after = self._read(self._old, path), self._read_new(path)
                 if before is None:
                     raise Refusal(path, 0, "was imported, but the tree did not have it")
                 if after is None:
@@ -246,11 +252,11 @@ class _Survey:
         added = [
             other
             for other in paths
-            if other.endswith(".py") and os.path.isfile(f"{self._new}/{other}")
-            if not os.path.exists(f"{self._old}/{other}") and other not in self._modules.by_path
+            if other.endswith(".py") and self._new.has(other)
+            if not self._old.has(other) and other not in self._modules.by_path
         ]
         for other in added:
-            after = self._read(self._new, other)
+            after = self._read_new(other)
             if after is not None and after.data == before.data:
                 self._sources[path] = before, after
                 to = other, self._modules.name_for(other)
@@ -260,18 +266,23 @@ class _Survey:
                 raise Refusal(path, 0, f"is gone, and `{other}` looks like what became of it")
         self.departures += [Departure(path, module, to) for module in self._modules.by_path[path]]
 
-    def _read(self, tree: str, path: str) -> Source | None:
+    def _read_new(self, path: str) -> Source | None:
+        source = self._read(self._new, path)
+        if source is not None:
+            self._compiled.append(path)
+        return source
+
+    def _read(self, tree: Tree, path: str) -> Source | None:
+        data = tree.read(path)
+        if data is None:
+            return None
         try:
-            with open(f"{tree}/{path}", "rb") as file:
-                data = file.read()
             kept = self._kept.pop(path, None)
             source = kept if kept and kept.data == data else Source(path, data, f"{self._live}/{path}")
             self._kept[path] = source
             if len(self._kept) > _KEPT:
                 del self._kept[next(iter(self._kept))]
             return source
-        except FileNotFoundError:
-            return None
         except SyntaxError as error:
             raise Refusal(path, error.lineno or 0, f"does not compile: {error.msg}") from error
 

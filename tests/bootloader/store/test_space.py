@@ -45,18 +45,18 @@ def test_old_generations_make_room_and_the_last_healthy_ones_stay(full: Disk) ->
     assert not (full.folder / "aside" / "1").exists()
     for root in healthy:
         assert full.store.manifest_of(root) is not None
-        full.switch(full.store.stage_root(root))
+        full.switch(full.stage_root(root))
         full.settle()
     gone = full.store.ledger.newest_first()[-1]
     with pytest.raises(Refused) as caught:
-        full.store.stage_root(gone.root)
+        full.stage_root(gone.root)
     assert caught.value.code == "unknown-root"
 
 
 def test_what_does_not_fit_is_refused_with_what_is_missing_and_nothing_dear_is_touched(full: Disk) -> None:
     before, healthy = full.state(), [one.root for one in full.store.ledger.newest_first()][:2]
     with pytest.raises(Refused) as caught:
-        full.store.stage(full.overlay(asset(30 * MIB)))
+        full.stage(full.overlay(asset(30 * MIB)))
     assert caught.value.code == "disk-full"
     assert "KB are missing" in str(caught.value)
     assert full.state() == before
@@ -85,12 +85,12 @@ def test_a_small_fix_has_the_reserve_while_nobody_else_writes_and_the_rest_of_it
     (disk.folder / "filler").write_bytes(bytes(disk.store.objects.free_bytes()))
     fix = disk.overlay({**text("main.py"), "fix.bin": (os.urandom(20_000), 0o644)})
     with pytest.raises(Refused) as caught:
-        disk.store.stage(fix)
+        disk.stage(fix)
     assert caught.value.code == "disk-full"
     assert reserve.stat().st_size == RESERVE_BYTES
     assert disk.store.objects.free_bytes() == 0
     with disk.store.space.alone():
-        staged = disk.store.stage(fix)
+        staged = disk.stage(fix)
     assert RESERVE_BYTES // 2 < reserve.stat().st_size < RESERVE_BYTES
     disk.store.note(staged)
     disk.switch(staged)
@@ -121,11 +121,11 @@ def test_a_small_fix_of_many_files_has_the_reserve_whatever_is_left_of_the_disk(
     _fill(disk, free_blocks)
     fix = disk.overlay(text("main.py", *(f"{number}.py" for number in range(20))))
     with pytest.raises(Refused) as caught:
-        disk.store.stage(fix)
+        disk.stage(fix)
     assert caught.value.code == "disk-full"
     assert "KB are missing" in str(caught.value), "it was begun, and has touched what it could"
     with disk.store.space.alone():
-        staged = disk.store.stage(fix)
+        staged = disk.stage(fix)
     disk.switch(staged)
     assert disk.store.manifest.root == staged.manifest.root
 

@@ -87,23 +87,23 @@ class Sequence(RuleBasedStateMachine):
 
     @rule(files=small_trees)
     def apply(self, files: Files) -> None:
-        self.switched(self.disk.store.stage(self.disk.overlay(files)), {**files, PATH: LAUNCH})
+        self.switched(self.disk.stage(self.disk.overlay(files)), {**files, PATH: LAUNCH})
 
     @rule(files=small_trees)
     def refuse_after_staging(self, files: Files) -> None:
-        self.disk.store.stage(self.disk.overlay(files))  # it does not compile, say
+        self.disk.stage(self.disk.overlay(files))  # it does not compile, say
 
     @rule(files=small_trees)
     def refuse_a_stale_one(self, files: Files) -> None:
         with pytest.raises(Refused):
-            self.disk.store.stage(replace(self.disk.overlay(files), base="ab" * 32))
+            self.disk.stage(replace(self.disk.overlay(files), base="ab" * 32))
 
     @precondition(lambda self: self.been)
     @rule(data=st.data())
     def roll_back(self, data: st.DataObject) -> None:
         root = data.draw(st.sampled_from(sorted(self.been)))
         try:
-            staged = self.disk.store.stage_root(root)
+            staged = self.disk.stage_root(root)
         except Refused as refused:
             if refused.code != "missing-blob" or not self.lost:
                 raise
@@ -264,7 +264,7 @@ def test_a_refusal_changes_nothing_and_the_next_good_overlay_works(disk: Disk, w
     bad = make(disk, disk.overlay(GOOD))
     before = disk.state()
     with pytest.raises(Fault) as caught:
-        disk.store.stage(bad)
+        disk.stage(bad)
     assert caught.value.code == code
     assert disk.state() == before
     if code == "stale-root":
@@ -278,7 +278,7 @@ def test_a_root_that_the_target_no_longer_has_is_refused(disk: Disk) -> None:
     disk.become(text("main.py"))
     before = disk.state()
     with pytest.raises(Refused) as caught:
-        disk.store.stage_root("ab" * 32)
+        disk.stage_root("ab" * 32)
     assert caught.value.code == "unknown-root"
     assert disk.state() == before
 
@@ -314,7 +314,7 @@ def test_a_disk_that_is_full_in_the_middle_changes_nothing_and_heals(mount: Call
     wanted = small.overlay(many)
     mount(f"size=64m,nr_inodes={used + free}")
     with pytest.raises(Refused) as caught:
-        small.store.stage(wanted)
+        small.stage(wanted)
     assert caught.value.code == "disk-full"
     assert small.state() == before
     small.reopen()
@@ -357,7 +357,7 @@ def test_applying_costs_the_change_and_not_the_tree(tmp_path: Path) -> None:
         overlay = disk.overlay({**files, "package3/3.py": (b"changed", 0o644)})
         disk.store.objects.path(blob_name(b"changed")).parent.mkdir(exist_ok=True)  # in one of them it is by chance
         with counted() as calls:
-            disk.switch(disk.store.stage(overlay))
+            disk.switch(disk.stage(overlay))
             disk.settle()
         assert calls["open"] > 5
         costs.append(calls)
@@ -430,7 +430,7 @@ def test_a_blob_that_rots_comes_back_from_the_live_tree(disk: Disk) -> None:
 
 def test_a_switch_that_fails_changes_nothing(disk: Disk) -> None:
     disk.become(text("main.py"))
-    staged = disk.store.stage(disk.overlay(GOOD))
+    staged = disk.stage(disk.overlay(GOOD))
     before = disk.state()
     (disk.folder / "live.new").unlink()
     with pytest.raises(OSError):
@@ -455,7 +455,7 @@ def test_manifests_are_forgotten_but_never_one_that_a_rollback_may_want(disk: Di
     assert ROOTS_KEPT <= len(kept) <= 2 * ROOTS_KEPT
     for wanted in (root, *(one.root for one in disk.store.ledger.newest_first()[:ROOTS_KEPT])):
         assert disk.store.manifest_of(wanted) is not None
-    disk.switch(disk.store.stage_root(root))
+    disk.switch(disk.stage_root(root))
 
 
 def test_a_large_file_comes_in_parts_and_is_copied_through(disk: Disk) -> None:
@@ -464,7 +464,7 @@ def test_a_large_file_comes_in_parts_and_is_copied_through(disk: Disk) -> None:
     for offset in range(0, len(content), 2 * 1024 * 1024):
         disk.store.upload(name, offset, len(content), content[offset : offset + 2 * 1024 * 1024])
     overlay = disk.overlay({"model.bin": (content, 0o755)})
-    disk.switch(disk.store.stage(with_blob(overlay, name, None)))
+    disk.switch(disk.stage(with_blob(overlay, name, None)))
     disk.settle()
     assert disk.live()["model.bin"] == (content, 0o755)
 

@@ -69,7 +69,7 @@ def test_a_change_of_a_function_is_taken_in_place_and_the_process_lives_on(share
     assert shared.call("hello").integer("generation") == change.generation
     newest = shared.history()[0]
     assert (newest["rung"], newest["why"], newest["fate"]) == ("patch", "app.step", "healthy")
-    assert change.fate("running")["stages_ms"].keys() == {"store", "check", "prepare", "switch", "patch"}
+    assert change.fate("running")["stages_ms"].keys() == {"store", "prepare", "switch", "patch"}
 
 
 def test_what_still_runs_its_old_body_is_named(shared: Target) -> None:

@@ -81,7 +81,7 @@ def is_swapped(row: Row, swap: Any, folder: Path) -> str:
     untouched = picture(stage.live)
     reason, undone = "", False
     try:
-        prepared = engine.prepare(str(stage.tree), str(after), row.paths)
+        prepared = engine.prepare(swap.Tree(str(stage.tree)), swap.Tree(str(after)), row.paths)
         assert picture(stage.live) == untouched, "preparing it touched something"
         assert row.patched or row.told.get("undone"), "it was to be refused, but can be patched"
         stage.switch(after)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bootloader.guest.swap import Prepared, Report, Swap
+from bootloader.guest.swap import Prepared, Report, Swap, Tree
 
 
 class Process:
@@ -38,7 +38,7 @@ class Process:
         self._files = {path: text for path, text in (self._files | changed).items() if text is not None}
         self._next = self._tree()
         old = os.path.realpath(self.live)
-        return self.swap.prepare(old, str(self._next), list(changed))
+        return self.swap.prepare(Tree(old), Tree(str(self._next)), list(changed))
 
     def patch(self, **files: str | None) -> Report:
         """An edit from save to report."""

@@ -55,7 +55,7 @@ def patched(versions: list[Files], folder: Path) -> str:
             continue
         tree = stage.stage(version)
         try:
-            prepared = engine.prepare(str(stage.tree), str(tree), paths)
+            prepared = engine.prepare(swap.Tree(str(stage.tree)), swap.Tree(str(tree)), paths)
         except swap.Refusal as refusal:
             refused.append(refusal.reason)
             continue
