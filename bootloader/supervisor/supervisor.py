@@ -182,12 +182,12 @@ class Supervisor:
         self._attempt(transition, receive)
 
     def _advance(self, transition: Transition) -> None:
-        """The next step to the switch, once the tree is built, who is asked has answered, and what compiles is known."""
+        """The next step to the switch, once the tree is built, and whoever is asked, or compiles, has answered."""
         if transition.tree is None or transition.asking or transition.checking or transition.switched.done():
             return
         if transition.unchecked:
             transition.checking = True
-            self._warmth.check(transition.tree, tuple(transition.unchecked), partial(self._checked, transition))
+            self._warmth.check(transition.tree, transition.unchecked, partial(self._checked, transition))
         elif self._change is not transition:
             self._begin(transition)
         elif transition.unpatchable:
