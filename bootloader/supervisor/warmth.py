@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -98,9 +98,9 @@ class Warmth:
         self._turns.later(_STANDBY_S, self._ensure_standby)
         return child
 
-    def check(self, tree: Path, paths: tuple[str, ...], on_problem: Callable[[Problem], None]) -> None:
+    def check(self, tree: Path, paths: Collection[str], on_problem: Callable[[Problem], None]) -> None:
         """Compile the Python files ``paths`` of ``tree`` there; ``on_problem`` gets ``{}``, or a problem's fields."""
-        self._order(_Check(tree, paths, on_problem))
+        self._order(_Check(tree, tuple(sorted(paths)), on_problem))
 
     def _order(self, check: _Check) -> None:
         child, number = self._stand_by(), next(self._numbers)
