@@ -172,7 +172,8 @@ class Repl:
             return Answer("done")
 
         self._each(remotes, get)
-        value = values if len(remotes) > 1 else values[remotes[0].target.name]
+        names = [remote.target.name for remote in remotes]
+        value = {each: values[each] for each in names} if len(names) > 1 else values[names[0]]
         self._here.names[name] = value
         self._note(f"{name} is here now: {_in_short(value)}")
         return True

@@ -54,8 +54,8 @@ def _fits(text: str, word: str) -> bool:
     )
 
 
-def _rank(item: tuple[str, str]) -> tuple[bool, bool, str]:
-    return item[0].startswith("__"), item[0].startswith("_"), item[0].lower()
+def _rank(item: tuple[str, str]) -> tuple[bool, bool, str, str]:
+    return item[0].startswith("__"), item[0].startswith("_"), item[0].lower(), item[0]
 
 
 def _found(before: str, names: Names) -> tuple[str, Found]:
