@@ -15,7 +15,7 @@ from .plan import Bind, Describe, Edit, Path, Plan, Scope
 from .refusal import Refusal, quoted
 from .signature import annotations_of, defaults
 from .source import start
-from .statements import Part, bound_by, function_of, parts
+from .statements import Part, bound_by, function_of, imported_in, parts
 
 _DEPTH = 8
 """Longer paths are not followed: there may be a circle."""
@@ -153,9 +153,11 @@ class _Consequences:
         if isinstance(part.node, ast.ClassDef):  # its body has parts of its own
             nodes = [*part.node.bases, *part.node.keywords, *part.node.decorator_list]
         elif part.kind == "import":
-            return (part.name,) if not scope and (part.name,) in self._given else ()
-        elif part.kind == "effect" and (handed := self._is_handed(scope, part.node)):
-            return handed
+            return (part.name,) if (*scope, part.name) in self._given else ()
+        elif part.kind == "effect" and (
+            used := self._is_handed(scope, part.node) or self._is_imported(scope, part.node)
+        ):
+            return used
         return next((used for node in nodes if (used := self._is_touched(scope, node))), ())
 
     def _is_touched(self, scope: Scope, node: ast.AST) -> Path:
@@ -174,6 +176,10 @@ class _Consequences:
                     if len(used) > len(whole) and used[: len(whole)] == whole:
                         return used
         return ()
+
+    def _is_imported(self, scope: Scope, node: ast.stmt) -> Path:
+        """What a statement imports, on a condition say, and what changed."""
+        return next(((name,) for name in imported_in(node) if (*scope, name) in self._given), ())
 
     def _bind(self, scope: Scope, part: Part) -> None:
         self._plan.steps.append(Bind(scope, part.name, part.kind, (part.node,), part.kind, start(part.whole)))

@@ -55,12 +55,20 @@ class Modules:
             for other in found:
                 if other is module:
                     continue
-                for name, value in list(vars(other).items()):
+                for seen, value in _members(vars(other), other.__name__):
                     if id(value) in packages:
-                        yield from ((file, (name, *packages[id(value)], *path)) for path in wanted)
+                        yield from ((file, (*seen, *packages[id(value)], *path)) for path in wanted)
                     for path, held in wanted.items():
                         if value is held or _is_written(value, path, written):
-                            yield file, (name, *path[1:])
+                            yield file, (*seen, *path[1:])
+
+
+def _members(names: Mapping[str, object], module: str, scope: Path = ()) -> Iterator[tuple[Path, object]]:
+    """All that a module, and its classes, have names for: a class's body may import, too."""
+    for name, value in list(names.items()):
+        yield (*scope, name), value
+        if isinstance(value, type) and value.__module__ == module and value.__qualname__ == ".".join((*scope, name)):
+            yield from _members(vars(value), module, (*scope, name))
 
 
 def packages_of(module: ModuleType) -> dict[int, Path]:

@@ -11,10 +11,9 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 
-from .difference import meaning_of
 from .effects import Meaning, reads
+from .imports import Imports, asked_for
 from .modules import Modules, resolved
-from .order import runs
 from .plan import Bind, Plan, Unbind
 from .refusal import Refusal, quoted
 from .source import Source
@@ -49,59 +48,37 @@ def check(plans: Mapping[str, Plan], modules: Modules, new: Tree) -> None:
                     what = f"imports `*` from `{module.__name__}`, where `{min(public)}` came, went or changed"
                     raise Refusal(other, node.lineno, what)
         _check_submodules(plan)
+        _check_derived(plan, modules, new)
         for module in modules.by_path[path]:
             _check_stars(plan, module, steps.keys())
 
 
 def check_imports(plans: Mapping[str, Plan], modules: Modules, old: Tree, new: Tree) -> None:
-    """Refuse where a module that has run something at import is no longer imported, or not in the order that it was."""
-    loaded = {module.__name__: path for path, found in modules.by_path.items() for module in found}
+    """Refuse where a module that has run something at import is no longer imported; or not in the order that it was
+    with what else runs, or reads what that may have done.
+    """
+    imports = Imports(modules, old)
     for path, plan in plans.items():
         for module in modules.by_path[path]:
-            before, after = _imported(plan.old.tree, module, loaded), _imported(plan.new.tree, module, loaded)
+            before, after = imports.sequence(plan.old.tree, module), imports.sequence(plan.new.tree, module)
             if list(before) == list(after):
                 continue
-            busy = [name for name in before if _runs_something(loaded[name], old)]
-            for name in busy:
-                if name not in after and not _is_imported(name, modules, new):
+            for name in imports.gone(list(before), list(after)):
+                if not _is_imported(name, modules, new):
                     what = f"imported `{name}`, which runs something at import, and nothing does so any more"
                     raise Refusal(path, before[name], what)
-            kept = [name for name in busy if name in after]
-            for mine, its in zip(kept, [name for name in after if name in kept], strict=True):
-                if mine != its:
-                    what = f"imports `{its}`, which runs something at import, in another order"
-                    raise Refusal(path, after[its], what)
-
-
-def _imported(tree: ast.Module, importer: ModuleType, loaded: Mapping[str, str]) -> dict[str, int]:
-    """The application's modules that a module imports first of all, in order, with the line."""
-    found: dict[str, int] = {}
-    for node in tree.body:
-        for name in _asked_for(node, importer):
-            if name in loaded:
-                found.setdefault(name, node.lineno)
-    return found
+            if moved := imports.moved(list(before), list(after)):
+                what = f"imports `{moved}` in another order with what runs at import"
+                raise Refusal(path, after[moved], what)
 
 
 def _is_imported(name: str, modules: Modules, new: Tree) -> bool:
     wanted = re.compile(rb"\b" + name.rpartition(".")[2].encode() + rb"\b")
     return any(
-        name in _asked_for(node, importer)
+        name in asked_for(node, importer)
         for _, importer, tree in _sources(modules, new, wanted)
         for node in _at_import(tree)
     )
-
-
-def _runs_something(path: str, tree: Tree) -> bool:
-    """Whether the module in the file ``path`` does more than define."""
-    if not path.endswith(".py"):
-        return False
-    data = tree.read(path)
-    if data is None:
-        return True  # for all that can be told
-    syntax = ast.parse(data)
-    meaning = meaning_of(syntax)
-    return any(runs(part, meaning) for part in parts(syntax.body, meaning, runs_as_main=False))
 
 
 def check_added(paths: Iterable[str], modules: Modules, old: Tree) -> None:
@@ -115,7 +92,7 @@ def check_added(paths: Iterable[str], modules: Modules, old: Tree) -> None:
         wanted = re.compile(rb"\b" + name.rpartition(".")[2].encode() + rb"\b")
         for other, importer, tree in _sources(modules, old, wanted) if name else ():
             for node in _at_import(tree):
-                if name in _asked_for(node, importer):
+                if name in asked_for(node, importer):
                     raise Refusal(other, getattr(node, "lineno", 0), f"looked for `{name}`, which is there now")
 
 
@@ -149,23 +126,19 @@ def _at_import(tree: ast.Module) -> Iterator[ast.AST]:
             todo += ast.iter_child_nodes(node)
 
 
-def _asked_for(node: ast.AST, importer: ModuleType | None) -> Iterator[str]:
-    """The modules that an import asks for, or may ask for; without an ``importer``, those by their full names alone."""
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            parts = alias.name.split(".")
-            yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
-    elif isinstance(node, ast.ImportFrom):
-        base = resolved(node, importer) if importer else node.module or ""
-        yield base
-        yield from (f"{base}.{alias.name}" for alias in node.names)
+def _check_derived(plan: Plan, modules: Modules, new: Tree) -> None:
+    """Refuse to take a class away where the application asks a class what derives from it: it would still find it."""
+    going = [step for step in plan.steps if isinstance(step, Unbind) and step.kind == "class"]
+    for path, _, _ in _sources(modules, new, re.compile(rb"__subclasses__")) if going else ():
+        what = f"takes class `{going[0].name}` away, which `__subclasses__` in `{path}` may still find"
+        raise Refusal(plan.new.path, going[0].line, what)
 
 
 def _check_submodules(plan: Plan) -> None:
     """Refuse where ``import package.module`` is gone, and the module is still reached by its package."""
     gone = _submodules(plan.old.tree)
     for node in _at_import(plan.new.tree) if gone else ():
-        gone.difference_update(_asked_for(node, None))
+        gone.difference_update(asked_for(node, None))
     for node in ast.walk(plan.new.tree) if gone else ():
         if isinstance(node, ast.Attribute) and (name := ast.unparse(node)) in gone:
             raise Refusal(plan.new.path, node.lineno, f"uses `{name}`, which nothing imports here any more")

@@ -50,7 +50,7 @@ def parts(body: Iterable[ast.stmt], meaning: Meaning, *, runs_as_main: bool) -> 
                 pass
             case ast.Expr(ast.Constant()):
                 pass
-            case ast.If(test=test) if meaning.dotted(test) in _TYPE_CHECKING or (_is_main(test) and not runs_as_main):
+            case ast.If(test=test) if meaning.dotted(test) in _TYPE_CHECKING or (is_main(test) and not runs_as_main):
                 yield from parts(node.orelse, meaning, runs_as_main=runs_as_main)
             case ast.Import() | ast.ImportFrom() if not any(alias.name == "*" for alias in node.names):
                 for alias in node.names:
@@ -119,7 +119,8 @@ def _import_of(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> ast.stmt:
     return ast.copy_location(ast.ImportFrom(node.module, [alias], node.level), node)
 
 
-def _is_main(test: ast.expr) -> bool:
+def is_main(test: ast.expr) -> bool:
+    """Whether a condition asks if the module is the program itself."""
     match test:
         case ast.Compare(ast.Name("__name__"), [ast.Eq()], [ast.Constant("__main__")]):
             return True
@@ -143,6 +144,19 @@ def bound_by(statement: ast.stmt) -> Iterator[str]:
                 yield asname or name.partition(".")[0]
             case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
                 yield name
+        todo += ast.iter_child_nodes(node)
+
+
+def imported_in(statement: ast.stmt) -> Iterator[str]:
+    """Those of them that it imports."""
+    todo: list[ast.AST] = [statement]
+    while todo:
+        node = todo.pop()
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda() | ast.ClassDef():
+                continue
+            case ast.alias(name=name, asname=asname):
+                yield asname or name.partition(".")[0]
         todo += ast.iter_child_nodes(node)
 
 

@@ -26,6 +26,7 @@ from .refusal import Refusal, Undone
 from .report import Report
 from .source import Source, alike
 from .successors import Successors
+from .traces import Traces
 from .tree import Tree
 from .undo import Undo
 from .wrappers import Copies
@@ -44,6 +45,7 @@ class Swap:
         self._live = live.rstrip("/")
         self._witness = Witness()
         self._kept: dict[str, Source] = {}
+        self._traces = Traces(self._live)
         self.compiled: list[str] = []
         """Files of the new tree that :meth:`prepare` has found to compile, also where it refused."""
 
@@ -53,6 +55,7 @@ class Swap:
         self.compiled = []
         survey = _Survey(self._live, old, new, modules, self._kept, self.compiled)
         plans = survey.plans(paths)
+        self._traces.check(plans, modules, old)
         prepared = Prepared(self._live, paths, plans, survey.departures, modules, self._witness)
         if prepared.concerned:
             prepared.check()
@@ -316,7 +319,7 @@ class _Survey:
         if any(id(vars(importer).get(seen[0])) in packages for importer in importers):
             return True
         given = (imports_from(self._sources[path][0].tree, importer, module) for importer in importers)
-        return any(seen[0] in names or "*" in names for names in given)
+        return any("*" in names or not names.keys().isdisjoint(seen) for names in given)
 
 
 def _last_name(path: str) -> str:
