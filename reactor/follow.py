@@ -11,6 +11,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,14 @@ def _event(line: bytes) -> Fields:
     return Fields(event)
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier start of a target. ``alike``: the machine has not been started since, so that its clocks go on."""
+
+    boot: str
+    alike: bool
+
+
 class Follower:
     """The events of one target over as many links as it takes: each is heard once, in order, or counted as lost.
 
@@ -113,22 +122,20 @@ class Follower:
         """
         before, self._boot = self._boot, boot
         if before is not None and boot != before:
-            self.past(link, before, self._cursor)
+            if self._cursor >= 0:
+                self.past(link, Earlier(before, alike=True), self._cursor)
             self._boot, self._cursor, self._clock = boot, 0, Clock()
             return True
         if self._cursor < 0:
             self.pull(link, 0)  # now, so that whatever this host does next comes after the place where it begins
         return False
 
-    def past(self, link: Link, boot: str, cursor: int = 0, *, alike: bool = True) -> None:
-        """Hear what the target has kept of ``boot``, an earlier start of its, past ``cursor``.
-
-        ``alike``: the machine has not been started since, so that its clocks go on.
-        """
-        self._boot, self._cursor, self._clock = boot, cursor, Clock(alike=alike)
+    def past(self, link: Link, start: Earlier, cursor: int = 0) -> None:
+        """Hear what the target has kept of an earlier start of its, past ``cursor``."""
+        self._boot, self._cursor, self._clock = start.boot, cursor, Clock(alike=start.alike)
         for _ in range(_PAST_PULLS):
             answer, blobs, at = self._ask(link, 0, SLACK_S)
-            if answer.text("boot") != boot or not self._take(answer, blobs, at):
+            if answer.text("boot") != start.boot or not self._take(answer, blobs, at):
                 break
 
     def pull(self, link: Link, wait_s: float, slack_s: float = SLACK_S) -> bool:

@@ -369,7 +369,12 @@ def _stack(event: Event, _verbose: bool) -> list[Line]:
     return stacks.lines(event)
 
 
+def _start(event: Event, _verbose: bool) -> list[Line]:
+    return [[(f"──── {event['target'] or 'the target'} started again ────", "dim")]]
+
+
 _SHOWN = {
+    "start": _start,
     "ready": _ready,
     "result": _result,
     "state": _state,

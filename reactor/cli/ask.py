@@ -6,8 +6,10 @@ What a target answers is read field by field and told in words of this host: not
 from __future__ import annotations
 
 import argparse
+import queue
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +18,7 @@ from bootloader.wire.errors import Fault
 from bootloader.wire.messages import Fields
 
 from ..clocks import moment
-from ..follow import Follower, Paths, translate
+from ..follow import Earlier, Follower, Paths, translate
 from ..link import Link
 from ..outcomes import NEVER_TOLD, Fate, Outcome, Outcomes
 from ..project import Project
@@ -63,8 +65,9 @@ class Asked:
         hear: Callable[[Fields, float, Told | None], None],
         context_events: int,
         rest: Callable[[], None] = lambda: None,
+        earlier: Iterable[Earlier] = (),
     ) -> Follower:
-        """What pulls its events, with so many of the past heard already.
+        """What pulls its events, with so many of the past heard already, and what is kept of ``earlier`` starts.
 
         ``hear`` gets each event, when it came, and what of it is for the user, if anything; ``rest`` is called when all
         that came at once was heard.
@@ -80,26 +83,61 @@ class Asked:
             self.terminal.tell({"event": "notice", "target": self.name, "code": code, "text": text})
 
         follower = Follower(heard, notice, context_events, rest=rest)
+        for start in earlier:
+            follower.past(self.link, start)
         follower.take_up(self.link, hello.text("boot"))
         return follower
 
 
-def each(arguments: argparse.Namespace, terminal: Terminal, ask: Callable[[Asked], bool], *, start: bool = True) -> int:
-    """Ask every target; 0 if each of them answered well. ``start``: the embedded one, too, where it does not run."""
+def each(
+    arguments: argparse.Namespace,
+    terminal: Terminal,
+    ask: Callable[[Asked], bool],
+    *,
+    start: bool = True,
+    at_once: bool = False,
+) -> int:
+    """Ask every target; 0 if each of them answered well. ``start``: the embedded one, too, where it does not run.
+
+    ``at_once``: not one after the other.
+    """
     project = options.project_if_any(arguments)
     targets = options.targets_of(arguments, project, attach=True, start=start)
     if project is not None:
         terminal.belongs_to([root.folder for root in project.roots])
     terminal.many = len(targets) > 1
-    well = True
-    for target in targets:
+
+    def one(target: Target) -> bool:
         try:
             with closing(target), target.connect("ask") as link:
-                well = ask(Asked(target, link, project, terminal)) and well
+                return ask(Asked(target, link, project, terminal))
         except Fault as fault:
             terminal.fault(fault, target.name)
-            well = False
-    return 0 if well else 1
+            return False
+
+    well = _at_once(one, targets) if at_once and len(targets) > 1 else [one(target) for target in targets]
+    return 0 if all(well) else 1
+
+
+def _at_once(ask: Callable[[Target], bool], targets: Sequence[Target]) -> list[bool]:
+    """Each on a thread of its own, which ends with the program, at the latest. What one raises ends them all."""
+    answers: queue.SimpleQueue[bool | Exception] = queue.SimpleQueue()
+
+    def one(target: Target) -> None:
+        try:
+            answers.put(ask(target))
+        except Exception as error:  # noqa: BLE001 - raised in the thread of whoever asked
+            answers.put(error)
+
+    for target in targets:
+        threading.Thread(target=one, args=(target,), name=f"{target.name} ask", daemon=True).start()
+    well = []
+    for _ in targets:
+        answer = answers.get()
+        if isinstance(answer, Exception):
+            raise answer
+        well.append(answer)
+    return well
 
 
 def change(asked: Asked, rung: str, request: Mapping[str, Any]) -> bool:

@@ -1,19 +1,28 @@
-"""``reactor logs``: what the applications of each target have said, and say."""
+"""``reactor logs``: what the applications of each target have said, in this start of theirs and before, and say."""
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from itertools import chain, repeat
 
-from bootloader.wire.errors import Fault
+from bootloader.wire.errors import CallTimeout, LinkDown, Refused
 from bootloader.wire.messages import Fields
 
-from ..follow import Follower
+from ..filters import LEVELS, Filter
+from ..follow import Earlier, Follower
+from ..link import Link
+from ..report import clean
+from ..session import PAUSES_S
 from ..terminal import Terminal
 from . import ask, options
 from .ask import Asked, Told
 
 _EVENTS = ("log", "state", "problem", "safe", "handler", "handover")
+_LINES = 100
 _CONTEXT = 50
 _EVERYTHING = 2**31
 """More events than a target keeps."""
@@ -28,15 +37,32 @@ def add(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
     ask.add(parser)
     parser.add_argument(
-        "-n", type=options.count, default=100, metavar="N", help="how many lines from the end (%(default)s)"
+        "-n", type=options.count, metavar="N", help=f"how many lines from the end ({_LINES}, or all --since)"
+    )
+    parser.add_argument(
+        "--since",
+        type=options.moment,
+        metavar="WHEN",
+        help="so long ago (30s, 10m, 2h, 3d), or then (2026-02-28T14:30)",
     )
     parser.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
+    parser.add_argument("--level", choices=LEVELS, help="this bad or worse; stdout counts as info, stderr as warning")
+    parser.add_argument("-a", "--application", action="append", default=[], metavar="NAME", help="may be repeated")
+    parser.add_argument(
+        "--grep", action="append", default=[], metavar="TEXT", help="lines with it, or with what /REGEX/ matches"
+    )
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Show: 0 if each target answered. The end of following is Ctrl-C, and no failure."""
+    wanted = Filter.of(arguments.level or "", arguments.application, arguments.grep)
+    most = arguments.n or (_LINES if arguments.since is None else _EVERYTHING)
+
+    def show(asked: Asked) -> bool:
+        return _show(asked, lambda: _Tail(most, arguments.since, wanted, asked), most, arguments)
+
     try:
-        return ask.each(arguments, terminal, lambda asked: _ask(asked, arguments.n, arguments.follow), start=False)
+        return ask.each(arguments, terminal, show, start=False, at_once=arguments.follow)
     except KeyboardInterrupt:
         if not arguments.follow:
             raise
@@ -45,50 +71,115 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 class _Tail:
-    """The last ``most`` lines, and what else was told between them; later, everything at once."""
+    """The last ``most`` lines since ``since``, and what else was told between them; later, everything at once."""
 
-    def __init__(self, most: int, terminal: Terminal) -> None:
+    def __init__(self, most: int, since: float | None, wanted: Filter, asked: Asked) -> None:
         self.lines = 0
+        self.undated = 0
         self._most = most
-        self._kept: deque[Told] | None = deque()
-        self._terminal = terminal
+        self._since = since
+        self._wanted = wanted
+        self._asked = asked
+        self._kept: deque[Told] = deque()
+        self._boot = ""
+        self._is_over = False
 
     def hear(self, _event: Fields, _at: float, told: Told | None) -> None:
-        if told is None or told["event"] not in _EVENTS:
+        if told is None or told["event"] not in _EVENTS or not self._wanted.lets(told):
             return
-        if self._kept is None:
-            self._terminal.tell(told)
+        if not self._is_over and not self._is_recent(told):
             return
         self._kept.append(told)
         self.lines += told["event"] == "log"
-        if self.lines > self._most:
+        if self.lines > self._most and not self._is_over:
             while self._kept.popleft()["event"] != "log":
                 pass
             self.lines -= 1
 
+    def _is_recent(self, told: Told) -> bool:
+        if self._since is None:
+            return True
+        if not told["host_at"]:
+            self.undated += 1
+            return False
+        return datetime.fromisoformat(told["host_at"]).timestamp() >= self._since
+
+    def rest(self) -> None:
+        """What came together is shown together."""
+        if self._is_over and self._kept:
+            self._asked.terminal.tell_all(list(self._with_starts(self._kept)))
+            self._kept.clear()
+
     def show(self) -> None:
         """Show what was kept, and from here on what is heard."""
-        kept, self._kept = self._kept or (), None
+        self._is_over = True
+        self.rest()
+        if self.undated:
+            text = f"{self.undated} events are left out, of a start in which the clock was not set: -n has them"
+            notice = {"event": "notice", "target": self._asked.name, "code": "undated", "text": text}
+            self._asked.terminal.tell(notice)
+
+    def _with_starts(self, kept: Iterable[Told]) -> Iterator[Told]:
         for told in kept:
-            self._terminal.tell(told)
+            if self._boot not in ("", told["boot"]):
+                yield {"event": "start", "target": told["target"], "boot": told["boot"]}
+            self._boot = told["boot"]
+            yield told
 
 
-def _ask(asked: Asked, most: int, follow: bool) -> bool:
-    if follow and asked.terminal.many:
-        raise Fault("one-target", "only one target can be followed at a time", to=asked.name, do="name one with -t")
-    tail, follower = _past(asked, most, 2 * most + _CONTEXT)
-    if tail.lines < most:
-        tail, follower = _past(asked, most, _EVERYTHING)
+def _show(asked: Asked, tail_of: Callable[[], _Tail], most: int, arguments: argparse.Namespace) -> bool:
+    tail = tail_of()
+    follower = asked.follow(tail.hear, 2 * most + _CONTEXT if arguments.since is None else _EVERYTHING, tail.rest)
+    _pull(follower, asked.link)
+    if tail.lines < most:  # what this start of the target has kept is not enough
+        tail = tail_of()
+        follower = asked.follow(tail.hear, _EVERYTHING, tail.rest, _earlier(asked.link))
+        _pull(follower, asked.link)
     tail.show()
-    while follow:
-        follower.pull(asked.link, _WAIT_S)
+    if arguments.follow:
+        _follow(asked, follower)
     return True
 
 
-def _past(asked: Asked, most: int, context_events: int) -> tuple[_Tail, Follower]:
-    tail = _Tail(most, asked.terminal)
-    follower = asked.follow(tail.hear, context_events)
+def _earlier(link: Link) -> list[Earlier]:
+    """The earlier starts of which a target keeps something. An older target keeps none."""
+    try:
+        answer, _ = link.call("boots", {})
+    except Refused as refused:
+        if refused.code != "unknown-method":
+            raise
+        return []
+    return [Earlier(clean(one.text("boot")), one.flag("alike")) for one in answer.objects("boots")]
+
+
+def _pull(follower: Follower, link: Link) -> None:
     for _ in range(_PULLS):
-        if not follower.pull(asked.link, 0):
+        if not follower.pull(link, 0):
             break
-    return tail, follower
+
+
+def _follow(asked: Asked, follower: Follower) -> None:
+    link = asked.link
+    while True:
+        try:
+            while True:
+                follower.pull(link, _WAIT_S)
+        except (LinkDown, CallTimeout) as fault:
+            asked.terminal.tell({"event": "link", "target": asked.name, "state": "down", "why": clean(str(fault))})
+        link.close()
+        link = _again(asked, follower)
+        asked.terminal.tell({"event": "link", "target": asked.name, "state": "up", "why": ""})
+
+
+def _again(asked: Asked, follower: Follower) -> Link:
+    """The next link, when there is one. What the target kept meanwhile has been heard."""
+    for pause_s in chain(PAUSES_S, repeat(PAUSES_S[-1])):
+        time.sleep(pause_s)
+        try:
+            link = asked.target.connect("ask")
+            hello, _ = link.call("hello", {})
+            follower.take_up(link, hello.text("boot"))
+        except (LinkDown, CallTimeout):
+            continue
+        break
+    return link

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import time
+from datetime import datetime
 from pathlib import Path
 
 from bootloader.wire.errors import Fault
@@ -119,6 +121,16 @@ def count(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 2**31:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 on")
     return int(text)
+
+
+def moment(text: str) -> float:
+    """A moment given as an argument, in seconds since 1970: so long ago, or a time, local if it does not say."""
+    if match := re.fullmatch(r"(\d{1,6})([smhd])", text):
+        return time.time() - int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"'{text}' is neither such as 10m nor a time") from None
 
 
 def terminal_of(arguments: argparse.Namespace) -> Terminal:

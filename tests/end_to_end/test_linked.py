@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -382,3 +384,69 @@ def test_the_embedded_target_has_no_bootloader_of_its_own_to_upgrade(bench: Benc
     code, (problem,) = bench.run("upgrade", cwd=bench.folder / "app")
     assert (code, problem["code"]) == (1, "no-upgrade")
     assert dev.end() == 0
+
+
+TALK = """
+import logging, sys, threading
+def main():
+    logging.basicConfig(level=logging.DEBUG, format="%(message)s")
+    print("tick 1")
+    print("to stderr", file=sys.stderr)
+    logging.warning("too hot")
+    logging.debug("a detail")
+    print("tick 2", flush=True)
+    threading.Event().wait()
+"""
+
+
+def texts(told: list[dict[str, Any]]) -> list[str]:
+    return [one["text"] for one in told if one["event"] == "log"]
+
+
+def test_logs_shows_the_lines_that_are_asked_for(bench: Bench, board: Make) -> None:
+    project = bench.project({"main.py": TALK}, SETTINGS)
+    board("porch")
+    assert bench.run("push", str(project), "-t", "porch")[0] == 0
+    rows: list[tuple[list[str], list[str]]] = [
+        ([], ["tick 1", "to stderr", "too hot", "a detail", "tick 2"]),
+        (["--level", "warning"], ["to stderr", "too hot"]),
+        (["--grep", "tick"], ["tick 1", "tick 2"]),
+        (["--grep", "/^tick [2-9]$/"], ["tick 2"]),
+        (["--grep", "TOO hot", "-a", "app"], ["too hot"]),
+        (["-a", "net"], []),
+        (["-n", "2"], ["a detail", "tick 2"]),
+        (["--since", "1h"], ["tick 1", "to stderr", "too hot", "a detail", "tick 2"]),
+        (["--since", "2100-01-01T00:00"], []),
+    ]
+    for words, expected in rows:
+        code, told = bench.run("logs", "-t", "porch", *words)
+        assert (code, texts(told)) == (0, expected), words
+    code, (problem,) = bench.run("logs", "-t", "porch", "--grep", "/(/")
+    assert (code, problem["code"]) == (1, "bad-filter")
+    line = next(line for line in bench.plain("logs", "-t", "porch").stdout.splitlines() if "too hot" in line)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} appW│ too hot", line)
+
+
+def test_logs_follows_several_devices_and_waits_for_one_that_was_killed(bench: Bench, board: Make) -> None:
+    project = bench.project({"main.py": TALK}, SETTINGS)
+    porch, _ = board("porch"), board("shed")
+    assert bench.run("push", str(project), "-t", "porch", "-t", "shed")[0] == 0
+    following = bench.start("logs", "-f", "-t", "porch", "-t", "shed")
+    first = following.wait("log", target="porch", text="tick 2")
+    following.wait("log", target="shed", text="tick 2")
+    mark = following.mark()
+    kept = porch.state / "logs"
+    until(lambda: any("tick 2" in path.read_text("utf-8") for path in kept.iterdir()))
+    porch.off()
+    porch.on()
+    following.wait("link", since=mark, target="porch", state="down")
+    following.wait("link", since=mark, target="porch", state="up")
+    again = following.wait("log", since=mark, target="porch", text="tick 2")
+    assert again["boot"] != first["boot"]
+    assert following.end() == 0
+    code, told = bench.run("logs", "-t", "porch")
+    assert code == 0
+    assert texts(told) == 2 * ["tick 1", "to stderr", "too hot", "a detail", "tick 2"]
+    boots = [one["boot"] for one in told if one["event"] == "log"]
+    assert boots == 5 * [first["boot"]] + 5 * [again["boot"]]
+    assert [one["boot"] for one in told if one["event"] == "start"] == [again["boot"]]
