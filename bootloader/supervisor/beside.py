@@ -33,7 +33,7 @@ class Beside:
         self._child = child = fork()
         child.on_lines = self._lines
         child.on_end = self._ended
-        limits = child.limit(self._name, orders.spec.memory_mb, orders.spec.processes)
+        limits = child.limit(orders.spec.memory_mb, orders.spec.processes)
         child.order(beside={**orders.fields(orders.spec.entry), "limits": limits, "attach": dict(order)})
 
     @property

@@ -91,7 +91,7 @@ class Call:
         child.on_lines = self._lines
         child.on_end = self._ended
         spec = self._task.orders.spec
-        limits = child.limit(spec.name, spec.memory_mb, spec.processes)
+        limits = child.limit(spec.memory_mb, spec.processes)
         child.order(call={**fields, "limits": limits, "arguments": self._task.arguments})
         self._arm(_BEGIN_S[self._tries - 1], self._late)
 

@@ -227,13 +227,13 @@ class Child:
         """End it at once; one whose id is not known yet ends when it has no orders to read."""
         self.signal_group(signal.SIGKILL)
 
-    def limit(self, name: str, memory_mb: int, processes: int) -> dict[str, int]:
-        """Bound what the application ``name`` may take in it, with all that it starts; 0: as usual. Its order to go has
-        to carry what is returned: what the process itself sees to, where there is no group that does.
+    def limit(self, memory_mb: int, processes: int) -> dict[str, int]:
+        """Bound what the application may take in it, with all that it starts; 0: as usual. Its order to go has to carry
+        what is returned: what the process itself sees to, where there is no group that does.
         """
         memory_bytes, processes = memory_mb * 1024 * 1024, processes or PROCESSES
         held = self._group.limit(memory_bytes, processes) if self._group is not None else frozenset()
-        self._mark = family.mark(name)
+        self._mark = family.new_mark()
         if "pids" not in held:
             self._turns.later(_COUNT_S, partial(self._count, processes, family.tasks()))
         return {
@@ -253,7 +253,7 @@ class Child:
             with urgent():  # so many get most of the processor, otherwise
                 if self._outgrows(most):
                     self.killed_for = f"more than {most} processes"
-                    self._kill_family()
+                    self.kill()
         self._turns.later(_COUNT_S, partial(self._count, most, min(tasks, others)))
 
     def _outgrows(self, most: int) -> bool:
@@ -273,14 +273,12 @@ class Child:
         strays = list(filter(self._has_mark, self._orphans()))
         return strays if self.pid is None or self.ended else [self.pid, *strays]
 
-    def _kill_family(self) -> None:
-        """Whoever forks meanwhile would get away: all are to stand still before. Only who has the mark is touched."""
+    def _stopped(self) -> list[int]:
+        """Those that have its mark, standing still now: whoever forks while they are killed would get away."""
         stopped: list[int] = []
-        if self._group is None and self._mark:
+        with urgent():
             family.still(family.newcomers(self._mark), stopped)
-        self.kill()
-        for pid in stopped:
-            _signal(pid, signal.SIGKILL)
+        return stopped
 
     def _has_mark(self, pid: int) -> bool:
         return self._mark > 0 and family.marked(pid) == self._mark
@@ -303,7 +301,10 @@ class Child:
         self._is_mine = is_mine
 
     def signal_group(self, number: int) -> bool:
-        """Signal the whole process group, and once it has ended, whatever else is left; False where nobody is."""
+        """Signal the whole process group, and once it has ended, whatever else is left; False where nobody is.
+
+        SIGKILL is for all that came of it, whoever has ended.
+        """
         if self.pid is None:
             return False
         if number == signal.SIGKILL and not self.ended:
@@ -314,6 +315,8 @@ class Child:
         if self._group is None:
             for pid in filter(self._is_mine, self._orphans()) if self.ended else ():
                 found = _signal(pid, number, group=_group_of(pid) == pid) or found
+            for pid in self._stopped() if number == signal.SIGKILL and self._mark else ():
+                found = _signal(pid, number) or found
             return found
         if number == signal.SIGKILL:
             self._group.kill()

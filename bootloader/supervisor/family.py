@@ -10,7 +10,6 @@ import os
 import secrets
 import signal
 import time
-from binascii import crc32
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
@@ -19,14 +18,14 @@ from pathlib import Path
 _STILL_S = 0.5
 _MOST_PIDS = 100_000
 _LIMIT = "Max file locks"
-_SALT = secrets.token_bytes(16)
+_MOST_MARKS = 2**31 - 1
 
 
-def mark(name: str) -> int:
-    """The limit of file locks by which the processes of an application of this bootloader are known, among all of the
-    system: see ``guest.limits``.
+def new_mark() -> int:
+    """The limit of file locks by which a process, and all that comes of it, is known among all of the system: see
+    ``guest.limits``.
     """
-    return crc32(_SALT + name.encode()) >> 1
+    return 1 + secrets.randbelow(_MOST_MARKS)
 
 
 def marked(pid: int) -> int | None:

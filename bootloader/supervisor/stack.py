@@ -171,7 +171,7 @@ class Stack:
         if app.spec.ready == "notify":
             fields["env"] |= self._ear()
         child = self._warmth.take()
-        child.order(go={**fields, "limits": child.limit(app.spec.name, app.spec.memory_mb, app.spec.processes)})
+        child.order(go={**fields, "limits": child.limit(app.spec.memory_mb, app.spec.processes)})
         return child
 
     def _ear(self) -> dict[str, str]:

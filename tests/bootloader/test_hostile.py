@@ -211,6 +211,78 @@ def test_a_fork_bomb_whose_processes_are_others_all_the_time_is_ended_whole(shar
         tamed(shared)
 
 
+BOMB = """
+import os, resource, signal, time
+def main():
+    os.setgroups([])
+    os.setresgid({user}, {user}, {user})
+    os.setresuid({user}, {user}, {user})
+    resource.setrlimit(resource.RLIMIT_NPROC, ({most}, {most}))  # the system counts: no more, whatever happens here
+    over_s, first = time.monotonic() + 60, os.getpid()  # and no longer
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    print("up", flush=True)
+    while time.monotonic() < over_s:
+        try:
+            if os.fork() == 0: os.setsid()
+        except OSError:
+            {full}
+    os._exit(0)
+"""
+
+
+@pytest.fixture
+def bomber() -> Iterator[int]:
+    """A user of this test alone, of whose processes none outlives it."""
+    if os.geteuid():
+        pytest.skip("only root can become somebody whose processes the system counts")
+    user = 20_000 + os.getpid() % 40_000
+    yield user
+    # At one blow, which nobody who forks can dodge: all that this user may signal, who must not be root.
+    subprocess.run(["setpriv", "--reuid", str(user), "--clear-groups", "kill", "-KILL", "--", "-1"])
+    deadline = monotonic() + SOON_S
+    while left := processes_of(user):  # until they are waited for
+        assert monotonic() < deadline, left
+
+
+def processes_of(user: int) -> list[int]:
+    """The processes of a user, those that have ended and were not waited for included."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError):
+            if folder.name.isdecimal() and f"\nUid:\t{user}\t" in (folder / "status").read_text():
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    "full",
+    ["pass", "time.sleep(0.01 if os.getpid() == first or os.urandom(1)[0] > 3 else os._exit(0))"],
+    ids=["spins", "dies and is born"],
+)
+def test_a_live_fork_bomb_is_borne_and_a_stop_leaves_no_process(grouped_or_not: Target, bomber: int, full: str) -> None:
+    most = 200
+    with Probe(grouped_or_not) as probe:
+        unleash(grouped_or_not, BOMB.format(user=bomber, most=most, full=full), count=most // 2)
+        probe.watch()
+        assert most // 2 < len(processes_of(bomber)) <= most
+        tamed(grouped_or_not)
+        assert processes_of(bomber) == []
+
+
+def test_a_live_fork_bomb_that_has_more_processes_than_it_may_is_ended_whole(
+    grouped_or_not: Target, bomber: int
+) -> None:
+    if "pids" in grouped_or_not.call("status").child("confined").texts("limits"):
+        pytest.skip("here it can't have more")
+    with Probe(grouped_or_not) as probe:
+        change = unleash(grouped_or_not, BOMB.format(user=bomber, most=200, full="pass"), count=0, processes=50)
+        assert change.state("failed")["why"] == "killed by SIGKILL: more than 50 processes"
+        probe.watch()
+        tamed(grouped_or_not)
+        assert processes_of(bomber) == []
+
+
 def test_a_bootloader_says_what_holds_its_applications(shared: Target, groups: Path, alone: Target) -> None:
     assert shared.call("status").child("confined").flag("groups")
     assert alone.call("status").child("confined").plain() == {"groups": False, "limits": []}
@@ -293,7 +365,7 @@ def test_one_that_has_more_processes_than_it_may_is_ended_whole_where_the_system
     if "pids" in grouped_or_not.call("status").child("confined").texts("limits"):
         pytest.skip("here it can't have more")
     with Probe(grouped_or_not) as probe:
-        change = unleash(grouped_or_not, CROWD.format(escaping=escaping), processes=20)
+        change = unleash(grouped_or_not, CROWD.format(escaping=escaping), count=0, processes=20)
         assert change.state("failed")["why"] == "killed by SIGKILL: more than 20 processes"
         probe.watch()
         tamed(grouped_or_not)

@@ -80,7 +80,7 @@ class Board:
     def told(self) -> list[dict[str, Any]]:
         """The events, less logs and what changes from one to the next."""
         lines = map(json.loads, self.caller.journal.pull(0, 10_000, 2**24, 0)[2].splitlines())
-        return [{key: event[key] for key in event if key not in ("n", "at", "ms")} for event in lines
+        return [{key: event[key] for key in event if key not in ("n", "at", "mono", "ms")} for event in lines
                 if event["event"] in ("safe", "handler", "problem")]  # fmt: skip
 
 
