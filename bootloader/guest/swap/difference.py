@@ -28,7 +28,7 @@ from .signature import (
     nature,
 )
 from .source import Function, Source, alike, arity, place, start
-from .statements import Part, bound_by, by_name, function_of, parts, same
+from .statements import Part, bound_by, by_name, function_of, kept, parts, same
 
 
 def difference(old: Source, new: Source, *, touched: Iterable[Path] = (), runs_as_main: bool = False) -> Plan:
@@ -36,6 +36,7 @@ def difference(old: Source, new: Source, *, touched: Iterable[Path] = (), runs_a
     return _Comparison(old, new, set(touched), runs_as_main).plan()
 
 
+@kept
 def meaning_of(tree: ast.Module) -> Meaning:
     """What the names of a module stand for: its imports, and what else it binds."""
     imported: dict[str, str] = {}

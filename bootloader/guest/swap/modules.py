@@ -7,6 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import FileFinder
+from operator import is_
 from types import ModuleType
 
 from .plan import Path
@@ -21,12 +22,19 @@ class Modules:
     def __init__(self, live: str) -> None:
         self._live = live
         self.by_path: dict[str, list[ModuleType]] = {}
-        for module in list(sys.modules.values()):
-            file = getattr(module, "__file__", None)
-            if isinstance(module, ModuleType) and isinstance(file, str) and file.startswith(live + "/"):
+        self._loaded = list(sys.modules.values())
+        for module in self._loaded:
+            file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+            if isinstance(file, str) and file.startswith(live + "/"):
                 found = self.by_path.setdefault(file[len(live) + 1 :], [])
                 if module not in found:
                     found.append(module)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether nothing was loaded since, and nothing is gone."""
+        now = list(sys.modules.values())
+        return len(now) == len(self._loaded) and all(map(is_, now, self._loaded))
 
     def name_for(self, path: str) -> str:
         """The name under which a file of the tree is imported; empty for none."""

@@ -7,12 +7,15 @@ can't be told from doing something twice.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from .effects import Meaning
 from .source import Function
+
+_Syntax = TypeVar("_Syntax", bound=ast.AST)
+_Found = TypeVar("_Found")
 
 Kind = Literal["function", "class", "import", "value", "annotation", "effect"]
 _TYPE_ALIAS = getattr(ast, "TypeAlias", ())
@@ -127,8 +130,27 @@ def is_main(test: ast.expr) -> bool:
     return False
 
 
-def bound_by(statement: ast.stmt) -> Iterator[str]:
+def kept(find: Callable[[_Syntax], _Found]) -> Callable[[_Syntax], _Found]:
+    """What is found of a piece of syntax is kept with it: it is asked for again and again, also by the next patch."""
+    name = f"_{find.__name__}"
+
+    def found(syntax: _Syntax) -> _Found:
+        known: _Found | None = getattr(syntax, name, None)
+        if known is None:
+            known = find(syntax)
+            setattr(syntax, name, known)
+        return known
+
+    return found
+
+
+@kept
+def bound_by(statement: ast.stmt) -> Sequence[str]:
     """The names that a statement may bind in its own scope."""
+    return tuple(_bound_by(statement))
+
+
+def _bound_by(statement: ast.stmt) -> Iterator[str]:
     todo: list[ast.AST] = [statement]
     while todo:
         node = todo.pop()

@@ -35,7 +35,7 @@ _ROUNDS = 20
 _KEPT = 4
 """Of so many files, the last source is kept: what is new in one patch is old in the next."""
 _QUIET_S = 0.2
-_YIELD_S = 0.0002
+_YIELD_S = 0.00002
 
 
 class Swap:
@@ -124,12 +124,18 @@ class Prepared:
         try:
             with _quiet():
                 found = self._perform(undo)
+                self._forget(found)
         except Undone:
             undo.roll_back()
             raise
         except BaseException as error:
             undo.roll_back()
             raise self._undone(error) from error
+        self._tell(report, found)
+        return report
+
+    def _forget(self, found: Census) -> None:
+        """What is remembered of the old code."""
         functions.forget(
             found.caches,
             {id(function) for function, old in self._swapped if not alike(function.__code__, old)},
@@ -141,8 +147,6 @@ class Prepared:
             classes.forget()
         for file in self._files:
             linecache.cache.pop(file, None)
-        self._tell(report, found)
-        return report
 
     def _loaded(self) -> Iterator[tuple[Plan, ModuleType]]:
         for path, plan in self._plans.items():
@@ -178,6 +182,8 @@ class Prepared:
         """What was not loaded when the patch was prepared, was not compared, nor asked what it has of what changes: it
         must not have been loaded since.
         """
+        if self._modules.is_current:
+            return
         before, loaded = self._modules.by_path, Modules(self._live).by_path
         for path in sorted({*self._paths, *before, *loaded} if self.concerned else self._paths):
             if loaded.get(path, []) != before.get(path, []):
@@ -331,13 +337,15 @@ def _last_name(path: str) -> str:
 def _quiet() -> Iterator[None]:
     """Other threads are not let in between two steps, unless one of these waits for something.
 
-    A thread that waits for the interpreter already, would get it after the interval that held when it began: so it is
-    let in first. After that, all begin to wait anew, and for longer.
+    A thread that waits for the interpreter already, would get it after the interval that held when it began: so that is
+    let go for a moment, and all begin to wait anew, and for longer. When it is over, they go first: what is left to do
+    is a report.
     """
     before = sys.getswitchinterval()
-    sleep(_YIELD_S)
+    sleep(0)
     sys.setswitchinterval(_QUIET_S)
     try:
         yield
     finally:
         sys.setswitchinterval(before)
+        sleep(_YIELD_S)
