@@ -27,8 +27,8 @@ _INBOX_BYTES = 4 * 2**20
 _OUTBOX_BYTES = 2**20
 _END_S = 2.0
 _FIRST_PAUSE_S = 0.1
-_LOCAL_PAUSE_S = 0.5
-_REMOTE_PAUSE_S = 5.0
+_SOON_S = 0.5
+_LATER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ END = Change("left", "")
 """Nothing more is to be taken: whoever takes has put it there."""
 
 
-def pause_s(tries: int, *, remote: bool) -> float:
-    """How long to wait after so many tries in a row to open a port."""
-    most = _REMOTE_PAUSE_S if remote else _LOCAL_PAUSE_S
+def pause_s(tries: int, *, is_dear: bool) -> float:
+    """How long to wait after so many tries in a row to open a port. ``is_dear``: each costs somebody something."""
+    most = _LATER_S if is_dear else _SOON_S
     return min(_FIRST_PAUSE_S * float(2 ** min(tries, 10)), most)
 
 
@@ -131,7 +131,7 @@ class Console:
                 return self._port is not None and self._unsent_bytes < _OUTBOX_BYTES
 
             while wait and not ready() and not self._ended.is_set():
-                self._more.wait(_LOCAL_PAUSE_S)
+                self._more.wait(_SOON_S)
             if not ready():
                 return False
             self._outbox.append(data)
@@ -201,7 +201,8 @@ class Console:
                     if fault.what != said and not (self._was_up and fault.code == "no-port"):
                         said = fault.what
                         self.put(Change("waiting", f"{fault.what} ({fault.do})" if fault.do else fault.what))
-                    self._ended.wait(pause_s(tries, remote=self._remote))
+                    is_dear = self._remote or fault.code == "port-held"  # who holds it takes a look at every process
+                    self._ended.wait(pause_s(tries, is_dear=is_dear))
                     tries += 1
                     continue
             assert self._port is not None
@@ -231,7 +232,7 @@ class Console:
                 self.put(Remark("log-failed", f"{self._log.path}: no more is written: {error.strerror}"))
         with self._more:
             while self._remote and self._held_bytes >= _INBOX_BYTES and not self._ended.is_set():
-                self._more.wait(_LOCAL_PAUSE_S)
+                self._more.wait(_SOON_S)
             self._inbox.append(Heard(data, at))
             self._held_bytes += len(data)
             if self._held_bytes > _INBOX_BYTES:
