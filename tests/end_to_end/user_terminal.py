@@ -24,7 +24,7 @@ class UserTerminal:
         self, command: Sequence[str | Path], env: Mapping[str, str], cwd: Path, *, screen: bool = True
     ) -> None:
         self.screen = pyte.Screen(COLUMNS, LINES)
-        self.shown = b""
+        self.shown = bytearray()
         """Every byte that the terminal got."""
         self._stream = pyte.ByteStream(self.screen) if screen else None
         self._main, self._user = os.openpty()
