@@ -42,6 +42,7 @@ def _main() -> int:
         from .cli import (
             console,
             create,
+            debug,
             dev,
             history,
             logs,
@@ -69,6 +70,7 @@ def _main() -> int:
         ("push", "ship once; 0 only if it became healthy", push.add, push.run),
         ("status", "what a target is and runs", status.add, status.run),
         ("stack", "where an application is, thread by thread", stack.add, stack.run),
+        ("debug", "attach an editor's debugger to an application", debug.add, debug.run),
         ("history", "the generations of a target", history.add, history.run),
         ("restart", "stop what runs, and start it again", restart.add, restart.run),
         ("rollback", "back to an earlier generation", rollback.add, rollback.run),

@@ -365,6 +365,15 @@ def _notice(event: Event, _verbose: bool) -> list[Line]:
     return [[("! ", "warn"), (event["text"], "")]]
 
 
+def _debug(event: Event, _verbose: bool) -> list[Line]:
+    """Where an editor attaches, and who has."""
+    what = f"debugger for {event['application'] or 'the application'} on {event['target']}"
+    if event["state"] == "listening":
+        return [[("● ", "good"), (what, "strong"), (f": attach your editor to {event['address']}:{event['port']}", "")]]
+    style = "warn" if event["state"] == "refused" else "good"
+    return [[("● ", style), (f"debugger {event['state']}", ""), (f": {event['why']}" if event["why"] else "", "dim")]]
+
+
 def _stack(event: Event, _verbose: bool) -> list[Line]:
     return stacks.lines(event)
 
@@ -393,4 +402,5 @@ _SHOWN = {
     "session": _session,
     "notice": _notice,
     "stack": _stack,
+    "debug": _debug,
 }

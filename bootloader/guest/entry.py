@@ -36,6 +36,7 @@ from .assets import Assets
 from .attach import Attach
 from .channel import Channel
 from .check import check
+from .debugger import Debugger
 from .imports import Imports
 from .output import Output
 from .patch import Patch
@@ -133,7 +134,8 @@ class Guest:
         patch = Patch(self._tree)
         module, is_called, _ = go["entry"].partition(":")
         self._repl = Repl(module if is_called else "__main__", self._tree, _say)
-        attach = Attach({KIND: self._repl.open})
+        debugger = Debugger(os.path.join(os.path.dirname(go["pycache"]), "debugger"), self._keep_to_itself)
+        attach = Attach({KIND: self._repl.open, "debug": debugger.attach})
         handlers = {
             "prepare": patch.prepare,
             "commit": patch.commit,
@@ -160,6 +162,10 @@ class Guest:
         if not code and self._entered:
             self._gives = go["give"]
         self._leave(code or 0)
+
+    def _keep_to_itself(self, modules: frozenset[str]) -> None:
+        """These are in this process alone: the next warm parent is not to import them."""
+        self._known |= modules
 
     def _adopt(self, wanted: dict[str, str]) -> None:
         """The application's environment. What a module changed when the parent imported it, stays changed."""
