@@ -13,6 +13,7 @@ from typing import Any
 from bootloader.wire.errors import Fault
 
 Message = dict[str, Any]
+Line = list[tuple[str, str]]
 
 _HEAD_BYTES = 4096
 _MOST_BYTES = 64 * 1024 * 1024
@@ -87,6 +88,15 @@ def waiting(message: Message) -> int | None:
         return None
     port = (message.get("body") or {}).get("port")
     return port if isinstance(port, int) and 0 < port < 65536 else None
+
+
+def lines(event: Mapping[str, Any], _verbose: bool) -> list[Line]:
+    """The event ``debug``, for people: where an editor attaches, and who has."""
+    what = f"debugger for {event['application'] or 'the application'} on {event['target']}"
+    if event["state"] == "listening":
+        return [[("● ", "good"), (what, "strong"), (f": attach your editor to {event['address']}:{event['port']}", "")]]
+    style = "warn" if event["state"] == "refused" else "good"
+    return [[("● ", style), (f"debugger {event['state']}", ""), (f": {event['why']}" if event["why"] else "", "dim")]]
 
 
 def _length(head: bytes) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from bootloader.wire.errors import Fault, Refused
 
-from . import stacks
+from . import dap, stacks
 from .clocks import clock_time
 
 Event = Mapping[str, Any]
@@ -365,23 +365,6 @@ def _notice(event: Event, _verbose: bool) -> list[Line]:
     return [[("! ", "warn"), (event["text"], "")]]
 
 
-def _debug(event: Event, _verbose: bool) -> list[Line]:
-    """Where an editor attaches, and who has."""
-    what = f"debugger for {event['application'] or 'the application'} on {event['target']}"
-    if event["state"] == "listening":
-        return [[("● ", "good"), (what, "strong"), (f": attach your editor to {event['address']}:{event['port']}", "")]]
-    style = "warn" if event["state"] == "refused" else "good"
-    return [[("● ", style), (f"debugger {event['state']}", ""), (f": {event['why']}" if event["why"] else "", "dim")]]
-
-
-def _stack(event: Event, _verbose: bool) -> list[Line]:
-    return stacks.lines(event)
-
-
-def _start(event: Event, _verbose: bool) -> list[Line]:
-    return [[(f"──── {event['target'] or 'the target'} started again ────", "dim")]]
-
-
 _SHOWN = {
     "start": _start,
     "ready": _ready,
@@ -401,6 +384,6 @@ _SHOWN = {
     "answers": _answers,
     "session": _session,
     "notice": _notice,
-    "stack": _stack,
-    "debug": _debug,
+    "stack": stacks.lines,
+    "debug": dap.lines,
 }

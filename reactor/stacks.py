@@ -48,7 +48,7 @@ def dumped(text: str) -> list[dict[str, Any]]:
     return sorted(told, key=lambda one: not one["main"])
 
 
-def lines(event: Mapping[str, Any]) -> list[Line]:
+def lines(event: Mapping[str, Any], _verbose: bool) -> list[Line]:
     """An event, for people."""
     threads, tasks, system = event["threads"], event["tasks"], event["system"]
     counts = [_count(len(threads), "thread")] * bool(threads) + [_count(len(tasks), "task")] * bool(tasks)
