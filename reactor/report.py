@@ -365,6 +365,10 @@ def _notice(event: Event, _verbose: bool) -> list[Line]:
     return [[("! ", "warn"), (event["text"], "")]]
 
 
+def _start(event: Event, _verbose: bool) -> list[Line]:
+    return [[(f"──── {event['target'] or 'the target'} started again ────", "dim")]]
+
+
 _SHOWN = {
     "start": _start,
     "ready": _ready,
