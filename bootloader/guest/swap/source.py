@@ -85,8 +85,8 @@ def arity(code: CodeType) -> tuple[int, int, int]:
     return code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount
 
 
-def alike(one: CodeType, other: CodeType) -> bool:
-    """Whether two code objects do the same, wherever they stand."""
+def alike(one: CodeType, other: CodeType, *, inner: bool = True) -> bool:
+    """Whether two code objects do the same, wherever they stand; ``inner``: and so do the functions that they make."""
     return (
         one.co_code == other.co_code
         and one.co_exceptiontable == other.co_exceptiontable
@@ -97,7 +97,10 @@ def alike(one: CodeType, other: CodeType) -> bool:
         and one.co_freevars == other.co_freevars
         and one.co_cellvars == other.co_cellvars
         and len(one.co_consts) == len(other.co_consts)
-        and all(map(_equal, one.co_consts, other.co_consts))
+        and all(
+            _equal(mine, its) or not (inner or not isinstance(mine, CodeType) or not isinstance(its, CodeType))
+            for mine, its in zip(one.co_consts, other.co_consts, strict=True)
+        )
     )
 
 

@@ -1,5 +1,5 @@
-"""What calls at import have read *within* the functions that they ran: ``motor = Motor()``, whose ``__init__`` reads
-``PIN``. It can't be read again.
+"""What calls at import have read, or set, *within* the functions that they ran: ``motor = Motor()``, whose ``__init__``
+reads ``PIN``. It can't be done again. Neither can what a decorator has done.
 
 Follows calls that can be told from the source and what its names stand for: functions, classes, methods of what has a
 name, and of ``self``. What is only handed on, such as a callback, is not followed, nor what only the run could tell.
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import partial
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 
 from .difference import meaning_of
 from .frames import modules_running
@@ -20,13 +21,18 @@ from .order import runs
 from .plan import Bind, Plan, Unbind
 from .refusal import Refusal, quoted
 from .signature import defaults
-from .source import Function, place, start
+from .source import Function, alike, place, start
 from .statements import is_main, parts
 from .tree import Tree
 
 _MOST_FUNCTIONS = 2_000
 _MADE_BY = ("__new__", "__init__", "__post_init__")
-_Read = tuple[int, str]
+_ANY = re.compile(b"")
+_MAKES = ("__prepare__", "__new__", "__init__")
+_HOOKS = (*_MAKES, "__init_subclass__")
+CodePlace = tuple[str, str, int]
+"""File, name and first line."""
+_Use = tuple[int, str]
 """The identity of a namespace, or of a class, and a name in it."""
 
 
@@ -38,20 +44,23 @@ class Traces:
         self._trees: dict[str, tuple[bytes, ast.Module]] = {}
 
     def check(self, plans: Mapping[str, Plan], modules: Modules, old: Tree) -> None:
-        """Refuse where a value changes that has been read so."""
-        changing = dict(_changing(plans, modules))
-        if not changing:
+        """Refuse where a value changes that has been used so, or what has made functions and classes."""
+        changing, bodies = dict(_changing(plans, modules)), list(_rewritten(plans))
+        if not changing and not bodies:
             return
+        rewritten = {(file, name, line) for file, _, name, line in bodies}
+        words = [rb"@[\w. ]*\b" + name.encode() + rb"\b" if name else rb"\bclass\b" for _, name, _, _ in bodies]
+        wanted = re.compile(b"" if changing else b"|".join(words))
         for path, found in modules.by_path.items():
-            tree = self._tree(old, path) if path.endswith(".py") else None
+            tree = self._tree(old, path, wanted) if path.endswith(".py") else None
             running = [line for _, line in modules_running({f"{self._live}/{path}"})] if tree else []
             for module, body in [(module, tree.body) for module in found] if tree else ():
                 for node in _ran(body, as_main=module.__name__ == "__main__"):
                     if any(start(node) <= line <= (node.end_lineno or line) for line in running):
                         continue  # it still runs: what it reads from now on is new
-                    if told := _Trace(self, old, changing).of(node, vars(module)):
-                        what = f"ran at import, and has read the old {told}: {quoted(node)}"
-                        raise Refusal(path, start(node), what)
+                    trace = _Trace(self, old, changing, rewritten)
+                    if told := trace.of(node, vars(module)):
+                        raise Refusal(path, start(node), f"ran at import, and has used the old {told}: {quoted(node)}")
 
     def function(self, function: FunctionType, old: Tree) -> Function | None:
         """The syntax of a function of the application."""
@@ -64,16 +73,16 @@ class Traces:
                 return node
         return None
 
-    def _tree(self, old: Tree, path: str) -> ast.Module | None:
+    def _tree(self, old: Tree, path: str, wanted: re.Pattern[bytes] = _ANY) -> ast.Module | None:
         data = old.read(path)
-        if data is None:
+        if data is None or not wanted.search(data):
             return None
         if path not in self._trees or self._trees[path][0] != data:
             self._trees[path] = data, ast.parse(data)
         return self._trees[path][1]
 
 
-def _changing(plans: Mapping[str, Plan], modules: Modules) -> Iterator[tuple[_Read, str]]:
+def _changing(plans: Mapping[str, Plan], modules: Modules) -> Iterator[tuple[_Use, str]]:
     """The values that change, with their names for a reason."""
     for path, plan in plans.items():
         kinds = {step.path: step.kind for step in plan.steps if isinstance(step, Bind | Unbind)}
@@ -100,25 +109,62 @@ def _ran(body: list[ast.stmt], *, as_main: bool) -> Iterator[ast.stmt]:
     for part in todo:  # grows while it is walked
         if isinstance(part.node, ast.ClassDef):
             todo += parts(part.node.body, meaning, runs_as_main=as_main)
-        elif isinstance(part.node, ast.If) and is_main(part.node.test):
+        if isinstance(part.node, ast.If) and is_main(part.node.test):
             continue
-        elif part.kind in ("effect", "function") and runs(part, meaning):
+        if part.kind in ("effect", "function", "class") and runs(part, meaning):
             yield part.node
 
 
+def _rewritten(plans: Mapping[str, Plan]) -> Iterator[tuple[str, str, str, int]]:
+    """Functions that may have made others, or classes, and whose own body changes: not only what these run."""
+    for plan in plans.values():
+        for before, after in plan.successors:
+            outer, _, inner = before.co_qualname.partition(".")
+            may = inner.startswith("<locals>.") or (before.co_argcount and not inner) or before.co_name in _HOOKS
+            if (may or any(isinstance(each, CodeType) for each in before.co_consts)) and not alike(
+                before, after, inner=False
+            ):
+                yield (before.co_filename, outer if before.co_name not in _HOOKS else "", *place(before))
+
+
+def _makers(
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, names: Mapping[str, object]
+) -> Iterator[tuple[object, int]]:
+    """What was called to make a function or a class; and how many functions deep that ran."""
+    for decorator in node.decorator_list:
+        yield (
+            _value(decorator.func if isinstance(decorator, ast.Call) else decorator, names, (), None),
+            isinstance(decorator, ast.Call),
+        )
+    for base in node.bases if isinstance(node, ast.ClassDef) else ():
+        live = _value(base, names, (), None)
+        if isinstance(live, type):
+            yield inspect.getattr_static(live, "__init_subclass__", None), 0
+            yield from ((vars(type(live)).get(name), 0) for name in _MAKES)
+    for keyword in node.keywords if isinstance(node, ast.ClassDef) else ():
+        meta = _value(keyword.value, names, (), None)
+        if keyword.arg == "metaclass" and isinstance(meta, type):
+            yield from ((vars(meta).get(name), 0) for name in _MAKES)
+
+
 class _Trace:
-    def __init__(self, traces: Traces, old: Tree, changing: Mapping[_Read, str]) -> None:
-        self._traces, self._old, self._changing = traces, old, changing
+    def __init__(
+        self, traces: Traces, old: Tree, changing: Mapping[_Use, str], rewritten: Container[CodePlace]
+    ) -> None:
+        self._traces, self._old, self._changing, self._rewritten = traces, old, changing, rewritten
         self._todo: list[FunctionType] = []
         self._seen: set[int] = set()
 
     def of(self, node: ast.stmt, names: Mapping[str, object]) -> str:
         """What of that which changes ``node`` has read in functions, and in which; empty for nothing."""
-        nodes = [node] if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else node.decorator_list
-        self._call(nodes, names, (), None)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            for decorator in node.decorator_list:
-                self._enter(_value(decorator, names, (), None))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            for called, depth in _makers(node, names):
+                self._enter(called)
+                if old := self._made_otherwise(depth):
+                    return old
+            self._call(node.decorator_list, names, (), None)
+        else:
+            self._call([node], names, (), None)
         for function in self._todo:  # grows while it is walked
             syntax = self._traces.function(function, self._old)
             if syntax is None or isinstance(syntax, ast.Lambda):
@@ -127,12 +173,20 @@ class _Trace:
             local = {*code.co_varnames, *code.co_cellvars, *code.co_freevars}
             owner = _owner(function)
             namespace = function.__globals__
-            read = [*_reads(syntax.body, namespace, local, owner)]
-            read += _reads(list(defaults(syntax).values()), namespace, (), None)
+            read = [*_uses(syntax.body, namespace, local, owner)]
+            read += _uses(list(defaults(syntax).values()), namespace, (), None)
             if used := next((self._changing[each] for each in read if each in self._changing), ""):
                 return f"`{used}` within `{code.co_qualname}`"
             self._call(syntax.body, namespace, local, owner)
         return ""
+
+    def _made_otherwise(self, depth: int) -> str:
+        """Whether what was called for a definition, and of what this made ``depth`` more, has another body now."""
+        codes = [function.__code__ for function in self._todo]
+        for _ in range(depth):
+            codes += [inner for code in codes for inner in code.co_consts if isinstance(inner, CodeType)]
+        found = (code for code in codes if (code.co_filename, *place(code)) in self._rewritten)
+        return next((f"body of `{code.co_qualname}`" for code in found), "")
 
     def _call(
         self, nodes: Iterable[ast.AST], names: Mapping[str, object], local: Container[str], owner: type | None
@@ -171,13 +225,13 @@ def _evaluated(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
             todo += ast.iter_child_nodes(node)
 
 
-def _reads(
+def _uses(
     nodes: Iterable[ast.AST], names: Mapping[str, object], local: Container[str], owner: type | None
-) -> Iterator[_Read]:
+) -> Iterator[_Use]:
     for node in _evaluated(nodes):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in local:
+        if isinstance(node, ast.Name) and node.id not in local:  # where it is bound, too: it is global
             yield id(names), node.id
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+        elif isinstance(node, ast.Attribute) and (isinstance(node.ctx, ast.Load) or not _is_self(node.value, owner)):
             of = owner if _is_self(node.value, owner) else _value(node.value, names, local, owner)
             if isinstance(of, ModuleType):
                 yield id(vars(of)), node.attr
