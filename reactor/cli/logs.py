@@ -30,6 +30,9 @@ _EVERYTHING = 2**31
 _PULLS = 64
 """What a target keeps comes in fewer; one that says more all the time has to be left some time."""
 
+_STARTS = 64
+"""A target keeps something of no more earlier starts."""
+
 _WAIT_S = 10.0
 
 
@@ -45,6 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="WHEN",
         help="so long ago (30s, 10m, 2h, 3d), or then (2026-02-28T14:30)",
     )
+    parser.add_argument("-v", "--verbose", action="store_true", help="every state, and the target's own clock")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
     parser.add_argument("--level", choices=LEVELS, help="this bad or worse; stdout counts as info, stderr as warning")
     parser.add_argument("-a", "--application", action="append", default=[], metavar="NAME", help="may be repeated")
@@ -149,7 +153,7 @@ def _earlier(link: Link) -> list[Earlier]:
         if refused.code != "unknown-method":
             raise
         return []
-    return [Earlier(clean(one.text("boot")), one.flag("alike")) for one in answer.objects("boots")]
+    return [Earlier(clean(one.text("boot")), one.flag("alike")) for one in answer.objects("boots")[-_STARTS:]]
 
 
 def _pull(follower: Follower, link: Link) -> None:

@@ -33,6 +33,8 @@ class Simulated:
     def __init__(self, state: Path, home: Path, name: str = "device") -> None:
         self.name = name
         self.journal = Journal()
+        self.past: Journal | None = None
+        """What it has kept of an earlier start."""
         self.manifest: Manifest = EMPTY
         self.known = {EMPTY.root: EMPTY}
         self.generation = self.change = 0
@@ -131,6 +133,9 @@ class Simulated:
     def _events(self, fields: Fields, _blobs: list[bytes]) -> bytes:
         cursor = fields.integer("cursor") if fields.text("boot") == self.journal.boot else 0
         most, size = fields.integer("max_events"), fields.integer("max_bytes")
+        if self.past is not None and fields.text("boot") == self.past.boot:
+            cursor, lost, lines = self.past.pull(fields.integer("cursor"), most, size, 0)
+            return pack({"boot": self.past.boot, "cursor": cursor, "lost": lost, "ended": not lines}, [lines])
         cursor, lost, lines = self.journal.pull(cursor, most, size, fields.number("wait_s"))
         return pack(
             {"boot": self.journal.boot, "cursor": cursor, "lost": lost, "ended": self.journal.ended(cursor)}, [lines]

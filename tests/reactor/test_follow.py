@@ -265,6 +265,35 @@ def test_another_start_of_the_target_is_heard_from_its_beginning(heard: Heard) -
     assert heard.numbers == [1, *range(1, 2 * CONTEXT_EVENTS + 1)]
 
 
+def test_what_an_earlier_start_has_said_since_the_last_pull_is_heard_before_the_next_one(heard: Heard) -> None:
+    past = heard.target.journal
+    past.add("log", {})
+    with heard.link() as link:
+        heard.follower.take_up(link, past.boot)
+        for _ in range(7000):
+            past.add("log", {})
+        heard.target.past, heard.target.journal = past, Journal()
+        heard.target.journal.add("log", {})
+        assert heard.follower.take_up(link, heard.target.journal.boot)
+        assert heard.numbers == list(range(1, 7002))
+        assert heard.follower.pull(link, 0)
+    assert heard.numbers[7001:] == [1]
+    assert not heard.notices
+
+
+@pytest.mark.parametrize("clocks", [{}, {"now": 1.0}, {"now": 1e300, "mono": -1e300}, {"now": -5, "mono": 0}])
+def test_whatever_a_target_says_of_its_clocks_times_are_texts(heard: Heard, clocks: dict[str, float]) -> None:
+    with heard.link() as link:
+        heard.follower.take_up(link, heard.target.journal.boot)
+        heard.target.lies["events"] = {"boot": heard.target.journal.boot, "cursor": 0, "lost": 0, **clocks}, [b""]
+        heard.follower.pull(link, 0)
+    for at, mono in ((0.0, None), (1e300, 5.0), (-1e18, 1e300)):
+        event = {"at": at, **({} if mono is None else {"mono": mono})}
+        stamp = heard.follower.stamp(Fields(event))
+        assert stamp.keys() == {"target_at", "host_at", "boot"}
+        assert all(isinstance(value, str) for value in stamp.values())
+
+
 def answer(heard: Heard, lines: list[Any], cursor: int, lost: int = 0) -> None:
     """Have the target answer exactly this from now on."""
     text = b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)

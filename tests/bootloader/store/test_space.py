@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bootloader.journal import Block
+from bootloader.segments import FILE_BYTES, Writer, found
 from bootloader.store.reserve import RESERVE_BYTES
 from bootloader.store.space import ROOTS_KEPT, SPARE_BYTES
 from bootloader.wire.errors import Refused
@@ -34,6 +36,20 @@ def full(mount: Callable[[str], Path]) -> Disk:
     filler_bytes = disk.store.objects.free_bytes() - SPARE_BYTES - 4 * MIB
     (disk.folder / "filler").write_bytes(bytes(filler_bytes))
     return disk
+
+
+def test_what_is_kept_of_the_past_goes_before_any_generation_does(full: Disk) -> None:
+    logs = full.folder / "logs"
+    logs.mkdir()
+    writer = Writer(logs, "a" * 16, "c0ffee00", 0)
+    for number in range(1, 4):
+        writer.append(Block(number, number, os.urandom(FILE_BYTES - 1000)))
+    writer.close()
+    kept = [one.root for one in full.store.ledger.newest_first()]
+    needed_bytes = full.store.objects.free_bytes() + 5 * MIB // 2
+    assert full.store.space.make(needed_bytes, ()) >= needed_bytes
+    assert [segment.first for segment in found(logs)] == [3]
+    assert all(full.store.manifest_of(root) is not None for root in kept)
 
 
 def test_old_generations_make_room_and_the_last_healthy_ones_stay(full: Disk) -> None:
