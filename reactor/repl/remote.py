@@ -348,7 +348,7 @@ class Remote:
         self._flush()
         number = fields.integer("id")
         with self._lock:
-            answer, began = self._waiting.pop(number, (None, 0.0))
+            answer, began = self._waiting.get(number, (None, 0.0))
         if answer is None:
             return  # of a statement that was left behind
         outcome = fields.text("outcome", "")
@@ -370,6 +370,8 @@ class Remote:
                 answer.value = plain.decode(fields.plain()["value"], blobs)
         except Fault as fault:
             answer.outcome, answer.why, answer.status = "raised", clean(str(fault)), 1
+        with self._lock:
+            self._waiting.pop(number, None)  # only now: one whose end makes no sense is lost, and waits for nothing
         answer.is_over.set()
 
     def _hear_menu(self, fields: Fields) -> None:

@@ -46,7 +46,8 @@ class Simulated:
         issue(state, home, name)
         self._certificate = state / "trust" / "device.crt"
         trust = Trust.load(state / "trust")
-        names = ("hello", "history", "manifest", "missing", "upload", "apply", "start", "status", "events")
+        own = ("hello", "history", "manifest", "missing", "upload", "apply", "start", "status", "events")
+        names = (*own, "open", "write", "read", "close")  # who needs the last ones tells what to answer
         methods = {name: self._method(name) for name in names}
         self._listener = Listener(
             ("127.0.0.1", 0), trust, lambda _: nullcontext(methods), lambda *_: None, lambda _: None
