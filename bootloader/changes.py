@@ -174,7 +174,7 @@ class Changes:
             proven=self._has_been_healthy(staged.manifest.root),
             before=was.folder if was is not None else Path(),
             paths=tuple(path for path in staged.edits if path != LAUNCH),
-            fresh=staged.files,
+            programs=staged.programs,
             unchecked=written,
             build=lambda: self._fit(lambda: self._store.build(staged)),
             note=lambda: self._fit(lambda: self._store.note(staged)),

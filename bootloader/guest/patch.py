@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..wire.records import BYTES
 from . import kin
 from .swap import Prepared, Refusal, Swap, Tree, Undone
 
@@ -20,15 +21,18 @@ class Patch:
         self._prepared: Prepared | None = None
 
     def prepare(self, order: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See whether it can go from the tree in the folder ``tree`` to one with other files, of which ``changed`` says
-        where they lie; nothing is touched. ``compiled``: those of them that compile.
+        """See whether it can go from the tree in the folder ``old`` to the one in ``new``, where ``paths`` differ;
+        nothing is touched. ``programs``: what those of them hold that do not lie there yet, or None for what is gone.
+        ``compiled``: those that compile.
         """
         self._prepared = None
         if kindred := _kindred():
             return {"refused": kindred}
         try:
-            old, new = Tree(order["tree"]), Tree(order["tree"], order["changed"])
-            self._prepared = self._swap.prepare(old, new, list(order["changed"]))
+            told = order["programs"].items()
+            programs = {path: None if text is None else text.encode(BYTES) for path, text in told}
+            new = Tree(order["new"], programs)
+            self._prepared = self._swap.prepare(Tree(order["old"]), new, order["paths"])
         except Refusal as refusal:
             return {"compiled": self._swap.compiled, "refused": refusal.reason}
         return {"compiled": self._swap.compiled}

@@ -264,12 +264,9 @@ class Ledger:
         with self._lock:
             return sorted(self._by_number.values(), key=lambda one: -one.number)
 
-    def last_healthy(self, before: int | None = None) -> Generation | None:
-        """The newest generation that was healthy, older than ``before`` where given."""
-        for one in self.newest_first():
-            if one.was_healthy and (before is None or one.number < before):
-                return one
-        return None
+    def last_healthy(self) -> Generation | None:
+        """The newest generation that was healthy."""
+        return self._by_number.get(self._healthy)
 
 
 class _File:

@@ -66,8 +66,7 @@ class Objects:
 
     def put(self, name: str, content: bytes) -> None:
         """Keep a blob whose content has the BLAKE3 ``name``; any other is :class:`Malformed`."""
-        if blob_name(content) != name:
-            raise Malformed("the content does not have this BLAKE3", to=f"blob {name[:12]}")
+        verified(name, content)
         with self._aside(name) as aside:
             aside.write_bytes(content)
             self._place(aside, name)
@@ -200,6 +199,13 @@ class Objects:
     def block_bytes(self) -> int:
         """What the disk gives away at once: the least that a file with anything in it takes."""
         return os.statvfs(self._folder).f_frsize
+
+
+def verified(name: str, content: bytes) -> bytes:
+    """``content``, which has the BLAKE3 ``name``; any other is :class:`Malformed`."""
+    if blob_name(content) != name:
+        raise Malformed("the content does not have this BLAKE3", to=f"blob {name[:12]}")
+    return content
 
 
 def sync(paths: Collection[Path]) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ..wire.launch import Launch
 from ..wire.manifest import Edits, Manifest
@@ -15,8 +14,7 @@ from .trees import Tree
 class Staged:
     """A new tree that is verified, and is to be built: not live yet.
 
-    ``fresh``: those of its blobs that are in memory, verified; ``place_of``: where a blob is kept; ``tree``: where the
-    new one lies, whole, once it is built.
+    ``fresh``: those of its blobs that are in memory, verified; ``tree``: where it lies, whole, once it is built.
     """
 
     manifest: Manifest
@@ -25,15 +23,15 @@ class Staged:
     launch: Launch
     launch_before: Launch | None
     fresh: Mapping[str, bytes] = field(repr=False)
-    place_of: Callable[[str], Path]
     tree: Tree | None = None
 
     @property
-    def files(self) -> dict[str, str | None] | None:
-        """Where each file that differs lies before the tree is built; None where a program may not be whole."""
-        found: dict[str, str | None] = {}
+    def programs(self) -> dict[str, bytes | None] | None:
+        """The Python files that differ, None for those that are gone; None where not all of them are in memory."""
+        found: dict[str, bytes | None] = {}
         for path, entry in self.edits.items():
-            if entry is not None and entry.blake3 not in self.fresh and path.endswith(".py"):
-                return None
-            found[path] = str(self.place_of(entry.blake3)) if entry is not None else None
+            if path.endswith(".py"):
+                if entry is not None and entry.blake3 not in self.fresh:
+                    return None
+                found[path] = self.fresh[entry.blake3] if entry is not None else None
         return found

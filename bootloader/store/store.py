@@ -24,7 +24,7 @@ from ..wire.overlay import apply as apply_overlay
 from .ledger import Generation, Ledger
 from .loans import Loan, Loans
 from .manifests import Manifests
-from .objects import Objects, sync
+from .objects import Objects, sync, verified
 from .source import Source
 from .space import Space, disk
 from .staged import Staged
@@ -68,6 +68,7 @@ class Store:
         self.live_path = folder / "live"
         self._next_link = folder / "live.new"
         self._unsynced: dict[Path, None] = {}
+        self._last_launch: tuple[str, Launch | None] = "", None
         self.live = self._led_to()
         self.manifest = (self.live.noted if self.live is not None else None) or EMPTY
 
@@ -225,12 +226,16 @@ class Store:
         entry = manifest.get(LAUNCH_PATH)
         if entry is None:
             return None
+        if self._last_launch[0] == entry.blake3:
+            return self._last_launch[1]
         content = (fresh or {}).get(entry.blake3)
         try:
-            return Launch.decode(self.objects.read(entry.blake3) if content is None else content)
+            launch = Launch.decode(self.objects.read(entry.blake3) if content is None else content)
         except (Fault, OSError) as fault:
             self._notice("launch-unreadable", str(fault))
             return None
+        self._last_launch = entry.blake3, launch
+        return launch
 
     def manifest_of(self, root: str) -> Manifest | None:
         """A manifest that this target knows, by its root."""
@@ -248,7 +253,7 @@ class Store:
         return manifest
 
     def stage(self, overlay: Overlay) -> Staged:
-        """Verify ``overlay``, and keep its blobs. Where it is refused, nothing live has changed."""
+        """Verify ``overlay``. Where it is refused, nothing has changed."""
         before = self.manifest
         after = apply_overlay(overlay, before)
         with disk(self._folder):
@@ -273,7 +278,8 @@ class Store:
             size = len(blob) if isinstance(blob, bytes) else blob.delta.size_bytes
             if size != wanted[name]:
                 raise Malformed(f"{size} bytes, the overlay says {wanted[name]}", to=f"blob {name[:12]}")
-            fresh[name] = blob if isinstance(blob, bytes) else blob.delta.apply(self.objects.read(blob.base))
+            content = blob if isinstance(blob, bytes) else blob.delta.apply(self.objects.read(blob.base))
+            fresh[name] = verified(name, content)
         lacking = self.objects.missing((name, size) for name, size in wanted.items() if name not in fresh)
         lacking = [name for name in lacking if not self.objects.recover(name)]
         if lacking:
@@ -285,19 +291,19 @@ class Store:
             )
         sizes = [*wanted.values(), *wanted.values(), *map(len, fresh.values())]  # in two trees; and as a blob
         self.space.need("the overlay", self.space.taken(sizes), wanted)
-        for name, content in fresh.items():
-            self.objects.put(name, content)
         return fresh
 
     def _staged(self, before: Manifest, after: Manifest, edits: Edits, fresh: dict[str, bytes]) -> Staged:
         launch = self._launch_of(after, fresh)
         if launch is None:
             raise Refused("no-launch", "the tree does not say what to run", to=LAUNCH_PATH, do="push with `reactor`")
-        return Staged(after, before, edits, launch, self._launch_of(before), fresh, self.objects.path)
+        return Staged(after, before, edits, launch, self._launch_of(before), fresh)
 
     def build(self, staged: Staged) -> Path:
-        """Make the tree in the idle place, and prepare the switch to it: its folder."""
+        """Keep the blobs, make the tree in the idle place, and prepare the switch to it: its folder."""
         with disk(self._folder):
+            for name, content in staged.fresh.items():
+                self.objects.put(name, content)
             staged.tree = self._build(self._idle(), staged.manifest, staged.fresh)
             self._lead_to(staged.tree)
             if self.space.is_alone:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from ..wire.records import BYTES
 from .application import Application
 
 PREPARE_S = 2.0
@@ -50,11 +52,14 @@ class Patch:
                 return f"{app.spec.name} runs an older `{missed[0]}`"
         return ""
 
-    def prepare(self, tree: str, changed: Mapping[str, str | None], on_over: OnOver) -> None:
-        """Ask whether they can go from the tree in the folder ``tree`` to one with other files, which lie where
-        ``changed`` says.
+    def prepare(
+        self, old: Path, new: Path, paths: Sequence[str], programs: Mapping[str, bytes | None], on_over: OnOver
+    ) -> None:
+        """Ask whether they can go from the tree ``old`` to ``new``, where ``paths`` differ. ``programs``: what those
+        hold that do not lie in ``new`` yet, or None for what is gone.
         """
-        order = {"tree": tree, "changed": dict(changed)}
+        texts = {path: None if content is None else content.decode(BYTES) for path, content in programs.items()}
+        order = {"old": str(old), "new": str(new), "paths": list(paths), "programs": texts}
         self._ask("prepare", dict.fromkeys(self._apps, (PREPARE_S, order)), on_over)
 
     def commit(self, paths: Sequence[str], on_over: OnOver) -> None:

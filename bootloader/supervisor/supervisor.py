@@ -176,7 +176,7 @@ class Supervisor:
         def receive() -> None:
             if self._change is not None:
                 raise Refused("busy", "another change is under way", do="try again")
-            if transition.decide(self._stack.running, "").patch and transition.files is not None:
+            if transition.decide(self._stack.running, "").patch and transition.programs is not None:
                 self._begin(transition)  # which touches nothing: the tree is built meanwhile
 
         self._attempt(transition, receive)
@@ -236,9 +236,12 @@ class Supervisor:
         if behind := patch.behind(transition.paths):
             return self._decide(transition, behind)
         transition.unpatchable = unpatchable
-        if decision.patch and transition.files is not None:
+        if decision.patch:
             transition.decision, transition.patch, transition.asking = decision, patch, True
-            patch.prepare(str(transition.before), transition.files, partial(self._prepared, transition, patch))
+            new = transition.tree or transition.before
+            programs = transition.programs if transition.tree is None else None
+            prepared = partial(self._prepared, transition, patch)
+            patch.prepare(transition.before, new, transition.paths, programs or {}, prepared)
         elif transition.checked:
             transition.decision, transition.patch = decision, None
             for name in decision.stop:

@@ -24,7 +24,8 @@ class Transition:
     new tree live, and ``record`` writes that down, and returns its generation's number.
 
     ``proven``: its tree has been healthy. ``before`` is the folder of the tree that is live, ``paths`` what differs,
-    ``fresh`` where that lies already, if it does; ``unchecked`` are the Python files that must compile first.
+    ``programs`` the Python files of these, where they are known before the tree is built, or None for those that are
+    gone; ``unchecked`` are those that must compile first.
     ``build`` makes the new tree and returns its folder; it is called on the thread that asks, while applications are
     asked whether they can be patched. ``note`` comes next there, while files are compiled and applications stop; the
     switch comes after both.
@@ -38,7 +39,7 @@ class Transition:
     proven: bool = False
     before: Path = Path()
     paths: tuple[str, ...] = ()
-    fresh: Mapping[str, str | None] | None = None
+    programs: Mapping[str, bytes | None] | None = None
     unchecked: set[str] = field(default_factory=set)
     build: Callable[[], Path] = Path
     note: Callable[[], None] = lambda: None
@@ -64,13 +65,6 @@ class Transition:
     """Counts the changes of this start of the bootloader; its events carry it as ``change``."""
     generation: int = 0
     fate: str = ""
-
-    @property
-    def files(self) -> Mapping[str, str | None] | None:
-        """Where to find what changed, and None for what is gone; nowhere, as long as it is not verified."""
-        if self.tree is not None:
-            return {path: f"{self.tree}/{path}" for path in self.paths}
-        return {path: self.fresh[path] for path in self.paths} if self.fresh is not None else None
 
     @property
     def checked(self) -> bool:

@@ -16,6 +16,9 @@ from collections.abc import Iterator
 
 from .limits import LINE_BYTES
 
+BYTES = "latin-1"
+"""How bytes are written as text where they have to be: each is the character of its number."""
+
 STDOUT, STDERR, NOTE = "o", "e", "n"
 LEVELS = {"D": "debug", "I": "info", "W": "warning", "E": "error", "C": "critical"}
 KINDS = frozenset({STDOUT, STDERR, NOTE, *LEVELS})

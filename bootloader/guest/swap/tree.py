@@ -1,4 +1,4 @@
-"""A tree of an application's files, as it lies in a folder, or as it will be once some of its files are others."""
+"""A tree of an application's files, as it lies in a folder, or as it will lie there once some programs are others."""
 
 from __future__ import annotations
 
@@ -7,27 +7,24 @@ from collections.abc import Mapping
 
 
 class Tree:
-    """``changed``: what does not lie in ``folder`` as it is in the tree: where it lies, or None for what is gone."""
+    """``changed``: what the files hold that are not as they are in ``folder``, or None for those that are gone."""
 
-    def __init__(self, folder: str, changed: Mapping[str, str | None] | None = None) -> None:
+    def __init__(self, folder: str, changed: Mapping[str, bytes | None] | None = None) -> None:
         self._folder = folder
         self._changed = changed or {}
 
-    def _place(self, path: str) -> str | None:
-        return self._changed.get(path, f"{self._folder}/{path}")
-
     def has(self, path: str) -> bool:
         """Whether there is such a file."""
-        place = self._place(path)
-        return place is not None and os.path.exists(place)
+        if path in self._changed:
+            return self._changed[path] is not None
+        return os.path.exists(f"{self._folder}/{path}")
 
     def read(self, path: str) -> bytes | None:
         """What a file holds; None where there is none."""
-        place = self._place(path)
+        if path in self._changed:
+            return self._changed[path]
         try:
-            if place is not None:
-                with open(place, "rb") as file:
-                    return file.read()
+            with open(f"{self._folder}/{path}", "rb") as file:
+                return file.read()
         except FileNotFoundError:
-            pass
-        return None
+            return None
