@@ -1,8 +1,8 @@
 """``python -m benchmarks.chaos``: attacks real bootloaders, and counts what they lost.
 
 Rounds, each with a seed of its own, until the time is over, or so many in full: every power cut of a recorded run,
-every damage to a state, every hostile application, a random walk with kills. What breaks a promise is told with what it
-takes to have it again; the exit code is 1 then. Linux only.
+every damage to a state, every trouble of a stack, every hostile application, a random walk with kills. What breaks a
+promise is told with what it takes to have it again; the exit code is 1 then. Linux only.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from bootloader.wire.errors import Fault
 
 from .. import machine
 from ..guard import guarded
-from . import attacks, damage, hostile, power, recording, rot, strangers, walk
+from . import attacks, damage, hostile, power, recording, rot, stacks, strangers, walk
+from .device import kinds
 from .tally import KINDS, OTHER, Tally
 
-_WEIGHTS = {"power": 2, "damage": 1, "hostile": 1, "walk": 1}
+_WEIGHTS = {"power": 2, "damage": 1, "stacks": 1, "hostile": 2, "walk": 1}
 PARTS = tuple(_WEIGHTS)
 _MEMORY = Path("/dev/shm")
 _BOOTED = 40
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace, scratch: Path) -> int:
 
 
 def _round(options: argparse.Namespace, seed: str, scratch: Path, tally: Tally, until_s: float) -> None:
-    """Every part once. Each has its share of the time that is left; the power cuts, which are most, have two."""
+    """Every part once. Each has its share of the time that is left, by its weight."""
     attack = _Round(seed, scratch, tally, options.steps)
     weights = {name: _WEIGHTS[name] for name in PARTS if name in options.only}
     while weights and time.monotonic() < until_s:
@@ -109,10 +110,17 @@ class _Round:
         rot.attack(self._recorded, self._tally, self._chance, booted=_BOOTED, until_s=until_s)
         damage.attack(self._recorded, self._tally, self._chance, booted=_BOOTED, until_s=until_s)
 
+    def stacks(self, until_s: float) -> None:
+        stacks.attack(_made(self._scratch / "stacks"), self._tally, until_s)
+
     def hostile(self, until_s: float) -> None:
-        names = sorted(attacks.ATTACKS)
-        self._chance.shuffle(names)
-        hostile.attack(_made(self._scratch / "hostile"), self._tally, self._chance, names, until_s)
+        folder, left = _made(self._scratch / "hostile"), kinds(self._tally)
+        while left:
+            name, command = left.popitem()
+            end_s = time.monotonic() + (until_s - time.monotonic()) / (len(left) + 1)
+            names = sorted(attacks.ATTACKS)
+            self._chance.shuffle(names)
+            hostile.attack(_made(folder / name), self._tally, self._chance, names, end_s, command=command)
 
     def walk(self, until_s: float) -> None:
         walk.walk(_made(self._scratch / "walk"), self._tally, self._seed, self._steps, until_s)

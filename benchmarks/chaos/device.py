@@ -30,10 +30,18 @@ from reactor.link import Link
 
 from ..guard import descendants, parents
 from .generations import Generation
+from .tally import Tally
 
 SOON_S = 30.0
 _END_S = 10.0
 _POLL_S = 0.02
+
+_BARE = (
+    *("unshare", "-m", "sh", "-c"),
+    'for place in $(grep " cgroup2 " /proc/mounts | cut -d " " -f 2); do umount -l $place; done; exec "$@"',
+    "sh",
+)
+"""What a target is started through to have no cgroups, as in most containers."""
 
 Event = dict[str, Any]
 
@@ -297,6 +305,16 @@ class Device:
         """The last thing that its application has printed that begins so, or nothing."""
         lines = (event["text"] for event in reversed(self._events) if event["event"] == "log")
         return next((line for line in lines if line.startswith(beginning)), "nothing")
+
+
+def kinds(tally: Tally) -> dict[str, tuple[str, ...]]:
+    """The kinds of target that there are here, and what each is started through."""
+    found: dict[str, tuple[str, ...]] = {"as it comes": ()}
+    if os.geteuid() == 0 and subprocess.run([*_BARE, "true"], capture_output=True).returncode == 0:
+        found["without cgroups"] = _BARE
+    else:
+        tally.counts["targets without cgroups skipped, as none can be had here"] += 1
+    return found
 
 
 def first_line(pipe: IO[bytes], timeout_s: float) -> dict[str, Any]:

@@ -39,11 +39,18 @@ _READY = "print('now', flush=True)\n"
 
 
 def attack(
-    scratch: Path, tally: Tally, chance: random.Random, names: list[str], until_s: float, hold_s: float = _HOLD_S
+    scratch: Path,
+    tally: Tally,
+    chance: random.Random,
+    names: list[str],
+    until_s: float,
+    hold_s: float = _HOLD_S,
+    command: tuple[str, ...] = (),
 ) -> None:
-    """Have one device bear the attacks ``names``, one after the other, each for ``hold_s``."""
+    """Have one device, started through ``command``, bear the attacks ``names``, one after the other, for ``hold_s``."""
     with _disk(scratch / "disk") as (disk, is_small):
         device = Device(disk / "state", scratch / "home", scratch / "log")
+        device.command = command
         device.meet()
         device.start()
         try:

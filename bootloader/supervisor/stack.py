@@ -71,8 +71,8 @@ class Stack:
 
     @property
     def running(self) -> tuple[str, ...]:
-        """The names of those that have a process."""
-        return tuple(app.spec.name for app in self if app.state in ALIVE)
+        """The names of those that have a process, and were not asked to stop."""
+        return tuple(app.spec.name for app in self if app.state in ALIVE - {State.STOPPING})
 
     @property
     def names(self) -> tuple[str, ...]:

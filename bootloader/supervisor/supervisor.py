@@ -90,7 +90,7 @@ class Supervisor:
     # what other threads ask
 
     def running(self) -> tuple[str, ...]:
-        """The names of the applications that have a process."""
+        """The names of the applications that have a process, and were not asked to stop."""
         return self._turns.call(lambda: self._stack.running, 30)
 
     @property
@@ -290,7 +290,8 @@ class Supervisor:
 
     def _must_go(self, app: Application) -> bool:
         """Whether the switch waits for ``app``: it was asked to stop, or it ended by itself."""
-        return app.state not in ALIVE or (self._change is not None and app.spec.name in self._change.decision.stop)
+        runs = app.spec.name in self._stack.running
+        return not runs or (self._change is not None and app.spec.name in self._change.decision.stop)
 
     def _switch(self, change: Transition) -> None:
         if change.decision.stop:

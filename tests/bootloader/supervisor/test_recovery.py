@@ -281,3 +281,22 @@ def test_where_safe_state_meets_a_fault_the_verdict_falls_all_the_same(tmp_path:
     assert told.get(timeout=SOON_S) == (Next.RESTART, "app exited with status 1")
     assert recovery.rests(died)
     caller.close()
+
+
+LINGERS = """
+import signal, threading
+def main():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("up")
+    threading.Event().wait()
+"""
+
+
+def test_a_push_that_comes_while_a_stack_is_being_stopped_starts_all_of_it(alone: Target) -> None:
+    first = app("first", "first:main", init=True, settle_s=0.0, grace_s=1.0)
+    dies = "import sys\ndef ask(told): return 'stop'\ndef main(): sys.exit(3)\n"
+    alone.ship({"first.py": LINGERS, "app.py": dies}, first, app(), handler="app:ask")
+    stopping = alone.event("state", application="first", state="stopping")
+    alone.ship({"first.py": LINGERS, "app.py": LINGERS}, first, app(settle_s=0.0), handler="app:ask").healthy()
+    assert alone.event("state", stopping, application="first", state="healthy")["generation"] == 2
+    assert {alone.status(name)["state"] for name in ("first", "app")} == {"healthy"}
