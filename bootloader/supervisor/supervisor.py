@@ -197,7 +197,7 @@ class Supervisor:
 
     def _built(self, transition: Transition, tree: Path) -> None:
         transition.stage("store")
-        transition.tree = tree
+        transition.tree, transition.programs = tree, None
         self._attempt(transition, lambda: self._advance(transition))
 
     def _checked(self, transition: Transition, problem: dict[str, Any]) -> None:
@@ -238,10 +238,8 @@ class Supervisor:
         transition.unpatchable = unpatchable
         if decision.patch:
             transition.decision, transition.patch, transition.asking = decision, patch, True
-            new = transition.tree or transition.before
-            programs = transition.programs if transition.tree is None else None
-            prepared = partial(self._prepared, transition, patch)
-            patch.prepare(transition.before, new, transition.paths, programs or {}, prepared)
+            new, prepared = transition.tree or transition.before, partial(self._prepared, transition, patch)
+            patch.prepare(transition.before, new, transition.paths, transition.programs or {}, prepared)
         elif transition.checked:
             transition.decision, transition.patch = decision, None
             for name in decision.stop:
@@ -250,8 +248,8 @@ class Supervisor:
         return None
 
     def _prepared(self, transition: Transition, patch: Patch, why: str) -> None:
-        """All applications can take it in place, or ``why`` one can't: then nothing has been touched. What they have
-        compiled is compiled: by the interpreter that is to run it.
+        """All can take it in place, or ``why`` one can't: nothing has been touched. What they have compiled for that is
+        compiled: by the interpreter that is to run it.
         """
         if self._change is transition:  # else it was broken off
             transition.stage("prepare")
