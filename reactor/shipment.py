@@ -71,8 +71,17 @@ def fetch(link: Link, root: str) -> Manifest:
     return manifest
 
 
-def send(link: Link, shipment: Shipment, source: Scanner, progress: Progress, *, restart: bool = False) -> Fields:
-    """Ship it; the target's answer. ``restart``: it is not to be tried as a patch.
+def send(
+    link: Link,
+    shipment: Shipment,
+    source: Scanner,
+    progress: Progress,
+    meanwhile: Callable[[], None] = lambda: None,
+    *,
+    restart: bool = False,
+) -> Fields:
+    """Ship it; the target's answer. ``restart``: it is not to be tried as a patch. ``meanwhile`` is called while the
+    target is at it, and raises nothing.
 
     Blobs that turn out to be lost there are sent again, whichever they are.
     """
@@ -86,7 +95,7 @@ def send(link: Link, shipment: Shipment, source: Scanner, progress: Progress, *,
                 _upload(link, wanted, source, progress)
             overlay = Overlay(shipment.base.root, shipment.manifest.root, shipment.edits, blobs or {})
             body, inline = overlay.message()
-            answer, _ = link.call("apply", {**body, "restart": restart}, inline, timeout_s=CALL_S)
+            answer, _ = link.call("apply", {**body, "restart": restart}, inline, CALL_S, meanwhile)
             return answer
         except Refused as refused:
             if refused.code not in ("missing-blob", "wrong-part") or not tries:

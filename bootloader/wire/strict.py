@@ -195,7 +195,7 @@ class _Calling(_Strict):
             case _:
                 raise Malformed("the target sent something else than an answer in bytes")
 
-    def call(self, method: str, request: bytes, timeout_s: float) -> bytes:
+    def call(self, method: str, request: bytes, timeout_s: float, meanwhile: Callable[[], None]) -> bytes:
         if len(request) + _ENVELOPE_BYTES > FRAME_BYTES:
             raise Malformed(f"the request is {len(request)} bytes, a frame holds {FRAME_BYTES}", to=method)
         answers: SimpleQueue[bytes | None] = SimpleQueue()
@@ -209,6 +209,7 @@ class _Calling(_Strict):
                 self._send(consts.MSG_REQUEST, seq, package)
             finally:
                 self._sendlock.release()
+            meanwhile()
             answer = answers.get(timeout=timeout_s)
         except Empty:
             raise CallTimeout(
@@ -287,14 +288,16 @@ class Caller:
         self._reader = threading.Thread(target=self._connection.read_answers, name=f"{name}-reader", daemon=True)
         self._reader.start()
 
-    def call(self, method: str, request: bytes, timeout_s: float) -> bytes:
-        """What the target's ``method`` answers to ``request``.
+    def call(
+        self, method: str, request: bytes, timeout_s: float, meanwhile: Callable[[], None] = lambda: None
+    ) -> bytes:
+        """What the target's ``method`` answers to ``request``; ``meanwhile`` is called once that is sent.
 
         ``timeout_s`` runs from when the request is sent, so that a slow link needs no longer one. :class:`CallTimeout`
         when it is over, :class:`LinkDown` or :class:`Untrusted` when the link ends first, :class:`LinkClosed` when this
         end closed it.
         """
-        return self._connection.call(method, request, timeout_s)
+        return self._connection.call(method, request, timeout_s, meanwhile)
 
     @property
     def closed(self) -> bool:

@@ -1,4 +1,4 @@
-"""What one target has, and how a save gets there: compiled, shipped or started, and its result told once.
+"""What one target has, and how a save gets there: shipped or started, and its result told once.
 
 Owns the knowledge of the target's tree, and what somebody else (a push, a rollback) did to it: that is told, and left
 alone until the next save. Knows a link only while it uses it; when to try again is the session's.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -153,10 +154,8 @@ class Delivery:
         edits = self._edits(save)
         if not edits:
             self._start(control, save)
-        elif self._compiles(edits):
-            self._send(control, shipment.Shipment(self.has, save.manifest, edits), save, began)
         else:
-            self._held(save, "it does not compile")
+            self._send(control, shipment.Shipment(self.has, save.manifest, edits), save, began)
 
     def _look(self, control: Link, expected: Manifest | None) -> shipment.Live:
         """What the target runs now; told, where somebody else put it there and it is not the ``expected`` tree."""
@@ -177,24 +176,39 @@ class Delivery:
     def _files(self, edits: Iterable[str]) -> tuple[str, ...]:
         return tuple(sorted({shown(self._source.project, path) for path in edits}))
 
-    def _compiles(self, edits: Edits) -> bool:
-        """Whether every Python file that changed compiles; those that do not are told with their place."""
-        problems = []
+    def _problems(self, edits: Edits) -> list[syntax.SyntaxProblem]:
+        """Where Python files do not compile, as far as this host can tell: the target, which is asked, only says where
+        the first one does not.
+        """
+        found = []
         for path, entry in edits.items():
-            if entry is None or not path.endswith(".py"):
-                continue
-            name = shown(self._source.project, path)
-            found = syntax.check(self._source.content(entry.blake3), name, self.python, sys.version_info[:2])
-            if found is not None:
-                problems.append(found)
+            if entry is not None and path.endswith(".py"):
+                with suppress(Fault):  # what can't be read any more is the target's to tell of
+                    source = self._source.content(entry.blake3)
+                    name = shown(self._source.project, path)
+                    found.append(syntax.check(source, name, self.python, sys.version_info[:2]))
+        return [problem for problem in found if problem is not None]
+
+    def _does_not_compile(self, save: Save, problems: Sequence[syntax.SyntaxProblem]) -> None:
         for found in problems[:_SYNTAX_PROBLEMS]:
             self._tell({"event": "problem", **asdict(found), "message": f"syntax error: {found.message}"})
-        return not problems
+        self._held(save, "it does not compile")
 
     def _send(self, control: Link, parcel: shipment.Shipment, save: Save, began: float) -> None:
         sent = time.monotonic()
         progress = _Progress(self._tell, sent, len(parcel.edits))
-        answer = shipment.send(control, parcel, self._source, progress, restart=self._restart)
+        problems: list[syntax.SyntaxProblem] = []
+
+        def look() -> None:
+            problems[:] = self._problems(parcel.edits)
+
+        try:
+            answer = shipment.send(control, parcel, self._source, progress, look, restart=self._restart)
+        except Refused as refused:
+            if refused.code != "syntax-error" or not problems:
+                raise
+            self._does_not_compile(save, problems)
+            return
         progress.over()
         back = time.monotonic()
         there_ms = stages_of(answer)
