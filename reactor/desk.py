@@ -1,16 +1,14 @@
 """What a person at ``reactor dev`` has before them: which of the events are shown, and the orders that they may give.
 
-Owns the last error, and the table of orders, each a word after ``%`` and, for some, a key. Where there is no terminal
+Owns the last error and the orders that concern the loop; what else is typed is the REPL's. Where there is no terminal
 for a prompt, what is told is shown all the same, and single keys are heard where there is a keyboard.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from bootloader.wire.errors import Fault
@@ -18,25 +16,17 @@ from bootloader.wire.errors import Fault
 from .filters import Filter
 from .keys import are_ours, pressed
 from .loop import Loop
+from .project import Project
+from .repl import Order, Repl
 from .report import Line
 from .screen.status import Status
 from .terminal import Terminal
 
-PREFIX = "%"
 _ERRORS = 20
-_WAITING = 64
-_END_S = 1.0
-_HINT = "F1 help"
 _FILTERS = ("", "level:warning", "level:error")
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """Something that can be ordered: ``key`` is a key's name as terminals have it, or empty."""
-
-    key: str
-    what: str
-    carry_out: Callable[[str], None]
+Tell = Callable[[dict[str, Any]], None]
 
 
 class Desk:
@@ -51,13 +41,12 @@ class Desk:
         self._is_new_save = True
         self._loop: Loop | None = None
         self._refresh: Callable[[], None] = lambda: None
-        self._typed: queue.Queue[str | None] = queue.Queue(_WAITING)
+        fit = "show the lines of output that fit: level:warning, app:NAME, TEXT…"
         self._orders = {
-            "help": Order("f1", "what can be ordered", self._help),
-            "filter": Order("f4", "show only lines that fit: level:warning, app:NAME, on:TARGET, TEXT…", self._filter),
-            "restart": Order("f5", "stop what runs, and start it again", self._restart),
-            "error": Order("f8", "show the last error again", self._repeat),
-            "quit": Order("", "end; so does Ctrl-D, and Ctrl-C where nothing is typed", lambda _: self._leave()),
+            "filter": Order("[WORDS]", fit, self._filter, "f4"),
+            "restart": Order("", "stop what runs, and start it again", self._restart, "f5"),
+            "error": Order("", "show the last error again", self._repeat, "f8"),
+            "quit": Order("", "end; so does Ctrl-D", lambda _: self._leave()),
         }
 
     def offer(self, name: str, order: Order) -> None:
@@ -86,70 +75,42 @@ class Desk:
             self._is_new_save = False
 
     @contextmanager
-    def manned(self, loop: Loop) -> Iterator[None]:
-        """Until this is left, somebody may type."""
+    def manned(self, loop: Loop, repl: Callable[[Tell], Repl], project: Project) -> Iterator[None]:
+        """Until this is left, somebody may type, where there is a terminal for it; then ``repl`` is made."""
         self._loop = loop
         if self._terminal.is_interactive and are_ours():
-            with self._prompted():
+            with self._prompted(repl, project):
                 yield
         else:
             with pressed(lambda key: loop.restart() if key == "r" else None):
                 yield
 
     @contextmanager
-    def _prompted(self) -> Iterator[None]:
-        from .screen import Screen  # here, as it takes a while, which a pipe need not wait for
-        from .screen.prompt import Prompt
+    def _prompted(self, repl: Callable[[Tell], Repl], project: Project) -> Iterator[None]:
+        from .repl.talk import Talk, history_of  # here, as it takes a while, which a pipe need not wait for
 
-        keys = {order.key: f"{PREFIX}{name}" for name, order in self._orders.items() if order.key}
-        prompt = Prompt(self._enter, self._leave, keys, [f"{PREFIX}{name}" for name in self._orders])
-        screen = Screen(prompt, self._line, self._leave)
-        prompt.echo = screen.echo
-        worker = threading.Thread(target=self._work, name="desk", daemon=True)
-        worker.start()
-        self._refresh = screen.refresh
+        talk = Talk(
+            repl(self._tell_of_repl), self._terminal, history_of(project), self._leave, self._orders, self._line
+        )
+        self._refresh = talk.refresh
         try:
-            with self._terminal.through(screen.write), screen.shown():
+            with talk.shown():
                 yield
         finally:
             self._refresh = lambda: None
-            self._typed.put(None)
-            worker.join(_END_S)
 
-    def _line(self, width: int) -> Line:
+    def _tell_of_repl(self, event: dict[str, Any]) -> None:
+        """That it has reached what was asked for is no news, unless something else was there before."""
+        if event["event"] != "session" or event["state"] != "up":
+            self.tell(event)
+
+    def _line(self, width: int, notes: Sequence[str], hint: str) -> Line:
         sessions = self._loop.sessions if self._loop is not None else ()
         latencies = {session.target.name: session.latency_ms for session in sessions}
         only = self._terminal.filter
-        return self._status.line(width, latencies, (f"only {only}",) if only else (), _HINT)
+        return self._status.line(width, latencies, [*notes, *([f"only {only}"] if only else [])], hint)
 
-    def _enter(self, text: str) -> bool:
-        """A line was typed, or a key pressed that stands for it: whether there was room for it. Waits for nothing."""
-        try:
-            self._typed.put_nowait(text)
-        except queue.Full:
-            return False
-        return True
-
-    # the desk's thread: what it shows may have to wait
-
-    def _work(self) -> None:
-        while (text := self._typed.get()) is not None:
-            word, _, argument = text.strip().removeprefix(PREFIX).partition(" ")
-            order = self._orders.get(word) if text.startswith(PREFIX) else None
-            if order is not None:
-                self._carry_out(order, argument.strip())
-            elif text.strip():
-                self._terminal.notice("unknown-order", f"'{text.strip()}' is no order; {PREFIX}help lists them")
-
-    def _carry_out(self, order: Order, argument: str) -> None:
-        try:
-            order.carry_out(argument)
-        except Fault as fault:
-            self._terminal.fault(fault)
-
-    def _help(self, _argument: str) -> None:
-        rows = [(f"{PREFIX}{name}", order.key.upper(), order.what) for name, order in sorted(self._orders.items())]
-        self._terminal.table(("order", "key", "does"), rows)
+    # orders
 
     def _filter(self, words: str) -> None:
         """Without words, as the key has none: the next of those that are used most, the last of which is none."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import threading
 
 from bootloader.wire.errors import Fault
 
-from ..desk import Desk, Order
+from ..desk import Desk
 from ..loop import Loop
+from ..repl import Order, Repl
 from ..terminal import Terminal
 from . import console, options
 
@@ -38,7 +40,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     desk = Desk(terminal, [target.name for target in targets], _interrupt)
     loop = Loop(project, targets, desk.tell, watching=True, tell_many=desk.tell_all)
     if serial:
-        desk.offer("console", Order("", "type TEXT… and return on the serial console", serial.send))
+        desk.offer("console", Order("TEXT", "type that, and return, on the serial console", serial.send))
         desk.offer("break", Order("", "send a break over the serial console", serial.send_break))
     try:
         serial.start(loop.tell)
@@ -47,7 +49,9 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
             loop.first()
         except Fault as fault:
             terminal.fault(fault)
-        with desk.manned(loop):
+        others = options.targets_of(arguments, project, attach=True, start=False)  # a REPL starts none, and ends none
+        width = shutil.get_terminal_size().columns
+        with desk.manned(loop, lambda tell: Repl(others, "", project, tell, width), project):
             loop.run()
         return 1
     except KeyboardInterrupt:

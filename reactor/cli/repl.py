@@ -9,6 +9,7 @@ from contextlib import closing
 
 from bootloader.wire.errors import Fault
 
+from ..keys import are_ours
 from ..repl import Repl, told
 from ..repl.remote import Remote, Told
 from ..terminal import Terminal
@@ -33,14 +34,13 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     if project is not None:
         terminal.belongs_to([root.folder for root in project.roots])
     terminal.many = len(targets) > 1
-    if arguments.code is None and sys.stdin is not None and sys.stdin.isatty():
+    if arguments.code is None and terminal.is_interactive and are_ours():
         from ..repl.talk import history_of, talk  # here, as a program need not wait for what a prompt takes
 
-        width = shutil.get_terminal_size().columns if terminal.is_interactive else 0
+        width = shutil.get_terminal_size().columns
         repl = Repl(targets, arguments.application, project, terminal.tell, width)
-        with closing(repl):
-            repl.start()
-            return talk(repl, terminal, history_of(project))
+        repl.start()
+        return talk(repl, terminal, history_of(project))
     source = arguments.code
     if source is None:
         source = sys.stdin.read(_PROGRAM_CHARS + 1) if sys.stdin is not None else ""

@@ -29,11 +29,13 @@ Table = Callable[[Sequence[str], Sequence[Sequence[str]]], None]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A word after ``%``: what follows it, what it does, and how."""
+    """A word after ``%``: what follows it, what it does, and how; ``key`` does the same, as a terminal names it."""
 
     form: str
     what: str
-    carry_out: Callable[[str], bool]
+    carry_out: Callable[[str], object]
+    """What it raises as a Fault is shown; False is no good end."""
+    key: str = ""
 
 
 class Repl:
@@ -101,7 +103,7 @@ class Repl:
             if order is None:
                 known = ", ".join(f"{PREFIX}{name}" for name in self.orders)
                 raise Fault("unknown-order", f"'{PREFIX}{word.strip()}' is none", do=f"there are: {known}")
-            return order.carry_out(argument)
+            return order.carry_out(argument) is not False
         except Fault as fault:
             self._tell({"target": "", **report.problem(fault)})
             return False

@@ -51,6 +51,7 @@ STYLE = Style.from_dict(
         "pygments.name.builtin": "",
         "order": "ansimagenta",
         "where": "bold",
+        "more": "ansibrightblack",
     }
 )
 """How the pieces look; the colours are the terminal's own."""

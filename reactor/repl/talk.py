@@ -1,29 +1,45 @@
-"""A REPL at a prompt of its own: what is typed is carried out, and what is told meanwhile scrolls above.
+"""A prompt for a REPL: what is typed is carried out, and what is told meanwhile scrolls above.
 
-Owns the terminal while it is typed in. Ctrl-C interrupts what runs; where nothing does, it drops what is typed. Ctrl-D
-ends.
+Owns the screen, a thread on which statements run, and one for the orders of whoever has it: these are carried out also
+while a statement runs. Ctrl-C interrupts what runs; where nothing does, it drops what is typed; where nothing is typed,
+it leaves, as Ctrl-D does.
 """
 
 from __future__ import annotations
 
+import queue
 import re
 import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from blake3 import blake3
-from prompt_toolkit import PromptSession
-from prompt_toolkit.application import run_in_terminal
-from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
-from prompt_toolkit.formatted_text import StyleAndTextTuples
+
+from bootloader.wire.errors import Fault
 
 from .. import trust
 from ..project import Project
+from ..report import Line
+from ..screen import Screen
+from ..screen.prompt import Hands, Language, Prompt
 from ..terminal import Terminal
-from . import Repl, prompt
+from . import PREFIX, Order, Repl, prompt
+from .remote import Completion
 
 _ENDS = ("exit", "quit", "exit()", "quit()")
-_HELP = "%help"
-_HINT = "%help · Ctrl-C interrupts · Ctrl-D ends"
+_RUNNING = "running: Ctrl-C interrupts"
+_HINT = "F1 help"
+_WAITING = 256
+_END_S = 1.0
+
+NO_ORDERS: Mapping[str, Order] = MappingProxyType({})
+
+Status = Callable[[int, Sequence[str], str], Line]
+"""The line below, for so many columns, with notes, and with a hint where there is room."""
 
 
 def history_of(project: Project | None) -> Path:
@@ -37,86 +53,172 @@ def history_of(project: Project | None) -> Path:
 
 def talk(repl: Repl, terminal: Terminal, history: Path) -> int:
     """Until the user leaves: 0."""
-    return _Talk(repl, terminal, history).run()
+    left = threading.Event()
+    with Talk(repl, terminal, history, left.set).shown():
+        left.wait()
+    return 0
 
 
-class _Talk:
-    def __init__(self, repl: Repl, terminal: Terminal, history: Path) -> None:
+class Talk:
+    """One prompt. ``leave`` is called to end it; ``orders`` are known beside those of ``repl``."""
+
+    def __init__(
+        self,
+        repl: Repl,
+        terminal: Terminal,
+        history: Path,
+        leave: Callable[[], None],
+        orders: Mapping[str, Order] = NO_ORDERS,
+        status: Status | None = None,
+    ) -> None:
         self._repl = repl
         self._terminal = terminal
-        self._asking, completer = prompt.completer(repl.complete)
-        self._session: PromptSession[str] = PromptSession(
-            self._message,
-            lexer=prompt.Colours(),
-            completer=completer,
-            complete_while_typing=True,
-            auto_suggest=AutoSuggestFromHistory(),
-            history=prompt.History(history),
-            key_bindings=prompt.keys(lambda buffer: buffer.validate_and_handle()),
-            editing_mode=prompt.editing_mode(),
-            style=prompt.STYLE,
-            multiline=True,
-            prompt_continuation=self._continuation,
-            bottom_toolbar=self._below,
-            include_default_pygments_style=False,
-            reserve_space_for_menu=6,
+        self._leave = leave
+        self._orders = {"help": Order("", "list the orders", self._help, "f1"), **orders}
+        self._status = status or _below
+        self._asking, completer = prompt.completer(self._complete)
+        language = Language(
+            prompt.Colours(), completer, prompt.History(history), prompt.keys, prompt.STYLE, prompt.editing_mode()
         )
+        hands = Hands(self._enter, self._interrupt, leave, self._begun)
+        keys = {order.key: f"{PREFIX}{name}" for name, order in self._orders.items() if order.key}
+        self._prompt = Prompt(language, hands, lambda: f"{repl.where}> ", keys)
+        self._screen = Screen(self._prompt, self._line, leave)
+        self._prompt.echo = self._screen.echo
+        self._is_begun = False
+        self._is_running = False
+        self._statements = _Errands("repl", self._failed)
+        self._others = _Errands("orders", self._failed)
 
-    def run(self) -> int:
-        with self._terminal.through(self._write):
-            while True:
-                try:
-                    text = self._session.prompt()
-                except KeyboardInterrupt:
-                    continue
-                except EOFError:
-                    return 0
-                if text.strip() in _ENDS:
-                    return 0
-                if text.strip() == _HELP:
-                    self._help()
-                else:
-                    self._carry_out(text)
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Until this is left, somebody may type. Ends the REPL."""
+        with (
+            closing(self._statements),
+            closing(self._others),
+            closing(self._repl),  # so that what runs ends
+            self._terminal.through(self._screen.write),
+            self._screen.shown(),
+        ):
+            yield
 
-    def _carry_out(self, text: str) -> None:
-        is_over = threading.Event()  # a thread whose `join` was interrupted passes for one that has ended, in 3.11
+    def refresh(self) -> None:
+        """The status may be another one."""
+        self._screen.refresh()
 
-        def carry_out() -> None:
-            try:
-                self._repl.enter(text)
-            finally:
-                is_over.set()
+    def _line(self, width: int) -> Line:
+        signature = self._asking.signature if self._prompt.is_typed else ""
+        if signature:
+            return [(f" {signature}"[:width], "")]
+        return self._status(width, (_RUNNING,) if self._is_running else (), _HINT)
 
-        threading.Thread(target=carry_out, name="repl", daemon=True).start()
-        while not is_over.is_set():
-            try:
-                is_over.wait()
-            except KeyboardInterrupt:
-                self._terminal.interrupted()
-                self._repl.interrupt()
+    def _complete(self, text: str, at: int) -> Completion:
+        found = self._repl.complete(text, at)
+        if not text.startswith(PREFIX) or " " in text[:at]:
+            return found
+        own = ((f"{PREFIX}{name}", "order") for name in self._orders if f"{PREFIX}{name}".startswith(text[:at]))
+        return replace(found, items=tuple(sorted({*found.items, *own})), start=0)
 
-    def _help(self) -> None:
-        rows = [(f"%{name} {order.form}", order.what) for name, order in self._repl.orders.items()]
-        self._terminal.table(("order", "does"), [*rows, ("Ctrl-C", "interrupt what runs; again: leave it behind")])
+    # on the screen's thread, which must not wait
 
-    def _message(self) -> StyleAndTextTuples:
-        return [("class:where", self._repl.where), ("", "> ")]
+    def _enter(self, text: str) -> bool:
+        """Whether there was room for it."""
+        word, _, argument = text.strip().removeprefix(PREFIX).partition(" ")
+        if text.strip() in _ENDS:
+            self._leave()
+            return True
+        if text.startswith(PREFIX) and word in self._orders:
+            return self._others.add(partial(self._orders[word].carry_out, argument.strip()))
+        if text.startswith(PREFIX) and word not in self._repl.orders:
+            return self._others.add(partial(self._unknown, word))
+        return self._statements.add(partial(self._run, text))
 
-    def _continuation(self, width: int, _line: int, _wraps: int) -> StyleAndTextTuples:
-        return [("", "." * max(1, width - 1) + " ")]
+    def _begun(self) -> None:
+        """Somebody types: what they ask of live objects is answered sooner if these are reached by then."""
+        if not self._is_begun:
+            self._is_begun = self._statements.add(self._reach)
 
-    def _below(self) -> StyleAndTextTuples:
-        return [("", self._asking.signature or _HINT)]
+    def _interrupt(self) -> bool:
+        """Whether something ran. What waits behind it is not run."""
+        if not self._is_running:
+            return False
+        self._statements.drop()
+        threading.Thread(target=self._repl.interrupt, name="interrupt", daemon=True).start()
+        return True
 
-    def _write(self, text: str) -> None:
-        """Show it above what is typed, if anything is."""
-        app = self._session.app
-        loop = app.loop
-        if app.is_running and loop is not None:
-            loop.call_soon_threadsafe(lambda: run_in_terminal(lambda: self._show(text)))
+    # on their own threads
+
+    def _reach(self) -> None:
+        with suppress(Fault):  # what is entered then says so
+            self._repl.start()
+
+    def _run(self, text: str) -> None:
+        self._is_running = True
+        self._screen.refresh()
+        try:
+            self._repl.enter(text)
+        finally:
+            self._is_running = False
+            self._screen.refresh()
+
+    def _unknown(self, word: str) -> None:
+        known = ", ".join(f"{PREFIX}{name}" for name in sorted({*self._repl.orders, *self._orders}))
+        self._terminal.fault(Fault("unknown-order", f"'{PREFIX}{word}' is none", do=f"there are: {known}"))
+
+    def _help(self, _argument: str) -> None:
+        both = sorted({**self._repl.orders, **self._orders}.items())
+        rows = [(f"{PREFIX}{name} {order.form}".rstrip(), order.key.upper(), order.what) for name, order in both]
+        rows.append(("anything else", "", "is run as Python, on the device"))
+        rows.append(("", "CTRL-C", "interrupt what runs, and again: leave it behind; else drop what is typed, or end"))
+        self._terminal.table(("order", "key", "does"), rows)
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, Fault):
+            self._terminal.fault(error)
+        elif isinstance(error, OSError):  # the terminal is gone, and nobody can be told
+            self._leave()
         else:
-            self._show(text)
+            what = f"{type(error).__name__}: {error}"
+            self._terminal.fault(Fault("internal-error", what, do="please report this"))
 
-    def _show(self, text: str) -> None:
-        self._session.app.output.write_raw(text)
-        self._session.app.output.flush()
+
+def _below(width: int, notes: Sequence[str], hint: str) -> Line:
+    shown = " │ ".join(notes)
+    gap = width - len(shown) - len(hint) - 2
+    return [(" ", ""), (shown, "warn"), (" " * gap, ""), (hint, "dim")] if gap > 0 else [(f" {shown}", "warn")]
+
+
+class _Errands:
+    """Carries out one thing after the other, on a thread of its own; ``failed`` gets what should not have happened."""
+
+    def __init__(self, name: str, failed: Callable[[Exception], None]) -> None:
+        self._failed = failed
+        self._waiting: queue.Queue[Callable[[], object] | None] = queue.Queue(_WAITING)
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def add(self, errand: Callable[[], object]) -> bool:
+        """Whether there was room for it."""
+        with suppress(queue.Full):
+            self._waiting.put_nowait(errand)
+            return True
+        return False
+
+    def drop(self) -> None:
+        """What waits is not carried out."""
+        with suppress(queue.Empty):
+            while True:
+                self._waiting.get_nowait()
+
+    def close(self) -> None:
+        """End, once what is under way has."""
+        self.drop()
+        self._waiting.put(None)
+        self._thread.join(_END_S)
+
+    def _work(self) -> None:
+        while (errand := self._waiting.get()) is not None:
+            try:
+                errand()
+            except Exception as error:  # noqa: BLE001 - told; here, it would end a thread that others wait for
+                self._failed(error)

@@ -20,6 +20,7 @@ from typing import Protocol, TextIO
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.data_structures import Size
+from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.input import create_input
@@ -75,6 +76,10 @@ class Prompt(Protocol):
     def style(self) -> BaseStyle:
         """How the parts look that it names."""
 
+    @property
+    def editing_mode(self) -> EditingMode:
+        """Whose keys edit."""
+
 
 class _Output(Vt100_Output):
     """Writes at once what belongs together, so that nothing flickers."""
@@ -122,6 +127,8 @@ class Screen:
         self._app: Application[None] = Application(
             Layout(HSplit([prompt.container, below], align=VerticalAlign.TOP)),
             style=self._style,
+            editing_mode=prompt.editing_mode,
+            include_default_pygments_style=False,
             key_bindings=merge_key_bindings([_keys(), prompt.keys]),
             refresh_interval=_REFRESH_S,
             erase_when_done=True,
@@ -216,7 +223,10 @@ class Screen:
             is_over = self._is_over
             self._changed.notify_all()
             if rest and self._failed is None:
-                self._write_out(rest)
+                try:
+                    self._write_out(rest)
+                except OSError as error:
+                    self._failed = error
         if not is_over:
             self._gone()
 

@@ -44,7 +44,7 @@ def test_the_status_line_says_how_the_target_is(bench: Bench) -> None:
     project = bench.project({"main.py": MAIN}, SETTINGS)
     with dev(bench) as screen:
         screen.wait(r"^ local · ✓ healthy · generation 1 · restart N m?s · link N ms +F1 help$")
-        assert last(screen)[0] == "›"
+        assert last(screen)[0] == "local>"
         save(project / "main.py", MAIN.replace("main()", "main("))
         screen.wait(r"^ local · ✓ healthy · generation 1 · last save held · link N ms")
         save(project / "main.py", DIES)
@@ -66,8 +66,8 @@ def test_a_burst_of_100000_lines_leaves_the_prompt_whole_and_what_is_typed_in_it
         screen.wait("it is over", FLOOD_S)
         screen.wait(f"{PROMPT} %nosuch$")
         screen.press("Enter")
-        screen.wait("'%nosuch' is no order")
-        assert last(screen)[0] == "›"
+        screen.wait("'%nosuch' is none")
+        assert last(screen)[0] == "local>"
         shown = screen.lines("-S", "-")
         flood = [line for line in shown if line.startswith("app │ line ")]
         counts = (re.match(r"! (\d+) (?:events were dropped|lines came at once)", line) for line in shown)
@@ -77,8 +77,8 @@ def test_a_burst_of_100000_lines_leaves_the_prompt_whole_and_what_is_typed_in_it
             f"app │ line {number} is as long as lines mostly are, which is not very long"
             for number in range(FLOOD_LINES)
         }
-        torn = [at for at, line in enumerate(shown[:-2]) if re.search("›|F1 help", line)]
-        assert [shown[at] for at in torn] == ["› %nosuch"], [shown[at - 2 : at + 3] for at in torn]
+        torn = [at for at, line in enumerate(shown[:-2]) if re.search("local>|F1 help", line)]
+        assert [shown[at] for at in torn] == ["local> %nosuch"], [shown[at - 2 : at + 3] for at in torn]
 
 
 def test_a_key_and_an_order_show_the_last_error_again(bench: Bench) -> None:
@@ -147,7 +147,83 @@ def test_help_lists_the_orders_with_their_keys(bench: Bench) -> None:
         screen.type("%help")
         screen.press("Enter")
         screen.wait("^%restart +F5 +stop what runs, and start it again$")
-        assert "› %help" in screen.lines()
+        assert "local> %help" in screen.lines()
+
+
+LIVES = """\
+import threading
+import time
+
+turns = 0
+
+class Lamp:
+    def __init__(self):
+        self.bright = 7
+    def brighten(self, step):
+        self.bright += step
+
+lamp = Lamp()
+
+def main():
+    global turns
+    while True:
+        turns += 1
+        print(f"turn {turns}")
+        time.sleep(0.2)
+"""
+
+
+def enter(screen: Screen, *lines: str) -> None:
+    for line in lines:
+        screen.type(line)
+        screen.press("Enter")
+
+
+def test_what_is_typed_runs_in_the_live_application_while_its_output_goes_by(bench: Bench) -> None:
+    project = bench.project({"main.py": LIVES}, SETTINGS)
+    with dev(bench) as screen:
+        screen.wait("✓ .* generation 1")
+        screen.wait(PROMPT)
+        enter(screen, "lamp.brighten(35)", "lamp.bright")
+        screen.wait("^42$")
+        enter(screen, "for each in range(3):", "print(each * 100)", "")
+        screen.wait("^200$")
+        screen.type("lamp.br")
+        screen.wait("^ *bright +int")
+        screen.wait("^ *brighten +")
+        screen.press("C-c")
+        enter(screen, "1 / 0")
+        screen.wait("^ZeroDivisionError: division by zero$")
+        save(project / "main.py", LIVES.replace("self.bright = 7", "self.bright = 8"))
+        screen.wait("✓ .* generation 2")
+        enter(screen, "lamp.bright")
+        screen.wait("^8$")
+        assert "local> lamp.bright" in screen.lines()
+        assert not any(line.startswith("● in app") for line in screen.lines())
+        screen.press("C-d")
+        screen.wait("^ended with 0$")
+
+
+def test_an_endless_statement_is_interrupted_and_neither_saves_nor_keys_wait_for_it(bench: Bench) -> None:
+    project = bench.project({"main.py": LIVES}, SETTINGS)
+    with dev(bench) as screen:
+        screen.wait("✓ .* generation 1")
+        screen.wait(PROMPT)
+        enter(screen, "while True: pass", "")
+        screen.wait("^ local .* │ running: Ctrl-C interrupts")
+        screen.press("F8")
+        screen.wait("^no error so far$")
+        save(project / "main.py", LIVES.replace("main()", "main("))
+        screen.wait("^✗ main.py · hold")
+        screen.press("C-c")
+        screen.wait("interrupted|KeyboardInterrupt")
+        until(lambda: not any("running: Ctrl-C" in line for line in screen.lines()))
+        enter(screen, "6 * 7")
+        screen.wait("^42$")
+        enter(screen, "while True: pass", "")
+        screen.wait("^ local .* │ running: Ctrl-C interrupts")
+        screen.press("C-d")
+        screen.wait("^ended with 0$")
 
 
 def test_a_terminal_that_becomes_narrow_and_wide_again_has_one_prompt_and_one_status_line(bench: Bench) -> None:
@@ -163,7 +239,7 @@ def test_a_terminal_that_becomes_narrow_and_wide_again_has_one_prompt_and_one_st
             screen.wait(f"^{status}(  +F1 help)?$")
             screen.wait(f"{PROMPT} 12345$")
             shown = screen.lines()
-            assert sum(line.startswith("› 1") for line in shown) == 1
+            assert sum(line.startswith("local> 1") for line in shown) == 1
             assert sum(line.startswith(" local") for line in shown) == 1
 
 
@@ -174,7 +250,8 @@ def test_40_columns_are_enough(bench: Bench) -> None:
         save(project / "main.py", MAIN.replace("main()", "main("))
         screen.wait("^ local · ✓ healthy · last save held$")
         screen.type("1234567890" * 5)
-        screen.wait("^1234567890 *12$|^9012345678|^901234567890$")
+        screen.wait("^local> 123456789012345678901234567890123$")
+        screen.wait("^ {7}45678901234567890$")
         screen.press("C-c")
         screen.wait(f"{PROMPT}$")
         screen.press("C-c")

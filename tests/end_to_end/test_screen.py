@@ -19,7 +19,7 @@ from .conftest import WAIT_S, Bench, save, until
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux, which shows the screen, is not installed")
 
 COLUMNS, LINES, HISTORY = 160, 50, 200_000
-PROMPT = "^›"
+PROMPT = "^local>"
 CLOCK = r"\d\d:\d\d:\d\d\.\d{3}"
 SETTINGS = 'entry = "main:main"\nsettle_s = 0.2\ngrace_s = 0.5'
 MAIN = """\

@@ -6,14 +6,21 @@ import os
 import pty
 import termios
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.completion import DummyCompleter
+from prompt_toolkit.enums import EditingMode
+from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.lexers import SimpleLexer
+from prompt_toolkit.styles import Style
 
 from reactor import screen as module
 from reactor.screen import Screen
-from reactor.screen.prompt import Prompt
+from reactor.screen.prompt import Hands, Language, Prompt
 from tests.reactor.board import until
 
 LINE = "x" * 1000 + "\n"
@@ -64,6 +71,19 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pty]:
     made.close()
 
 
+def a_prompt(enter: Callable[[str], bool], leave: Callable[[], None]) -> Prompt:
+    """One whose lines end with Enter; F5 stands for an order."""
+
+    def keys(accept: Callable[[Buffer], None]) -> KeyBindings:
+        bound = KeyBindings()
+        bound.add("enter")(lambda event: accept(event.current_buffer))
+        return bound
+
+    language = Language(SimpleLexer(), DummyCompleter(), InMemoryHistory(), keys, Style([]), EditingMode.EMACS)
+    hands = Hands(enter, lambda: False, leave, lambda: None)
+    return Prompt(language, hands, lambda: "> ", {"f5": "%restart"})
+
+
 class Desk:
     """Who sits at it."""
 
@@ -72,7 +92,7 @@ class Desk:
         self.refused: list[str] = []
         self.is_full = False
         self.left = threading.Event()
-        prompt = Prompt(self.enter, self.left.set, {"f5": "%restart"}, ["%restart"])
+        prompt = a_prompt(self.enter, self.left.set)
         self.screen = Screen(prompt, lambda _width: [("status", "")], self.left.set, terminal.keyboard, terminal.output)
         prompt.echo = self.screen.echo
 
@@ -136,6 +156,7 @@ def test_the_end_does_not_wait_for_a_terminal_that_takes_nothing(
     for teller in tellers:
         teller.join(20)
         assert not teller.is_alive()
+    desk.screen._thread.join(20)
 
 
 def test_keys_and_lines_are_entered_and_what_there_is_no_room_for_stays(terminal: Pty) -> None:
@@ -162,7 +183,7 @@ def test_a_fault_of_the_screen_ends_it_and_is_raised(terminal: Pty) -> None:
         raise ZeroDivisionError
 
     gone = threading.Event()
-    prompt = Prompt(lambda _text: True, gone.set, {}, [])
+    prompt = a_prompt(lambda _text: True, gone.set)
     screen = Screen(prompt, broken, gone.set, terminal.keyboard, terminal.output)
 
     def show() -> None:
