@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from bootloader.wire.errors import Fault
-
 from .filters import Filter
 from .keys import are_ours, pressed
 from .loop import Loop
