@@ -175,6 +175,8 @@ HARDSHIPS = (
     Hardship("full", real, {"CHAOS_REFUSES": "ENOSPC"}),
     Hardship("a file system that fails", real, {"CHAOS_REFUSES": "EIO"}),
     Hardship("a file system that fails to read, too", bare, {"CHAOS_REFUSES": "EIO", "CHAOS_UNREADABLE": "1"}),
+    Hardship("one operation in ten that fails", real, {"CHAOS_REFUSES": "EIO", "CHAOS_SHARE": "0.1"}),
+    Hardship("one operation in two that fails", real, {"CHAOS_REFUSES": "EIO", "CHAOS_SHARE": "0.5"}),
     Hardship("a clock at 1970", real, {"CHAOS_CLOCK": "1970"}),
     Hardship("no network", unlinked, command=("unshare", "-n")),
     Hardship("state missing", bare),

@@ -2,7 +2,8 @@
 
 Python imports a module of this name by itself, in each process that has this folder on PYTHONPATH: the bootloader, the
 warm parent, what compiles. ``CHAOS_FOLDER`` is the folder, ``CHAOS_RECORD`` the file that gets one JSON object an
-operation. Or, with an error's name such as ``EIO`` in ``CHAOS_REFUSES``, every operation fails with that, and with
+operation. Or, with an error's name such as ``EIO`` in ``CHAOS_REFUSES``, every operation fails with that (or so great a
+part of them, by chance, as ``CHAOS_SHARE`` says), and with
 ``CHAOS_UNREADABLE`` besides, whatever reads a file or a folder. With ``CHAOS_BAD`` one file can't be
 read (:mod:`.sector`). With ``CHAOS_CLOCK`` there is no clock: it is 1970.
 
@@ -22,6 +23,7 @@ import io
 import json
 import os
 import posix
+import random
 import stat
 import threading
 import time
@@ -32,6 +34,7 @@ from typing import Any
 _FOLDER = os.environ.get("CHAOS_FOLDER", "")
 _RECORD = os.environ.get("CHAOS_RECORD", "")
 _REFUSED = getattr(errno, os.environ.get("CHAOS_REFUSES", ""), 0)
+_SHARE = float(os.environ.get("CHAOS_SHARE", "1"))
 _UNREADABLE = "CHAOS_UNREADABLE" in os.environ
 _REAL = {name: getattr(posix, name) for name in dir(posix)}
 _LOCK = threading.RLock()
@@ -49,8 +52,11 @@ class _Record:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        if _REFUSED:
+        if _REFUSED and (_SHARE == 1 or random.random() < _SHARE):
             raise OSError(_REFUSED, os.strerror(_REFUSED), _FOLDER)
+        if not _RECORD:
+            yield
+            return
         with _LOCK:
             if self._pid != os.getpid():
                 self._pid, self._depth = os.getpid(), 0
@@ -66,7 +72,8 @@ class _Record:
                     fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def add(self, **fields: Any) -> None:
-        _REAL["write"](self._file, json.dumps(fields).encode() + b"\n")
+        if _RECORD:
+            _REAL["write"](self._file, json.dumps(fields).encode() + b"\n")
 
 
 _record = _Record()
