@@ -15,6 +15,7 @@ import pytest
 
 from bootloader.wire.errors import Fault, Refused
 from reactor import terminal as module
+from reactor.filters import Filter
 from reactor.terminal import Terminal
 from tests.reactor.board import until
 from tests.reactor.test_report import HOSTILE, RAW
@@ -284,3 +285,48 @@ def test_a_reader_that_is_gone_is_an_error_for_the_one_who_tells() -> None:
             terminal.tell(LOG)
         os.dup2(os.open(os.devnull, os.O_WRONLY), start)
     os.close(start)
+
+
+def lines_of(count: int) -> list[dict[str, Any]]:
+    return [{**LOG, "text": f"line {number}"} for number in range(count)]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_filter_that_is_set_while_it_runs_holds_from_the_next_line_on(as_json: bool) -> None:
+    output = io.StringIO()
+    terminal = Terminal(as_json=as_json, output=output)
+    terminal.tell_all(lines_of(3))
+    terminal.filter = Filter("/[02]$/")
+    terminal.tell_all(lines_of(3))
+    terminal.tell({**LOG, "text": "line 1"})
+    terminal.tell({"event": "notice", "target": "", "code": "x", "text": "always"})
+    terminal.filter = Filter()
+    terminal.tell({**LOG, "text": "line 9"})
+    shown = re.findall(r"line \d|always", output.getvalue())
+    assert shown == ["line 0", "line 1", "line 2", "line 0", "line 2", "always", "line 9"]
+
+
+def test_a_screen_gets_as_many_lines_at_once_as_can_be_looked_at_and_says_how_many_there_were() -> None:
+    screen, pipe = Screen(), io.StringIO()
+    for output in (screen, pipe):
+        terminal = Terminal(as_json=False, output=output)
+        terminal.tell_all([*lines_of(5000), RESULT, *lines_of(1)])
+    shown = re.findall(r"line (\d+)", screen.getvalue())
+    assert shown == [*map(str, range(5000 - 199, 5000)), "0"]
+    assert "4801 lines came at once and are not shown" in screen.getvalue()
+    assert len(re.findall(r"line \d+", pipe.getvalue())) == 5001
+    assert "not shown" not in pipe.getvalue()
+
+
+def test_a_line_says_when_and_where_it_was_written() -> None:
+    times = {"host_at": "2026-11-30T10:17:00.123+01:00", "target_at": "1970-01-01T00:00:12.500+00:00"}
+    rows = [
+        ({"stream": "stdout"}, "10:17:00.123 main │ hello"),
+        ({"stream": "stderr"}, "10:17:00.123 main!│ hello"),
+        ({"stream": "log", "level": "error"}, "10:17:00.123 mainE│ hello"),
+    ]
+    for more, line in rows:
+        output = io.StringIO()
+        Terminal(as_json=False, output=output).tell({**LOG, **times, **more})
+        Terminal(as_json=False, verbose=True, output=output).tell({**LOG, **times, **more})
+        assert output.getvalue().splitlines() == [line, line.replace(" main", " (00:00:12.500 there) main")]
