@@ -14,6 +14,7 @@ from ..loop import Loop
 from ..repl import Order, Repl
 from ..terminal import Terminal
 from . import console, options
+from .stack import Stacks
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +40,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     serial = console.beside(arguments, project, [target.name for target in targets], terminal)
     desk = Desk(terminal, [target.name for target in targets], _interrupt)
     loop = Loop(project, targets, desk.tell, watching=True, tell_many=desk.tell_all)
+    desk.offer("stack", Order("f6", "where each application is, or APP", Stacks(targets, project, desk.tell).show))
     if serial:
         desk.offer("console", Order("TEXT", "type that, and return, on the serial console", serial.send))
         desk.offer("break", Order("", "send a break over the serial console", serial.send_break))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 
-from ..look import where
+from ..look import Told, where
+from ..project import Project
+from ..targets import Target
 from ..terminal import Terminal
 from . import options
 from .ask import Asked, each
@@ -15,6 +18,22 @@ def add(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
     add_asking(parser)
     options.add_application(parser)
+
+
+class Stacks:
+    """The order of ``reactor dev``."""
+
+    def __init__(self, targets: Sequence[Target], project: Project, tell: Callable[[Told], None]) -> None:
+        self._targets = targets
+        self._project = project
+        self._tell = tell
+
+    def show(self, application: str) -> None:
+        """Where each application of each target is, or the one of that name."""
+        for target in self._targets:
+            with target.connect("stack") as link:
+                for told in where(link, target.name, self._project, application):
+                    self._tell(told)
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:

@@ -140,6 +140,19 @@ def test_lines_of_output_are_filtered_while_they_come(bench: Bench) -> None:
         assert "only" not in last(screen)[1]
 
 
+def test_where_an_application_is_is_shown_above_the_prompt(bench: Bench) -> None:
+    bench.project({"main.py": MAIN}, SETTINGS)
+    with dev(bench) as screen:
+        screen.wait("healthy · generation 1")
+        screen.press("F6")
+        screen.wait(r"^● app \(pid \d+\): 1 thread$")
+        screen.wait(r"^    main.py:\d+ in main$")
+        screen.type("%stack nobody")
+        screen.press("Enter")
+        screen.wait(r"^✗ nobody: no application of that name")
+        assert last(screen)[0] == "›"
+
+
 def test_help_lists_the_orders_with_their_keys(bench: Bench) -> None:
     bench.project({"main.py": MAIN}, SETTINGS)
     with dev(bench) as screen:
