@@ -32,7 +32,7 @@ _STILL = 3
 _DESCRIPTORS = 300
 """Its own descriptors have numbers below that, see ``guest.descriptors``."""
 
-LOOK_S = _ASK_S + _DUMP_S + 10.0
+_LOOK_S = _ASK_S + _DUMP_S + 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,10 @@ class Seen:
     system: list[dict[str, Any]] = field(default_factory=list)
 
 
-def look(name: str, stack: Stack, turns: Turns) -> Future[Seen]:
-    """A look at the application ``name``; :class:`Refused` where it does not run. For other threads to ask."""
+def look(turns: Turns, stack: Stack, name: str) -> Seen:
+    """Where the application ``name`` is, at once or in a few seconds; :class:`Refused` where it does not run. For other
+    threads to ask.
+    """
     found: Future[Seen] = Future()
 
     def begin() -> None:
@@ -60,7 +62,7 @@ def look(name: str, stack: Stack, turns: Turns) -> Future[Seen]:
             found.set_exception(_no_process(name, stack.names))
 
     turns.soon(begin)
-    return found
+    return turns.result(found, _LOOK_S)
 
 
 def _no_process(name: str, names: Sequence[str]) -> Refused:

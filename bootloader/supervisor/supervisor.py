@@ -25,7 +25,7 @@ from .attachment import Attachment
 from .breaker import Next
 from .confine import Confinement
 from .lifecycle import ALIVE, WELL, State
-from .look import LOOK_S, Seen, look
+from .look import look
 from .patch import Patch
 from .recovery import Recovery
 from .stack import Stack
@@ -81,6 +81,7 @@ class Supervisor:
         self._stack = Stack(folder, journal, self._turns, self._warmth, self._proceed, root_of, cut_off=cut_off)
         self.attachment = Attachment(folder, journal, self._turns, self._stack, self._warmth)
         self.usage = Usage(self._turns, self._stack)
+        self.look = partial(look, self._turns, self._stack)
 
     def start(self) -> None:
         """Begin; the warm parent imports what the applications of the last time imported."""
@@ -126,10 +127,6 @@ class Supervisor:
         return self._turns.call(
             lambda: [{**told, "deaths": self._recovery.deaths(told["application"])} for told in self._stack.told()], 30
         )
-
-    def look(self, name: str) -> Seen:
-        """Where the application ``name`` is, at once or in a few seconds. :class:`Refused` where it does not run."""
-        return self._turns.result(look(name, self._stack, self._turns), LOOK_S)
 
     def left(self) -> None:
         """Nobody sits before it any more who mends what fails."""

@@ -147,7 +147,7 @@ def test_two_dumps_are_two(target: Target) -> None:
 
 
 def test_an_application_that_is_stuck_at_its_import_is_told(target: Target) -> None:
-    run(target, "import threading\nprint('here')\nthreading.Event().wait()\n")
+    stick(target, "import time\nprint('here')\ntime.sleep(600)\n")
     answer, (dump,) = look(target)
     assert answer.text("why") == "is starting"
     assert b'/live/app.py", line 3 in <module>' in dump
