@@ -219,8 +219,7 @@ class Supervisor:
 
     def _begin(self, transition: Transition) -> None:
         self._change = transition
-        self._changes += 1
-        transition.number = self._changes
+        self._changes = transition.number = self._changes + 1
         self._decide(transition, "")
 
     def _decide(self, transition: Transition, unpatchable: str) -> None:
