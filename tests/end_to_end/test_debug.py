@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +33,9 @@ def main():
         time.sleep(0.01)
 """
 LINE = 5
+DOCUMENTS = Path(__file__).parents[2] / "docs"
+(CONFIGURATION,) = re.findall(r"^```json\n(.*?)^```$", (DOCUMENTS / "debug.md").read_text(), re.MULTILINE | re.DOTALL)
+(DOCUMENTED,) = json.loads(CONFIGURATION)["configurations"]
 
 
 class Editor:
@@ -69,7 +74,7 @@ class Editor:
     def attach(self, **more: Any) -> None:
         """As VS Code does with ``connect`` and a port; up to where breakpoints can be set."""
         self.ask("initialize", adapterID="python", clientID="test", pathFormat="path", linesStartAt1=True)
-        self._attach = self.send("attach", connect={"host": "127.0.0.1", "port": 1}, justMyCode=True, **more)
+        self._attach = self.send("attach", **DOCUMENTED, **more)
         self.until(type="event", event="initialized")
 
     def begin(self, file: Path, *lines: int) -> None:
