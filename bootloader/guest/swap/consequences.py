@@ -20,6 +20,9 @@ from .statements import Part, bound_by, function_of, imported_in, parts
 _DEPTH = 8
 """Longer paths are not followed: there may be a circle."""
 
+_WHOLE = frozenset({"vars", "globals", "locals", "eval", "exec"})
+"""What reads names that it does not say."""
+
 
 def follow(
     plan: Plan,
@@ -170,6 +173,8 @@ class _Consequences:
     def _is_handed(self, scope: Scope, node: ast.AST) -> Path:
         """What changes within something that ``node`` hands on as a whole: ``Config.PIN`` for ``Motor(Config)``."""
         values = self._plan.touched - self._definitions
+        if any(path[0] in _WHOLE for path in reads(node)):
+            return min((path for path in values if len(path) > len(scope)), default=())
         for path in reads(node, called=False):
             for whole in (path, (*scope, *path)):
                 for used in values:

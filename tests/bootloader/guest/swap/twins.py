@@ -130,7 +130,7 @@ def answer(value: Any, depth: int = 0) -> Any:
             "signature": signature(value),
             "hints": str(getattr(value, "__annotations__", None)),
             "doc": value.__doc__,
-            "name": f"{value.__module__}.{value.__qualname__}",
+            "name": f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}",
             "line": code and code.co_firstlineno,
             "mark": getattr(value, "mark", ""),
             "outcome": outcome(value, depth),
