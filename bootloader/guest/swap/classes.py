@@ -43,8 +43,12 @@ def chain(plan: Plan, namespace: Mapping[str, Any], scope: Scope) -> list[type]:
     return found
 
 
-def check(plan: Plan, step: Step, key: str, live: type, syntax: ast.ClassDef | None, meaning: Meaning) -> None:
-    """Refuse a step that this class can't take. ``key``: as which it keeps the name; ``syntax``: its new source."""
+def check(
+    plan: Plan, step: Step, key: str, live: type, syntax: ast.ClassDef | None, meaning: Meaning, *, renewed: bool
+) -> None:
+    """Refuse a step that this class can't take. ``key``: as which it keeps the name; ``syntax``: its new source;
+    ``renewed``: what a dataclass's decorator made is made again.
+    """
     path, line = plan.new.path, step.line
     name = live.__qualname__
     for decorator in syntax.decorator_list if syntax else ():
@@ -52,7 +56,7 @@ def check(plan: Plan, step: Step, key: str, live: type, syntax: ast.ClassDef | N
             what = f"changed attributes of `{name}`, which `@{ast.unparse(decorator)}` was run for"
             raise Refusal(path, line, what)
     if isinstance(step, Describe):
-        _check_description(path, step, live)
+        _check_description(path, step, live, renewed)
         return
     if step.name == "__slots__":
         raise Refusal(path, line, f"changed `__slots__` of class `{name}`")
@@ -66,18 +70,18 @@ def check(plan: Plan, step: Step, key: str, live: type, syntax: ast.ClassDef | N
             raise Refusal(path, line, f"changed `{step.name}`, a member of `{name}`, which is an Enum")
         return
     _check_open(path, line, live)
-    if made := _made_with(step, key, live):
+    if made := _made_with(step, key, live, renewed):
         raise Refusal(path, line, f"changed {made}")
     unhashable = vars(live).get("__hash__", live) is None and "__hash__" in _bound_in(syntax)
     if unhashable and isinstance(step, Unbind) and step.name == "__eq__":
         raise Refusal(path, line, f"took `__eq__` from `{name}`, and left its `__hash__`")
 
 
-def _check_description(path: str, step: Describe, live: type) -> None:
+def _check_description(path: str, step: Describe, live: type, renewed: bool) -> None:
     name = live.__qualname__
     if step.annotations is not None:
         for mark, kind in _FIELDS.items():
-            if mark in vars(live):
+            if mark in vars(live) and not renewed:
                 raise Refusal(path, step.line, f"changed the fields of `{name}`, which is {kind}")
         if typing.is_typeddict(live):
             raise Refusal(path, step.line, f"changed the keys of `{name}`, which is a TypedDict")
@@ -88,11 +92,11 @@ def _check_description(path: str, step: Describe, live: type) -> None:
         raise Refusal(path, step.line, f"took the docstring from `{name}`, for which Python makes one")
 
 
-def _made_with(step: Bind | Unbind, key: str, live: type) -> str:
+def _made_with(step: Bind | Unbind, key: str, live: type, renewed: bool) -> str:
     """Of what, besides the attribute itself, Python made something when it made the class; empty for nothing."""
     name, comes_or_goes = step.name, isinstance(step, Unbind) or step.before is None
     whole = f"`{live.__qualname__}`"
-    if name in getattr(live, "__dataclass_fields__", ()):
+    if name in getattr(live, "__dataclass_fields__", ()) and not renewed:
         return f"the fields of {whole}, which is a dataclass"
     if isinstance(vars(live).get(key), MemberDescriptorType):
         return f"`{name}`, which is in the `__slots__` of {whole}"

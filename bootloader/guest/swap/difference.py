@@ -17,7 +17,7 @@ from .admission import admit, admit_annotations
 from .consequences import follow
 from .effects import Meaning
 from .identity import pairs
-from .plan import Bind, Describe, Edit, Path, Plan, Scope, Unbind
+from .plan import ANNOTATIONS, Bind, Describe, Edit, Path, Plan, Scope, Unbind
 from .refusal import Refusal, quoted
 from .signature import (
     annotations_of,
@@ -128,6 +128,8 @@ class _Comparison:
         if annotated:
             expressions = [each.annotation for each in declared if isinstance(each, ast.AnnAssign)]
             admit_annotations(self._new.path, expressions, self._meaning)
+            if scope:
+                self._plan.touched.add((*scope, ANNOTATIONS))
         if documented or annotated:
             line = start(new[0]) if new else 1
             self._plan.steps.append(

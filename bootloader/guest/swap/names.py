@@ -6,10 +6,11 @@ import ast
 import gc
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from types import FunctionType, ModuleType
 from typing import Any
 
-from . import classes, donor, operators
+from . import classes, donor, operators, records
 from .difference import meaning_of
 from .plan import Bind, Describe, Plan, Scope, Step, Unbind
 from .refusal import Refusal, Undone
@@ -50,7 +51,8 @@ class Names:
             if step.scope:
                 syntax = classes.syntax_of(self._plan, step.scope)
                 name = "" if isinstance(step, Describe) else _mangled(step)
-                classes.check(self._plan, step, name, self.classes[step.scope][-1], syntax, meaning)
+                live, renewed = self.classes[step.scope][-1], step.scope in self._renewed
+                classes.check(self._plan, step, name, live, syntax, meaning, renewed=renewed)
             if isinstance(step, Bind) and step.before == step.kind and step.kind in ("function", "value"):
                 self._check_holders(step, namespaces, aside)
 
@@ -80,8 +82,19 @@ class Names:
             what = f"makes another object of `{'.'.join(step.path)}`, and a {type(holder).__name__} holds the one it is"
             raise Refusal(self._plan.new.path, step.line, what)
 
+    @cached_property
+    def _renewed(self) -> set[Scope]:
+        """The dataclasses that are given other fields."""
+        meaning = meaning_of(self._plan.new.tree)
+        return {
+            scope
+            for scope in {step.scope for step in self._plan.steps if not isinstance(step, Unbind)} - {()}
+            if records.may_renew(self.classes[scope][-1], classes.syntax_of(self._plan, scope), meaning)
+        }
+
     def perform(self, undo: Undo) -> None:
         """Take all steps, in the order of the source."""
+        renewed = self._renewed  # as long as all is as it was
         for step in self._plan.steps:
             try:
                 self._take(step, undo)
@@ -91,6 +104,8 @@ class Names:
         for scope, chain in self.classes.items():
             if scope:
                 classes.settle(chain[-1], undo)
+            if scope in renewed and (syntax := classes.syntax_of(self._plan, scope)):
+                records.renew(self._plan, self._namespace, scope, chain, syntax, undo)
         for scope, line in self._plan.classes.items():
             self._move(scope, line, undo)
 

@@ -17,6 +17,9 @@ Scope = tuple[str, ...]
 Path = tuple[str, ...]
 """A name of the module, or one in its classes: the scope, then the name."""
 
+ANNOTATIONS = "__annotations__"
+"""As this, what a class declares is touched: whoever was handed the class may have read it."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edit:
