@@ -20,9 +20,11 @@ class Successors:
     def __init__(self, pairs: Iterable[_Pair]) -> None:
         self._by_place: dict[tuple[str, str, int], list[_Pair]] = {}
         self._by_name: dict[tuple[str, str], list[_Pair]] = {}
+        self._own: dict[int, _Pair] = {}
         self._new: set[int] = set()
         for pair in pairs:
             old, new = pair
+            self._own[id(old)] = pair
             self._by_place.setdefault((old.co_filename, old.co_name, old.co_firstlineno), []).append(pair)
             self._by_name.setdefault((old.co_filename, old.co_qualname), []).append(pair)
             self._new.add(id(new))
@@ -40,6 +42,8 @@ class Successors:
         return pair is None or not alike(*pair)
 
     def _pair(self, code: CodeType) -> _Pair | None:
+        if id(code) in self._own:  # it may follow itself: in a module whose source is as it was
+            return self._own[id(code)]
         if id(code) in self._new:
             return None
         found = self._by_place.get((code.co_filename, code.co_name, code.co_firstlineno), [])

@@ -71,6 +71,14 @@ def test_a_constant_follows_a_star(app: Process) -> None:
     assert module.f() == 2000
 
 
+def test_a_default_follows_its_constant_in_a_module_that_was_patched_before(app: Process) -> None:
+    app.start(app="from limits_of_it import X\ndef f(x=X): return x, 1\n", limits_of_it="X = 1\n")
+    module = app.load()
+    app.patch(app="from limits_of_it import X\ndef f(x=X): return x, 2\n")
+    app.patch(limits_of_it="X = 3\n")
+    assert module.f() == (3, 2)
+
+
 def test_old_bodies_that_go_on_are_named(app: Process) -> None:
     app.start(app="def count():\n    yield 1\n    yield 2\ndef same():\n    yield 1\n")
     module = app.load()
