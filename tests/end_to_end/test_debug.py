@@ -287,3 +287,18 @@ def test_a_port_that_is_taken_is_told(bench: Bench) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, told = bench.run("debug", "--path", str(project), "--port", str(taken.getsockname()[1]))
     assert (code, told[-1]["code"]) == (1, "port-in-use")
+
+
+def test_a_second_debugger_is_told_of_the_first(debugged: Debugged, bench: Bench) -> None:
+    first = Editor(debugged.port)
+    first.attach()
+    first.begin(debugged.main, LINE)
+    first.stopped()
+    other = bench.start("debug", "--path", str(debugged.project), "--port", "0")
+    second = Editor(other.wait("debug", state="listening", wait_s=SOON_S)["port"])
+    second.ask("initialize", adapterID="python")
+    answer = second.until(type="response", request_seq=second.send("attach", **DOCUMENTED))
+    assert "another debugger is attached" in answer["message"]
+    second.close()
+    first.detach()
+    debugged.goes_on()
