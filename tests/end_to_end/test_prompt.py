@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import signal
 
 import pytest
 
@@ -288,6 +291,61 @@ def test_the_end_leaves_the_terminal_as_it_was(bench: Bench, key: str) -> None:
         modes = [line for line in screen.lines() if "icanon" in line or "isig" in line]
         assert modes[: len(modes) // 2] == modes[len(modes) // 2 :]
         assert modes
+
+
+def test_sigterm_ends_it_as_ctrl_c_does(bench: Bench) -> None:
+    bench.project({"main.py": MAIN}, SETTINGS)
+    kill = f"{shlex.join(REACTOR)} dev app & echo $! > pid; fg >/dev/null"
+    with Screen(bench, ["stty", "-a"], ["bash", "-m", "-c", kill], ["stty", "-a"]) as screen:
+        screen.wait(PROMPT)
+        os.kill(int((bench.folder / "pid").read_text()), signal.SIGTERM)
+        until(lambda: screen.lines().count("ended with 0") == 3)
+        modes = [line for line in screen.lines() if "icanon" in line]
+        assert len(modes) == 2
+        assert modes[0] == modes[1]
+
+
+def test_it_is_suspended_and_goes_on(bench: Bench) -> None:
+    bench.project({"main.py": LIVES}, SETTINGS)
+    job = f"{shlex.join(REACTOR)} dev app; echo stopped with $?; stty -a | grep icanon; fg >/dev/null; echo over"
+    with Screen(bench, ["bash", "-m", "-c", job]) as screen:
+        screen.wait(PROMPT)
+        screen.wait("turn")
+        screen.press("C-z")
+        screen.wait("^stopped with 148$")
+        screen.wait("isig icanon iexten echo")
+        screen.wait(PROMPT)
+        enter(screen, "6 * 7")
+        screen.wait("^42$")
+        screen.press("C-d")
+        screen.wait("^over$")
+
+
+def test_reactor_repl_has_the_same_prompt(bench: Bench) -> None:
+    project = bench.project({"main.py": LIVES}, SETTINGS)
+    bench.dev(project).wait("result", healthy=True)
+    with Screen(bench, [*REACTOR, "repl", "--path", "app"], ["stty", "-a"]) as screen:
+        screen.wait(PROMPT)
+        enter(screen, "lamp.brighten(35); lamp.bright")
+        screen.wait("^42$")
+        enter(screen, "while True: pass", "")
+        screen.wait("running: Ctrl-C interrupts")
+        screen.press("C-c")
+        screen.wait("interrupted|KeyboardInterrupt")
+        until(lambda: not any("running: Ctrl-C" in line for line in screen.lines()))
+        enter(screen, "%nosuch")
+        screen.wait("^✗ '%nosuch' is none")
+        enter(screen, "exit")
+        screen.wait("^ended with 0$")
+        screen.wait("isig icanon iexten echo")
+        assert not any("F1 help" in line for line in screen.lines())
+
+
+def test_reactor_repl_without_a_target_says_so(bench: Bench) -> None:
+    bench.project({"main.py": LIVES}, SETTINGS)
+    with Screen(bench, [*REACTOR, "repl", "--path", "app"]) as screen:
+        screen.wait("does not run")
+        screen.wait("^ended with 1$")
 
 
 def test_a_terminal_without_colours_gets_none(bench: Bench) -> None:
