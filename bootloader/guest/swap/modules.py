@@ -32,9 +32,15 @@ class Modules:
 
     @property
     def is_current(self) -> bool:
-        """Whether nothing was loaded since, and nothing is gone."""
+        """Whether nothing was loaded since, nothing is gone, and nothing is of another file."""
         now = list(sys.modules.values())
-        return len(now) == len(self._loaded) and all(map(is_, now, self._loaded))
+        return (
+            len(now) == len(self._loaded)
+            and all(map(is_, now, self._loaded))
+            and all(
+                vars(each)["__file__"] == f"{self._live}/{path}" for path, all_ in self.by_path.items() for each in all_
+            )
+        )
 
     def name_for(self, path: str) -> str:
         """The name under which a file of the tree is imported; empty for none."""

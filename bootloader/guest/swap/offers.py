@@ -21,6 +21,8 @@ from .statements import bound_by, parts
 from .tree import Tree
 
 _OWN_NAMES = ("__name__", "__file__", "__package__", "__spec__")
+_DOTTED = re.compile(rb"\bimport\b(?:[^\n]|\\\r?\n)*\.")
+"""What may be ``import package.module``."""
 _STAR = re.compile(rb"import\s*\*")
 
 
@@ -136,7 +138,7 @@ def _check_derived(plan: Plan, modules: Modules, new: Tree) -> None:
 
 def _check_submodules(plan: Plan) -> None:
     """Refuse where ``import package.module`` is gone, and the module is still reached by its package."""
-    gone = _submodules(plan.old.tree)
+    gone = _submodules(plan.old.tree) if _DOTTED.search(plan.old.data) else set()
     for node in _at_import(plan.new.tree) if gone else ():
         gone.difference_update(asked_for(node, None))
     for node in ast.walk(plan.new.tree) if gone else ():

@@ -45,13 +45,16 @@ class Swap:
         self._live = live.rstrip("/")
         self._witness = Witness()
         self._kept: dict[str, Source] = {}
+        self._modules: Modules | None = None
         self._traces = Traces(self._live)
         self.compiled: list[str] = []
         """Files of the new tree that :meth:`prepare` has found to compile, also where it refused."""
 
     def prepare(self, old: Tree, new: Tree, paths: Sequence[str]) -> Prepared:
         """Compare the trees at the changed ``paths``; raises :class:`Refusal`."""
-        modules = Modules(self._live)
+        if self._modules is None or not self._modules.is_current:
+            self._modules = Modules(self._live)
+        modules = self._modules
         self.compiled = []
         survey = _Survey(self._live, old, new, modules, self._kept, self.compiled)
         plans = survey.plans(paths)
