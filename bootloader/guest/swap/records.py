@@ -37,9 +37,14 @@ def may_renew(live: type, syntax: ast.ClassDef | None, meaning: Meaning) -> bool
         and _is_dataclass(syntax.decorator_list[0], meaning)
         and all(not node.decorator_list for node in _special(syntax))
         and not type.__subclasses__(live)
-        and not gc.get_freeze_count()
-        and not any(type(each) is live for each in gc.get_objects())
+        and not _may_live(live)
     )
+
+
+def _may_live(live: type) -> bool:
+    """Whether an instance lives, or can't be seen: where the class itself is hidden from the collector, so are they."""
+    objects = gc.get_objects()
+    return any(type(each) is live for each in objects) or not any(each is live for each in objects)
 
 
 def renew(
