@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import flood, machine
+from . import flood, machine, talk
 from .guard import guarded
 
 Figures = Mapping[str, Any]
@@ -33,7 +33,13 @@ def logs(scratch: Path, *, quick: bool) -> Iterator[Figures]:
         yield {"part": "logs", "lines": lines, **one.summary(), **ratios}
 
 
-PARTS: Mapping[str, Callable[..., Iterator[Figures]]] = {"logs": logs}
+def repl(scratch: Path, *, quick: bool) -> Iterator[Figures]:
+    """What a line at the prompt takes, and its completion, in plain calls over the same link."""
+    for row in talk.figures(talk.rows(scratch, talk.ROUNDS // 10 if quick else talk.ROUNDS)):
+        yield {"part": "repl", **row}
+
+
+PARTS: Mapping[str, Callable[..., Iterator[Figures]]] = {"logs": logs, "repl": repl}
 """By name: each gets a folder, and whether a look is enough, and gives its rows."""
 
 
