@@ -110,10 +110,14 @@ class Simulated:
 
     def _apply(self, fields: Fields, blobs: list[bytes]) -> bytes:
         overlay = Overlay.decode(fields, blobs)
-        self.manifest = apply(overlay, self.manifest)
+        manifest = apply(overlay, self.manifest)
         for name, blob in overlay.blobs.items():
             whole = blob if isinstance(blob, bytes) else blob.delta.apply(self.blob(blob.base))
             self.uploaded[name] = bytearray(whole)
+        for path, entry in overlay.edits.items():
+            if entry is not None and path.endswith(".py"):
+                _compile(self.blob(entry.blake3), path)
+        self.manifest = manifest
         self.known[self.manifest.root] = self.manifest
         self.generation += 1
         return pack({**self._changed(), "rung": "restart", "why": "code changed", "stages_ms": {"stop": 0.1}})
@@ -141,3 +145,10 @@ class Simulated:
         return pack(
             {"boot": self.journal.boot, "cursor": cursor, "lost": lost, "ended": self.journal.ended(cursor)}, [lines]
         )
+
+
+def _compile(source: bytes, path: str) -> None:
+    try:
+        compile(source, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        raise Refused("syntax-error", "does not compile", to=path, file=path) from error
