@@ -9,12 +9,14 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic, sleep
 
 from .. import libc
 
 _NO_CODE = b"multiprocessing.resource_tracker"
 _MARK = b"Max file locks"
 _NO_MARK = b"unlimited"
+_BECOMES_S, _LOOK_S = 0.5, 0.002
 
 _adopted = False
 
@@ -97,7 +99,16 @@ def _program(pid: int | str) -> str:
 
 def _is_tracker(pid: int) -> bool:
     """Whether it is Python's own, which runs nobody's code."""
-    try:
-        return _NO_CODE in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
+    return _NO_CODE in _command(pid)
+
+
+def _command(pid: int) -> bytes:
+    """How it was started; empty where it has ended, or does not tell.
+
+    What starts has no command line for a moment, though the system names its file by then: that is waited for.
+    """
+    told, deadline = b"", monotonic() + _BECOMES_S
+    with suppress(OSError):
+        while not (told := Path(f"/proc/{pid}/cmdline").read_bytes()) and _program(pid) and monotonic() < deadline:
+            sleep(_LOOK_S)
+    return told
