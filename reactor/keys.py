@@ -67,5 +67,5 @@ def _is_ours(keyboard: int) -> bool:
     """Whether this program is what the terminal's user has before them."""
     try:
         return os.tcgetpgrp(keyboard) == os.getpgrp()
-    except OSError:
+    except (OSError, AttributeError):  # a system without such terminals
         return False

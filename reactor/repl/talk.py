@@ -1,8 +1,8 @@
 """A prompt for a REPL: what is typed is carried out, and what is told meanwhile scrolls above.
 
 Owns the screen, a thread on which statements run, and one for the orders of whoever has it: these are carried out also
-while a statement runs. Ctrl-C interrupts what runs; where nothing does, it drops what is typed; where nothing is typed,
-it leaves, as Ctrl-D does.
+while a statement runs. Ctrl-C interrupts what runs; where nothing does, it drops what is typed. Ctrl-D ends, and so
+does Ctrl-C at an empty prompt that is beside something else.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -35,6 +36,7 @@ _RUNNING = "running: Ctrl-C interrupts"
 _HINT = "F1 help"
 _WAITING = 256
 _END_S = 1.0
+_MOMENT_S = 0.5
 
 NO_ORDERS: Mapping[str, Order] = MappingProxyType({})
 
@@ -75,18 +77,20 @@ class Talk:
         self._terminal = terminal
         self._leave = leave
         self._orders = {"help": Order("", "list the orders", self._help, "f1"), **orders}
+        self._is_alone = status is None
         self._status = status or _below
         self._asking, completer = prompt.completer(self._complete)
         language = Language(
             prompt.Colours(), completer, prompt.History(history), prompt.keys, prompt.STYLE, prompt.editing_mode()
         )
-        hands = Hands(self._enter, self._interrupt, leave, self._begun)
+        hands = Hands(self._enter, self._interrupt, leave, self._begun, self._lasts)
         keys = {order.key: f"{PREFIX}{name}" for name, order in self._orders.items() if order.key}
         self._prompt = Prompt(language, hands, lambda: f"{repl.where}> ", keys)
         self._screen = Screen(self._prompt, self._line, leave)
         self._prompt.echo = self._screen.echo
         self._is_begun = False
         self._is_running = False
+        self._ran_at = float("-inf")
         self._statements = _Errands("repl", self._failed)
         self._others = _Errands("orders", self._failed)
 
@@ -146,6 +150,10 @@ class Talk:
         threading.Thread(target=self._repl.interrupt, name="interrupt", daemon=True).start()
         return True
 
+    def _lasts(self) -> bool:
+        """Whether Ctrl-C is no end: it never is one, or was meant for what ran a moment ago."""
+        return self._is_alone or time.monotonic() - self._ran_at < _MOMENT_S
+
     # on their own threads
 
     def _reach(self) -> None:
@@ -158,7 +166,7 @@ class Talk:
         try:
             self._repl.enter(text)
         finally:
-            self._is_running = False
+            self._is_running, self._ran_at = False, time.monotonic()
             self._screen.refresh()
 
     def _unknown(self, word: str) -> None:
@@ -169,7 +177,7 @@ class Talk:
         both = sorted({**self._repl.orders, **self._orders}.items())
         rows = [(f"{PREFIX}{name} {order.form}".rstrip(), order.key.upper(), order.what) for name, order in both]
         rows.append(("anything else", "", "is run as Python, on the device"))
-        rows.append(("", "CTRL-C", "interrupt what runs, and again: leave it behind; else drop what is typed, or end"))
+        rows.append(("", "CTRL-C", "interrupt what runs, and again: leave it behind; else drop what is typed"))
         self._terminal.table(("order", "key", "does"), rows)
 
     def _failed(self, error: Exception) -> None:

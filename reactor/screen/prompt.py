@@ -51,13 +51,15 @@ class Hands:
     """What becomes of what is typed. None of them may wait.
 
     ``enter`` gets what was typed, or what a key stands for, and says whether there was room for it; ``interrupt`` says
-    whether something ran; ``leave`` ends; ``begun`` hears that somebody types.
+    whether something ran; ``leave`` ends; ``begun`` hears that somebody types; ``lasts`` says whether Ctrl-C at an
+    empty prompt is no end.
     """
 
     enter: Callable[[str], bool]
     interrupt: Callable[[], bool]
     leave: Callable[[], None]
     begun: Callable[[], None]
+    lasts: Callable[[], bool]
 
 
 class Prompt:
@@ -141,7 +143,7 @@ class Prompt:
                 return
             if self._buffer.text:
                 self._buffer.reset()
-            else:
+            elif not self._hands.lasts():
                 self._hands.leave()
 
         @keys.add("c-d", filter=is_empty)

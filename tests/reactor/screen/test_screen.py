@@ -80,7 +80,7 @@ def a_prompt(enter: Callable[[str], bool], leave: Callable[[], None]) -> Prompt:
         return bound
 
     language = Language(SimpleLexer(), DummyCompleter(), InMemoryHistory(), keys, Style([]), EditingMode.EMACS)
-    hands = Hands(enter, lambda: False, leave, lambda: None)
+    hands = Hands(enter, lambda: False, leave, lambda: None, lambda: False)
     return Prompt(language, hands, lambda: "> ", {"f5": "%restart"})
 
 
