@@ -47,11 +47,13 @@ class Repl:
         self._say = say
         self._tree = tree
         self._sessions: set[Session] = set()
-        self._pid = os.getpid()
+        self._is_watching = False
+        """Whether what is forked is seen to: once a process, as Python forgets no such watcher."""
 
     def open(self, ours: socket.socket, more: Mapping[str, Any]) -> None:
         """Begin a session on a connected socket, which is the session's from now on."""
-        if not self._sessions:
+        if not self._is_watching:
+            self._is_watching = True
             os.register_at_fork(after_in_child=self._abandon)
         session = Session(ours, Names(self._entry, self._tree), self._tree, int(more.get("width") or 0))
         self._sessions.add(session)
