@@ -118,6 +118,25 @@ def test_one_that_an_earlier_change_did_not_concern_is_not_patched_where_it_runs
     assert told(patch(shared, files, net, main).healthy())[0] == "patch"
 
 
+@pytest.mark.parametrize("broken", ["app.py", "unused.py"], ids=["what runs", "what nothing has imported"])
+def test_what_does_not_compile_is_no_patch_and_changes_nothing(shared: Target, broken: str) -> None:
+    up(shared, loop("one"))
+    before = shared.live(), shared.history()
+    files = {"app.py": loop("two"), "unused.py": "x = 1\n"}
+    with pytest.raises(Refused) as caught:
+        patch(shared, {**files, broken: "x = (\n"})
+    assert (caught.value.code, caught.value.fields["file"]) == ("syntax-error", broken)
+    assert (shared.live(), shared.history()) == before
+    assert told(patch(shared, files).healthy()) == ("patch", "app.step")
+
+
+def test_a_file_that_nothing_has_imported_is_compiled_beside(shared: Target) -> None:
+    up(shared, loop("one"))
+    change = patch(shared, {"app.py": loop("two"), "unused.py": "x = 1\n"}).healthy()
+    assert told(change) == ("patch", "app.step")
+    assert "check" in change.fate("running")["stages_ms"], "no application compiled it"
+
+
 # the settings
 
 
