@@ -183,6 +183,15 @@ def test_what_is_stuck_in_c_is_left_behind_at_the_second_time(shared: Bench) -> 
     assert shared.text("limit") == "3"
 
 
+def test_what_is_left_behind_on_the_applications_own_loop_is_said_to_hold_it(shared: Bench) -> None:
+    answer = shared.begun("import time\nawait asyncio.sleep(0)\ntime.sleep(2)")
+    shared.remote.interrupt()
+    shared.remote.interrupt()
+    assert shared.ended(answer).outcome == "left"
+    assert "holds the application's event loop" in answer.why
+    assert shared.text("await asyncio.sleep(0) or 'free'") == "'free'"
+
+
 def test_a_second_statement_does_not_wait_behind_one_that_runs(shared: Bench) -> None:
     answer = shared.begun("while True: pass")
     assert "still running" in shared.remote.run("1").why

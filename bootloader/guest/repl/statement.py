@@ -79,8 +79,13 @@ class Statement:
         self._cancel: Callable[[], object] | None = None
         self._loop_thread = 0
         self._drive: CodeType | None = None
-        self.holds_loop = False
-        """Whether it was left while it ran on a thread of the application's, and holds that up."""
+        self._is_guest = False
+        """Whether it awaits on the application's own loop."""
+
+    @property
+    def holds_loop(self) -> bool:
+        """Whether it runs on the thread of the application's loop at this moment, and holds that up."""
+        return self._is_guest and self._is_on_stack()
 
     def run(self, loops: Loops) -> object:
         """What the last one is worth; raises what it raises."""
@@ -114,6 +119,7 @@ class Statement:
         self._drive = drive.__code__
         loop = loops.running()
         if loop is not None:
+            self._is_guest = True
             future = asyncio.run_coroutine_threadsafe(drive(), loop)
             self._cancel = future.cancel
             try:
@@ -129,7 +135,6 @@ class Statement:
             own.run_until_complete(task)
         self._cancel = None
         if not outcome:
-            self.holds_loop = self._is_on_stack()
             raise KeyboardInterrupt
         worth, raised = outcome[0]
         if isinstance(raised, asyncio.CancelledError | Interrupted):
