@@ -115,7 +115,7 @@ class Simulated:
             whole = blob if isinstance(blob, bytes) else blob.delta.apply(self.blob(blob.base))
             self.uploaded[name] = bytearray(whole)
         for path, entry in overlay.edits.items():
-            if entry is not None and path.endswith(".py"):
+            if entry is not None and path.endswith(".py") and entry.blake3 in self.uploaded:
                 _compile(self.blob(entry.blake3), path)
         self.manifest = manifest
         self.known[self.manifest.root] = self.manifest
