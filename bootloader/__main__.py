@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"HOST, HOST:PORT or [IPV6]:PORT to listen on (127.0.0.1:{PORT}); 0.0.0.0 for every interface",
     )
     run.add_argument("--name", default=socket.gethostname(), help="what the target calls itself (%(default)s)")
+    run.add_argument("--no-announce", action="store_true", help="do not tell the network that it is here")
     run.add_argument("--hold", action="store_true", help="start no application before a host says so")
     run.add_argument(
         "--grace",
@@ -152,7 +153,14 @@ def _boot(arguments: argparse.Namespace, tether: Tether, bell: int, on_boot: Cal
     state = arguments.state.absolute()
     base = (arguments.base or state / "base").absolute()
     bootloader = Bootloader(
-        state, arguments.listen, arguments.name, tether, base=base, hold=arguments.hold, grace_s=arguments.grace
+        state,
+        arguments.listen,
+        arguments.name,
+        tether,
+        base=base,
+        hold=arguments.hold,
+        grace_s=arguments.grace,
+        announce=not arguments.no_announce,
     )
     on_boot(bootloader)
     follow = threading.Thread(target=_follow, args=(bootloader,), name="follow", daemon=True)

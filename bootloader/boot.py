@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+from .announce import Announcement
 from .changes import Changes
 from .chronicle import Chronicle
 from .journal import Journal
@@ -40,9 +41,10 @@ class Bootloader:
         base: Path,
         hold: bool,
         grace_s: float,
+        announce: bool = True,
     ) -> None:
         """Boot on the folder ``state``, with the folder ``base`` as the last resort, if it is there. With ``hold``,
-        applications start only when a host says so.
+        applications start only when a host says so. With ``announce``, hosts on the network find it.
         """
         with ExitStack() as parts:
             self.journal = Journal()
@@ -80,7 +82,8 @@ class Bootloader:
             supervisor.start()
             self._tether, self._supervisor, self._grace_s = tether, supervisor, grace_s
             place = folder / "run" / "address"
-            self.reach = Reach(address, state / "trust", service.link, self.journal, tether, place)
+            presence = Announcement(name, lambda: store.manifest.root, self.journal.lose) if announce else None
+            self.reach = Reach(address, state / "trust", service.link, self.journal, tether, place, presence)
             parts.callback(self.reach.close)
             parts.callback(streams.end)
             parts.callback(self.journal.close, _PART_S)  # the hosts that follow hear the end, and hang up

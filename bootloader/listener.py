@@ -212,7 +212,8 @@ def _bind(address: tuple[str, int]) -> socket.socket:
     try:
         # As bytes: a text is taken through IDNA, whose tables (unicodedata) a stripped Python lacks.
         family, _, _, _, where = socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM)[0]
-        listening = socket.create_server(where, family=family, backlog=_BACKLOG)
+        everywhere = host == "::" and socket.has_dualstack_ipv6()  # IPv4 as well
+        listening = socket.create_server(where, family=family, backlog=_BACKLOG, dualstack_ipv6=everywhere)
     except (OSError, OverflowError) as error:
         raise Fault(
             "listen-failed",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from .announce import Announcement
 from .journal import Journal
 from .listener import Listener
 from .pulse import Pulse
@@ -37,8 +38,9 @@ class Reach:
         journal: Journal,
         tether: Tether,
         place: Path,
+        announcement: Announcement | None,
     ) -> None:
-        """Tries once. ``place`` is the file for commands on this machine."""
+        """Tries once. ``place`` is the file for commands on this machine; the ``announcement`` is for all others."""
         self.address: tuple[str, int] | None = None
         self.fault: Fault | None = None
         self._wanted = address
@@ -47,6 +49,7 @@ class Reach:
         self._journal = journal
         self._tether = tether
         self._place = place
+        self._announcement = announcement
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._parts: list[Pulse | Listener] = []
@@ -69,6 +72,8 @@ class Reach:
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join()
+        if self._announcement is not None:
+            self._announcement.close()
         for part in self._parts:
             part.close()
 
@@ -109,6 +114,8 @@ class Reach:
         pulse.start()
         self._parts = [pulse, listener]
         self._publish(listener.address)
+        if self._announcement is not None:
+            self._announcement.start(listener.address, trust.fingerprint)
         with self._lock:
             self.fault, self.address = None, listener.address
             self._told(listener.address)

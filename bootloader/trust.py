@@ -66,6 +66,11 @@ class Trust:
                 problems.append(problem)
         return cls(server_context(certificate, key, "".join(trusted)), own, names, tuple(problems))
 
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of this device's own certificate."""
+        return next(one for one, name in self._hosts.items() if name == SELF)
+
     def host_of(self, fingerprint: str) -> str | None:
         """The name of the obeyed host whose certificate has ``fingerprint``, ``SELF``, or None where there is none."""
         return self._hosts.get(fingerprint)

@@ -44,6 +44,7 @@ def _main() -> int:
             create,
             debug,
             dev,
+            devices,
             history,
             logs,
             push,
@@ -68,6 +69,7 @@ def _main() -> int:
     table: tuple[tuple[str, str, Callable[..., None], Callable[..., int]], ...] = (
         ("dev", "the loop: watch, ship, show", dev.add, dev.run),
         ("push", "ship once; 0 only if it became healthy", push.add, push.run),
+        ("devices", "which devices there are, and whether they are trusted", devices.add, devices.run),
         ("status", "what a target is and runs", status.add, status.run),
         ("stack", "where an application is, thread by thread", stack.add, stack.run),
         ("debug", "attach an editor's debugger to an application", debug.add, debug.run),

@@ -26,6 +26,7 @@ from bootloader.wire.errors import Fault
 from bootloader.wire.private import CERTIFICATE, KEY, check_private, sealed, unsealed
 from bootloader.wire.stream import client_context, fingerprint
 
+_MOST_ADDRESSES = 4
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
@@ -48,12 +49,18 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A target that this host knows: under which name, where it was last, and by which certificate."""
+    """A target that this host knows: under which name, where it was, and by which certificate."""
 
     name: str
-    address: str
+    addresses: tuple[str, ...]
+    """The last one first."""
     fingerprint: str
     certificate: Path
+
+    @property
+    def address(self) -> str:
+        """Where it was last."""
+        return self.addresses[0]
 
 
 @contextmanager
@@ -158,13 +165,29 @@ def remember(home: Path, name: str, cert_pem: str, address: str) -> None:
     _write(folder / f"{name}.crt", cert_pem)
 
 
+def saw(home: Path, name: str, address: str) -> None:
+    """The device ``name`` was found at ``address``: the first place to look for it. What can't be kept is forgotten."""
+    path = home / "devices" / f"{name}.address"
+    try:
+        before = _addresses(path)
+        if before[0] != address:
+            _write(path, "".join(f"{one}\n" for one in list(dict.fromkeys((address, *before)))[:_MOST_ADDRESSES]))
+    except (Fault, OSError):
+        return  # it is found again, as it was now
+
+
 def known(home: Path) -> list[Device]:
     """The devices that this host knows, by name."""
     devices = []
     for path in sorted((home / "devices").glob("*.crt")):
-        address = _read(path.with_suffix(".address")).strip()
-        devices.append(Device(path.stem, address, _fingerprint(_read(path), str(path)), path))
+        addresses = _addresses(path.with_suffix(".address"))
+        devices.append(Device(path.stem, addresses, _fingerprint(_read(path), str(path)), path))
     return devices
+
+
+def _addresses(path: Path) -> tuple[str, ...]:
+    """Never none."""
+    return tuple(_read(path).split()[:_MOST_ADDRESSES]) or ("",)
 
 
 def _fingerprint(pem: str, whose: str) -> str:

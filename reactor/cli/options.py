@@ -25,6 +25,9 @@ from ..targets.linked import Linked
 from ..terminal import Terminal
 
 ALL = "all"
+LOCAL_NAME = ".local"
+"""After a device's name: the same device."""
+
 HERE = "."
 
 
@@ -106,6 +109,9 @@ def targets_of(
         address = profiles[name].address if name in profiles else None
         if address or name in devices:
             return Linked(name, address or devices[name])
+        if name.endswith(LOCAL_NAME) and name.removesuffix(LOCAL_NAME) in devices:
+            known_as = name.removesuffix(LOCAL_NAME)
+            return Linked(known_as, devices[known_as])
         if name in profiles:
             raise Fault("no-address", "has no 'address' in the settings", to=name, do="add it, or name another target")
         if re.search(r"[.:]", name):

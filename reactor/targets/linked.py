@@ -1,41 +1,197 @@
-"""A target at an address: a device that this host knows the key of."""
+"""A device that this host knows the key of, wherever it is.
+
+Its addresses are raced: the one that was given, those at which it was found before, and what it announces on the
+network. The first that proves to have the right key wins and is remembered; where a device has moved to, nobody has to
+tell. What answers at one of them with another key has lost, and is not spoken to.
+"""
 
 from __future__ import annotations
 
-from bootloader.wire.errors import Fault
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from bootloader.wire.errors import Fault, LinkClosed, LinkDown, Untrusted
 
 from .. import trust
+from ..discovery import Discovery
 from ..link import Link
 
 PORT = 7717
 _CONNECT_S = 5.0
+_HEAD_START_S = 0.3
+"""How long addresses have before the network is asked for others, which takes a moment."""
+
+_SEARCH_S = 1.5
+_LOOK_S = 0.1
+_MOST_ADDRESSES = 16
+
+Connect = Callable[[str], Link]
 
 
 class Linked:
-    """The device ``name`` at ``address`` (``host``, ``host:port`` or ``[ipv6]:port``)."""
+    """The device ``name`` at ``address`` (``host``, ``host:port`` or ``[ipv6]:port``), or wherever it is by now."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, *, more: Sequence[str] = (), search: bool = True) -> None:
+        """``more``: where it may be as well; ``search``: on the network, where it is at none of these."""
         self.name = name
-        self._host, self._port = where = split(address)
-        home = trust.default_home()
-        devices = trust.known(home)
+        where = split(address)
+        self._home = trust.default_home()
+        devices = trust.known(self._home)
         device = next((one for one in devices if one.name == name), None) or next(
             (one for one in devices if split(one.address) == where), None
         )
         if device is None:
             do = f"`reactor trust DIR --name NAME --address {address}` makes its keys"
             raise Fault("unknown-device", "this host does not know its key", to=name, do=do)
-        self._certificate = device.certificate
-        self._identity = trust.host_identity(home)
+        self._device = device
+        self._given = (address, *more)
+        self._identity = trust.host_identity(self._home)
+        self._search = search
+        self._last = ""
+        self._lock = threading.Lock()
+        self._closed = False
+        self._discovery: Discovery | None = None
 
     def connect(self, purpose: str) -> Link:
         """A link to the device."""
-        name = f"{self.name} {purpose}"
-        return Link.connect(self._host, self._port, self._identity, self._certificate, _CONNECT_S, name=name)
+
+        def connect(address: str) -> Link:
+            host, port = split(address)
+            name = f"{self.name} {purpose}"
+            return Link.connect(host, port, self._identity, self._device.certificate, _CONNECT_S, name=name)
+
+        with Race(connect) as race:
+            self._run(race)
+            if race.won is None:
+                raise self._lost(race)
+            address, link = race.won
+        self._end_search()
+        if address != self._last:
+            self._last = address
+            trust.saw(self._home, self._device.name, address)
+        return link
 
     def close(self) -> bool:
         """Nothing was started here."""
+        with self._lock:
+            self._closed = True
+        self._end_search()
         return False
+
+    def _run(self, race: Race) -> None:
+        for address in filter(None, (self._last, *self._given, *self._device.addresses)):
+            race.enter(address)
+        is_far = self._search and not all(_is_loopback(address) for address in race.entered)
+        searching_s = _SEARCH_S if is_far else 0.0
+        began = time.monotonic()
+        while race.won is None and (race.running or time.monotonic() < began + searching_s):
+            race.wait(_LOOK_S)
+            if is_far and race.won is None and (not race.running or time.monotonic() > began + _HEAD_START_S):
+                for address in self._announced():
+                    race.enter(address)
+
+    def _announced(self) -> list[str]:
+        """Where the device is, in the words of whoever says to be it; the search goes on until it is found."""
+        try:
+            with self._lock:
+                if self._closed:
+                    raise LinkClosed(to=self.name)
+                if self._discovery is None:
+                    self._discovery = Discovery()
+                self._discovery.refresh()
+                found = self._discovery.found
+        except LinkClosed:
+            raise
+        except Fault:  # it is told by `reactor devices`; here, the known addresses are what there is
+            return []
+        return [where for one in found if one.presence.id == self._device.fingerprint for where in one.addresses]
+
+    def _end_search(self) -> None:
+        with self._lock:
+            discovery, self._discovery = self._discovery, None
+        if discovery is not None:
+            threading.Thread(target=discovery.close, name=f"{self.name} search", daemon=True).start()
+
+    def _lost(self, race: Race) -> Fault:
+        """Why nobody won."""
+        faults = list(race.faults.values())
+        other = next((fault for fault in faults if not isinstance(fault, LinkDown)), None)
+        if isinstance(other, Untrusted) and self._last:  # it was there, and has moved: somebody else is there now
+            other = None
+        if other is not None or len(faults) == 1:
+            return other or LinkDown(faults[0].what, to=faults[0].to, do=faults[0].do)
+        do = "check that the bootloader runs there, and that this host is on its network"
+        return LinkDown(f"not reached at {', '.join(race.faults)}", to=self.name, do=do)
+
+
+class Race:
+    """Links under way to several addresses, each on a thread; one is kept. For one thread."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._ends: queue.SimpleQueue[tuple[str, Link | Exception]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._over = False
+        self.entered: set[str] = set()
+        self.faults: dict[str, Fault] = {}
+        self.won: tuple[str, Link] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether one of them may win yet."""
+        return len(self.entered) > len(self.faults)
+
+    def enter(self, address: str) -> None:
+        """Try this one as well, if it was not yet."""
+        if address not in self.entered and len(self.entered) < _MOST_ADDRESSES:
+            self.entered.add(address)
+            threading.Thread(target=self._run, args=(address,), name=f"link to {address}", daemon=True).start()
+
+    def wait(self, timeout_s: float) -> None:
+        """Until one more has ended, which may be the winner."""
+        try:
+            address, end = self._ends.get(timeout=timeout_s)
+        except queue.Empty:
+            return
+        if isinstance(end, Link):
+            self.won = address, end
+        elif isinstance(end, Fault):
+            self.faults[address] = end
+        else:
+            raise end
+
+    def _run(self, address: str) -> None:
+        try:
+            link = self._connect(address)
+        except Exception as error:  # noqa: BLE001 - raised in the thread that waits, where it is no fault
+            self._ends.put((address, error))
+            return
+        with self._lock:
+            first, self._over = not self._over, True
+            if first:
+                self._ends.put((address, link))
+        if not first:
+            link.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nobody waits any more: who is still under way has lost."""
+        with self._lock:
+            self._over = True
+        while self.won is None and not self._ends.empty():
+            end = self._ends.get()[1]
+            if isinstance(end, Link):
+                end.close()
+
+
+def _is_loopback(address: str) -> bool:
+    host = split(address)[0]
+    return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
 def split(address: str) -> tuple[str, int]:

@@ -27,9 +27,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 class Running:
     """A command that runs, with the events that it has told so far."""
 
-    def __init__(self, arguments: Sequence[str], env: dict[str, str], cwd: Path) -> None:
+    def __init__(self, arguments: Sequence[str], env: dict[str, str], cwd: Path, inside: Sequence[str] = ()) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "reactor", *arguments],
+            [*inside, sys.executable, "-m", "reactor", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -104,6 +104,8 @@ class Bench:
         self.env = {**os.environ, "REACTOR_HOME": str(self.home), "PYTHONUNBUFFERED": "1"}
         self.env.pop("REACTOR_TARGET", None)
         self.running: list[Running] = []
+        self.inside: Sequence[str] = ()
+        """A command that starts all others, somewhere else."""
 
     def project(self, files: dict[str, str], settings: str = 'entry = "main:main"', name: str = "app") -> Path:
         """A project of ``files``, which each save restarts, where its settings do not say otherwise."""
@@ -123,7 +125,7 @@ class Bench:
 
     def start(self, *arguments: str, cwd: Path | None = None, env: Mapping[str, str] = NO_ENV) -> Running:
         """Start ``reactor`` with ``--json``."""
-        running = Running([*arguments, "--json"], {**self.env, **env}, cwd or self.folder)
+        running = Running([*arguments, "--json"], {**self.env, **env}, cwd or self.folder, self.inside)
         self.running.append(running)
         return running
 
@@ -147,7 +149,7 @@ class Bench:
     ) -> subprocess.CompletedProcess[str]:
         """Run ``reactor`` in a pipe, for people, to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "reactor", *arguments],
+            [*self.inside, sys.executable, "-m", "reactor", *arguments],
             env={**self.env, **env},
             cwd=cwd or self.folder,
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,43 @@
+"""What a device says of itself on the network, to everybody: the text record of its multicast DNS service. Pure.
+
+All of it is public, and anybody can say the same: the key alone proves who a device is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+SERVICE = "_live-reactor._tcp.local."
+NAME_CHARS = 63
+_VALUE_CHARS = 64
+_ID = re.compile(r"[0-9a-f]{64}")
+_ROOT = re.compile(r"(?:[0-9a-f]{64})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """``id``: the SHA-256 of its certificate; ``root``: of what runs there; the others are words for people."""
+
+    id: str
+    name: str
+    protocol: str
+    version: str
+    python: str
+    machine: str
+    root: str
+
+    def told(self) -> dict[str, str]:
+        """As it is told."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def read(cls, told: Mapping[bytes, bytes | None]) -> Presence | None:
+        """What somebody has told, each part of it cut where it is too long; None where it names no key."""
+
+        def value(name: str) -> str:
+            return (told.get(name.encode()) or b"")[: 4 * _VALUE_CHARS].decode(errors="replace")[:_VALUE_CHARS]
+
+        presence = cls(*(value(field.name) for field in fields(cls)))
+        return presence if _ID.fullmatch(presence.id) and _ROOT.fullmatch(presence.root) else None

@@ -1,0 +1,209 @@
+"""``reactor devices``: which devices there are, what each runs, and whether it and this host trust each other.
+
+Two sources: who announces itself on the network, which anybody can do, and the devices that this host knows, which are
+asked, each on a thread of its own. They are joined by the key: two devices of one name are two rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from bootloader.wire.errors import Fault, Untrusted
+from bootloader.wire.presence import Presence
+
+from .. import trust
+from ..discovery import Discovery, Found
+from ..report import clean, whole
+from ..targets.linked import Linked
+from ..terminal import Terminal
+from . import options
+
+_LOOK_S = 0.6
+"""How long to wait for announcements; they come within 0.3 s."""
+
+_UNHEARD_S = 0.9
+"""How long a device may take to answer that does not announce itself, from the start on."""
+
+_ANSWER_S = 3.0
+"""How long one may that does."""
+
+_AGAIN_S = 2.0
+"""How often everything is looked at again, with ``--watch``."""
+
+_MOST_ASKED = 32
+_SHORT_ID = 8
+
+Told = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A question under way, and what came of it."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+    trust: str = "no-answer"
+    told: Told = field(default_factory=dict)
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    parser.add_argument("--watch", action="store_true", help="go on, and tell what comes, changes and goes")
+    options.add_output(parser)
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Look, ask and show: 0."""
+    began = time.monotonic()
+    changed = threading.Event()
+    around = _Around()
+    around.ask([])  # those whose addresses are known, while the network is asked
+    with Discovery(changed.set) as discovery:
+        time.sleep(max(0.0, began + _LOOK_S - time.monotonic()))
+        around.ask(discovery.found)
+        around.wait(began)
+        rows = around.rows(discovery.found)
+        _show(terminal, rows, watch=arguments.watch)
+        while arguments.watch:
+            changed.wait(_AGAIN_S)
+            changed.clear()
+            discovery.refresh()
+            around.ask(discovery.found)
+            around.wait(time.monotonic())
+            before, rows = rows, around.rows(discovery.found)
+            _tell_changes(terminal, before, rows)
+    return 0
+
+
+class _Around:
+    """The devices that this host knows, and what they have answered."""
+
+    def __init__(self) -> None:
+        self._devices = {device.fingerprint: device for device in trust.known(trust.default_home())[:_MOST_ASKED]}
+        self._asked: dict[str, _Asked] = {}
+        self._heard: set[str] = set()
+
+    def ask(self, found: list[Found]) -> None:
+        """Ask each known device what it runs: anew where that was answered, or where it announces itself by now."""
+        announced = {one.presence.id: one.addresses for one in _joined(found)}
+        for key, device in self._devices.items():
+            asked, is_news = self._asked.get(key), key in announced and key not in self._heard
+            if asked is None or is_news or asked.done.is_set():
+                if asked is not None and is_news and asked.done.is_set() and asked.trust == "trusted":
+                    continue  # a moment ago
+                asked = self._asked[key] = _Asked()
+                ask = partial(_ask, asked, device, announced.get(key, ()))
+                threading.Thread(target=ask, name=f"{device.name} ask", daemon=True).start()
+        self._heard = {key for key in announced if key in self._devices}
+
+    def wait(self, began: float) -> None:
+        """Until all have answered, or had time to."""
+        for key, asked in self._asked.items():
+            longest_s = _ANSWER_S if key in self._heard else _UNHEARD_S
+            asked.done.wait(max(0.0, began + longest_s - time.monotonic()))
+
+    def rows(self, found: list[Found]) -> dict[str, Told]:
+        """What is known of each device now, by its key."""
+        rows = {one.presence.id: self._row(one.presence, one.addresses) for one in _joined(found)}
+        for key, device in self._devices.items():
+            if key not in rows:
+                rows[key] = self._row(None, tuple(map(clean, device.addresses)), key)
+        return dict(sorted(rows.items(), key=lambda item: (item[1]["name"], item[0])))
+
+    def _row(self, presence: Presence | None, addresses: tuple[str, ...], key: str = "") -> Told:
+        key = presence.id if presence is not None else key
+        device, asked = self._devices.get(key), self._asked.get(key)
+        own = asked.told if asked is not None and asked.done.is_set() else {}
+        told = presence.told() if presence is not None else {}
+        return {
+            "event": "device",
+            "target": device.name if device is not None else "",
+            "name": own.get("name") or told.get("name") or (device.name if device is not None else ""),
+            "id": key,
+            "addresses": list(addresses),
+            "announced": presence is not None,
+            "trust": asked.trust if asked is not None else "unknown",
+            "gone": False,
+            "root": own["root"] if own else told.get("root", ""),
+            "generation": own.get("generation", 0),
+            "fate": own.get("fate", ""),
+            **{one: own.get(one) or told.get(one, "") for one in ("version", "python", "machine")},
+        }
+
+
+def _joined(found: list[Found]) -> list[Found]:
+    """One for each key: anybody may announce somebody else's, so all places that are told of it count."""
+    joined: dict[str, Found] = {}
+    for one in found:
+        before = joined.get(one.presence.id)
+        addresses = one.addresses if before is None else tuple(dict.fromkeys((*before.addresses, *one.addresses)))
+        joined[one.presence.id] = Found(one.presence if before is None else before.presence, addresses)
+    return list(joined.values())
+
+
+def _ask(asked: _Asked, device: trust.Device, announced: tuple[str, ...]) -> None:
+    """What the device says that it runs, to this host."""
+    try:
+        target = Linked(device.name, device.address or announced[0], more=announced, search=False)
+        with target.connect("ask") as link:
+            try:
+                answer, _ = link.call("status", {}, timeout_s=_ANSWER_S)
+            except Untrusted:
+                asked.trust = "refuses"
+                return
+        newest = answer.child("generation")
+        asked.told = {
+            **{one: clean(answer.text(one)) for one in ("name", "version", "python", "machine", "root")},
+            "generation": whole(newest.integer("generation", 0)),
+            "fate": clean(newest.text("fate", "")),
+        }
+        asked.trust = "trusted"
+    except Untrusted:
+        asked.trust = "other-key"
+    except (Fault, OSError, IndexError):
+        asked.trust = "no-answer"
+    finally:
+        asked.done.set()
+
+
+def _show(terminal: Terminal, rows: dict[str, Told], *, watch: bool) -> None:
+    if terminal.as_json:
+        for row in rows.values():
+            terminal.tell(row)
+    elif rows:
+        columns = ("device", "id", "address", "runs", "bootloader", "trust")
+        terminal.table(columns, [_cells(row) for row in rows.values()])
+    elif not watch:
+        terminal.line("no device announces itself here, and this host knows none: a device's address may do")
+
+
+def _tell_changes(terminal: Terminal, before: dict[str, Told], rows: dict[str, Told]) -> None:
+    """What came, changed or went."""
+    changed = [row for key, row in rows.items() if row != before.get(key)]
+    gone = [{**row, "announced": False, "gone": True} for key, row in before.items() if key not in rows]
+    for row in (*changed, *gone):
+        if terminal.as_json:
+            terminal.tell(row)
+        else:
+            name, key, address, runs, _, trusted = _cells(row)
+            what = "is gone" if row["gone"] else f"{address}, {runs}, {trusted}"
+            terminal.line(f"{name} {key}: {what}")
+
+
+def _cells(row: Told) -> tuple[str, ...]:
+    """A row for people."""
+    name = row["target"] or row["name"]
+    runs = f"generation {row['generation']} ({row['fate']})" if row["generation"] else ""
+    root = f"root {row['root'][:12]}" if row["root"] else ""
+    return (
+        f"{name} ({row['name']})" if row["name"] not in ("", name) else name,
+        row["id"][:_SHORT_ID],
+        (row["addresses"][0] if row["addresses"] else "-") + ("" if row["announced"] else ", not announced"),
+        ", ".join(filter(None, (runs, root))) or "-",
+        f"{row['version']}, Python {row['python']}, {row['machine']}" if row["version"] else "-",
+        row["trust"].replace("-", " "),
+    )

@@ -1,0 +1,205 @@
+"""Devices on a network of their own: announced, listed, moved to another address, and reached by their key."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import WAIT_S, Bench, save, until
+from .network import DEVICE, MOVED, PORT, Network, Plugged, address_file, networked
+
+SETTINGS = 'entry = "main:main"\nsettle_s = 0.1\ngrace_s = 0.5'
+LOOP = """\
+import itertools, time
+
+def main():
+    for number in itertools.count():
+        print("version 1", number, flush=True)
+        time.sleep(0.05)
+"""
+
+HOSTILE = r"""
+import sys
+from zeroconf import ServiceInfo, Zeroconf
+from bootloader.wire.presence import SERVICE
+zeroconf = Zeroconf()
+evil = {"id": "f" * 64, "name": "\x1b]0;owned\x07\nporch", "protocol": "\x1b[2J", "version": "9" * 200, "root": ""}
+for number, told in enumerate((evil, {**evil, "id": "../../etc/passwd"}, {**evil, "root": "\x1b[31m"}, {})):
+    where = dict(properties=told, server=f"evil{number}.local.", parsed_addresses=["10.77.0.2"])
+    info = ServiceInfo(SERVICE, f"evil{number}.{SERVICE}", 1, **where)
+    zeroconf.register_service(info, cooperating_responders=True)
+print("announced", flush=True)
+sys.stdin.read()
+zeroconf.close()
+"""
+
+Make = Callable[..., Plugged]
+
+
+@pytest.fixture
+def network(bench: Bench) -> Iterator[Network]:
+    """A cable, and commands at the host's end of it."""
+    with networked() as made:
+        bench.inside = ("ip", "netns", "exec", made.host)
+        yield made
+
+
+@pytest.fixture
+def plug(bench: Bench, network: Network) -> Iterator[Make]:
+    """Makes devices, trusted if nothing else is said, and on."""
+    made: list[Plugged] = []
+
+    def plug(name: str, *more: str, address: str = DEVICE, trusted: bool = True, **how: Any) -> Plugged:
+        made.append(Plugged(bench, network, name, address))
+        made[-1].trust(env={} if trusted else {"REACTOR_HOME": str(bench.folder / "another home")})
+        made[-1].on(*more, **how)
+        return made[-1]
+
+    yield plug
+    for one in made:
+        one.off()
+
+
+def devices(bench: Bench) -> list[dict[str, Any]]:
+    code, told = bench.run("devices")
+    assert code == 0
+    return told
+
+
+def announced(bench: Bench, count: int = 1) -> list[dict[str, Any]]:
+    """The devices, once so many of them are announced: a bootloader is reachable a moment before that."""
+    rows: list[dict[str, Any]] = []
+
+    def found() -> bool:
+        rows[:] = devices(bench)
+        return [row["announced"] for row in rows].count(True) == count
+
+    until(found)
+    return rows
+
+
+def test_a_device_is_listed_with_what_it_runs_and_whether_it_is_trusted(bench: Bench, plug: Make) -> None:
+    plug("porch")
+    plug("attic", listen=f"0.0.0.0:{PORT + 1}", trusted=False)
+    project = bench.project({"main.py": LOOP}, SETTINGS)
+    assert bench.run("push", str(project), "-t", "porch")[0] == 0
+    attic, porch = announced(bench, 2)
+    assert (porch["target"], porch["name"], porch["trust"]) == ("porch", "porch", "trusted")
+    assert (porch["generation"], porch["fate"], len(porch["root"])) == (1, "healthy", 64)
+    assert f"{DEVICE}:{PORT}" in porch["addresses"]
+    assert any(where.startswith("[fe80::") and where.endswith(f"%cable]:{PORT}") for where in porch["addresses"])
+    assert (attic["target"], attic["name"], attic["trust"]) == ("", "attic", "unknown")
+    assert attic["addresses"] == [f"{DEVICE}:{PORT + 1}"]
+    lines = bench.plain("devices").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["device", "attic", "porch"]
+    assert "generation 1 (healthy)" in lines[2]
+
+
+def test_two_devices_of_one_name_are_told_apart_by_their_keys(bench: Bench, plug: Make) -> None:
+    plug("porch")
+    plug("other", listen=f"[::]:{PORT + 1}", called="porch", trusted=False)
+    first, second = announced(bench, 2)
+    assert (first["name"], second["name"]) == ("porch", "porch")
+    assert first["id"] != second["id"]
+    assert {first["trust"], second["trust"]} == {"trusted", "unknown"}
+
+
+def test_what_is_not_announced_is_listed_where_it_is_known_and_reached_by_its_address(bench: Bench, plug: Make) -> None:
+    plug("porch", "--no-announce")
+    (row,) = devices(bench)
+    assert (row["announced"], row["trust"], row["addresses"]) == (False, "trusted", [DEVICE])
+
+
+def test_a_bootloader_without_zeroconf_boots_and_answers_by_its_address(bench: Bench, plug: Make) -> None:
+    without = bench.folder / "without"
+    save(without / "zeroconf.py", 'raise ImportError("no zeroconf")\n')
+    plug("porch", env={"PYTHONPATH": f"{without}:{Path(__file__).parents[2]}"})
+    project = bench.project({"main.py": LOOP}, SETTINGS)
+    assert bench.run("push", str(project), "-t", "porch")[0] == 0
+    (row,) = devices(bench)
+    assert (row["announced"], row["trust"], row["generation"]) == (False, "trusted", 1)
+    lost = bench.run("status", "-t", "porch")[1][0]["lost"]
+    assert [one["code"] for one in lost] == ["not-announced"]
+
+
+def test_nothing_that_is_announced_reaches_the_terminal_raw_or_without_a_bound(bench: Bench, network: Network) -> None:
+    command = ["ip", "netns", "exec", network.device, sys.executable, "-c", HOSTILE]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=bench.env) as hostile:
+        assert hostile.stdout is not None
+        assert hostile.stdout.readline() == b"announced\n"
+        (row,) = announced(bench)
+        shown = bench.plain("devices").stdout
+        hostile.communicate(timeout=WAIT_S)
+    assert row["id"] == "f" * 64
+    assert row["name"].endswith("porch")
+    assert len(row["version"]) == 64
+    assert all(text.isprintable() for text in row.values() if isinstance(text, str))
+    assert shown.replace("\n", "").isprintable()
+    assert len(shown.splitlines()) == 2
+
+
+def test_a_device_that_moved_is_reached_by_its_key_and_its_new_address_is_remembered(
+    bench: Bench, network: Network, plug: Make
+) -> None:
+    plug("porch")
+    assert bench.run("status", "-t", "porch.local")[1][0]["target"] == "porch"
+    network.ip("link", "set", "cable", "down")
+    network.moved()
+    network.ip("link", "set", "cable", "up")
+    until(lambda: bench.run("status", "-t", "porch")[0] == 0)
+    where = address_file(bench, "porch").read_text().split()
+    assert where[0] != DEVICE
+    assert DEVICE in where
+
+
+def test_a_device_is_found_although_another_one_has_its_address_now(bench: Bench, plug: Make) -> None:
+    plug("attic", listen=f"[::]:{PORT + 1}", trusted=False)
+    plug("porch", address=f"{DEVICE}:{PORT + 1}")
+    until(lambda: bench.run("status", "-t", "porch")[0] == 0)
+    assert f"{DEVICE}:{PORT + 1}" in address_file(bench, "porch").read_text().split()[1:]
+
+
+def test_a_device_is_reached_where_no_interface_has_more_than_a_link_local_address(
+    bench: Bench, network: Network, plug: Make
+) -> None:
+    plug("porch")
+    network.ip("address", "flush", "dev", "cable", "scope", "global")
+    until(lambda: bench.run("status", "-t", "porch")[0] == 0)
+    assert address_file(bench, "porch").read_text().startswith("[fe80::")
+
+
+def test_a_watch_follows_a_device_to_another_address_and_tells_when_it_goes(
+    bench: Bench, network: Network, plug: Make
+) -> None:
+    device = plug("porch", trusted=False)
+    watch = bench.start("devices", "--watch")
+
+    def told(address: str, since: int) -> bool:
+        return any(address in one["addresses"] for one in watch.events[since:] if one["event"] == "device")
+
+    until(lambda: told(f"{DEVICE}:{PORT}", 0))
+    before = watch.mark()
+    network.moved()
+    until(lambda: told(f"{MOVED}:{PORT}", before))
+    device.off()
+    assert watch.wait("device", gone=True)["name"] == "porch"
+    watch.end()
+
+
+def test_a_session_goes_on_at_another_address_without_a_gap_and_ships_the_newest_save(
+    bench: Bench, network: Network, plug: Make
+) -> None:
+    plug("porch")
+    project = bench.project({"main.py": LOOP}, SETTINGS)
+    dev = bench.dev(project, "-t", "porch")
+    network.moved()
+    save(project / "main.py", LOOP.replace("version 1", "version 2"))
+    until(lambda: any(text.startswith("version 2") for text in dev.texts()), 2 * WAIT_S)
+    numbers = [int(text.split()[2]) for text in dev.texts() if text.startswith("version 1")]
+    assert numbers == list(range(numbers[0], numbers[-1] + 1))
+    dev.end()
