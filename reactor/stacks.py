@@ -13,10 +13,10 @@ Line = list[tuple[str, str]]
 
 _THREAD = re.compile(r"(Current thread|Thread) 0x([0-9a-f]{1,16})(?: \[(.*?)\])? \(most recent call first\):")
 _FRAME = re.compile(r'  File "(.*)", line (\d{1,9}|\?\?\?) in (.*)')
-_OURS = re.compile(r"/bootloader/guest/\w+\.py$|^<frozen (runpy|importlib)")
+_OURS = re.compile(r"/bootloader/guest/(repl/)?\w+\.py$|^<frozen (runpy|importlib)")
 _STARTS = ("_bootstrap", "_bootstrap_inner")
 _LIBRARY = re.compile(r".*/lib/python3\.\d+/(?:(?:site|dist)-packages/)?")
-_ORDERS = "/bootloader/guest/channel.py"
+_GUEST = "/bootloader/guest/"
 _MOST = 500
 _FRAMES = 200
 
@@ -38,8 +38,8 @@ def dumped(text: str) -> list[dict[str, Any]]:
     told = []
     for thread in threads:
         frames = thread["frames"]
-        if frames and all(file.endswith(_ORDERS) for file, _, _ in frames):
-            continue  # the one that takes orders: ours
+        if frames and all(_GUEST in file and _OURS.search(file) for file, _, _ in frames):
+            continue  # one that takes orders, or a host's session: ours
         ours = 0
         while ours < len(frames) and (_OURS.search(frames[ours][0]) or frames[ours][2] in _STARTS):
             ours += 1

@@ -49,12 +49,13 @@ class Stacks:
         threads: list[dict[str, Any]] = []
         more = 0
         for ident, frame in sys._current_frames().items():
-            if ident == get_ident():
-                continue
+            chain = _chain(frame)
+            if all(each.f_code.co_filename.startswith(_HERE + "/") for each in chain):
+                continue  # this one, and those of a host's sessions, which wait: no thread of the application's
             if len(threads) == _THREADS:
                 more += 1
                 continue
-            chain = chains[ident] = _chain(frame)
+            chains[ident] = chain
             loops += [(loop, ident) for loop in _loops(chain)]
             thread = vars(known[ident]) if ident in known else {}
             threads.append(

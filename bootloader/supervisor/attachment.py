@@ -53,7 +53,9 @@ class Attachment:
 
         attached = self._turns.call(ask, _TURN_S)
         answer = self._turns.result(answered, within_s + _SLACK_S)
-        for key in ("refused", "failed", "unanswered"):
+        if "unanswered" in answer:  # it is about to end, or is stuck, which may pass
+            raise Refused("not-yet", str(answer["unanswered"]), to=attached.application, do="try again")
+        for key in ("refused", "failed"):
             if key in answer:
                 raise Refused("not-attachable", str(answer[key])[:1000], to=attached.application)
         return attached

@@ -40,7 +40,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     serial = console.beside(arguments, project, [target.name for target in targets], terminal)
     desk = Desk(terminal, [target.name for target in targets], _interrupt)
     loop = Loop(project, targets, desk.tell, watching=True, tell_many=desk.tell_all)
-    desk.offer("stack", Order("f6", "where each application is, or APP", Stacks(targets, project, desk.tell).show))
+    stacks = Stacks(targets, project, desk.tell)
+    desk.offer("stack", Order("[APP]", "where each application is, or APP", stacks.show, "f6"))
     if serial:
         desk.offer("console", Order("TEXT", "type that, and return, on the serial console", serial.send))
         desk.offer("break", Order("", "send a break over the serial console", serial.send_break))

@@ -17,9 +17,9 @@ from .. import report
 from ..project import Project
 from ..targets import Target
 from .here import Here
-from .remote import Answer, Completion, Remote, Told
+from .menu import PREFIX, Completion
+from .remote import Answer, Remote, Told
 
-PREFIX = "%"
 ALL = "all"
 _COMPLETE_S = 1.0
 _GAP = 3
@@ -161,7 +161,9 @@ class Repl:
             self._is_here = True
             return True
         answer = self._here.run(source)
-        self._tell({"event": "answer", "target": "", **told(answer)})
+        event = told(answer)
+        texts = {key: report.clean(text) for key, text in event.items() if isinstance(text, str)}
+        self._tell({"event": "answer", "target": "", **event, **texts})
         return answer.is_well
 
     def _get(self, argument: str) -> bool:
@@ -271,7 +273,8 @@ class Repl:
         return True
 
     def _said_here(self, stream: str, text: str) -> None:
-        self._tell({"event": "output", "target": "", "statement": 0, "stream": stream, "part": False, "text": text})
+        told = {"event": "output", "target": "", "statement": 0, "stream": stream, "part": False}
+        self._tell({**told, "text": report.clean(text)})  # it may be of a value that a device gave
 
     def _note(self, text: str, target: str = "") -> None:
         self._tell({"event": "session", "target": target, "state": "moved", "text": text})

@@ -15,7 +15,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from typing import Any
 
-from .remote import Answer, Completion
+from .menu import Completion
+from .remote import Answer
 
 _SHOWN_CHARS = 20_000
 _FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT

@@ -27,9 +27,9 @@ from prompt_toolkit.lexers import Lexer, PygmentsLexer
 from prompt_toolkit.styles import Style
 from pygments.lexers.python import PythonLexer
 
-from .remote import Completion as Found
+from .menu import PREFIX
+from .menu import Completion as Found
 
-PREFIX = "%"
 HISTORY_BYTES = 512 * 1024
 _INDENT = "    "
 _INPUTRC = re.compile(r"^\s*set\s+editing-mode\s+(\w+)\s*$", re.MULTILINE)

@@ -25,6 +25,8 @@ from ..project import Project
 from ..report import clean, whole
 from ..stream import Stream, StreamEnded
 from ..targets import Target
+from . import menu
+from .menu import Completion
 from .story import message, story
 
 _BEGIN_S = 15.0
@@ -37,8 +39,6 @@ _PART_S = 0.3
 _PART_CHARS = 4000
 _STATEMENTS = 256
 _SOURCE_BYTES = 1024 * 1024
-_MENU = 300
-_WORD_CHARS = 200
 _STOP_S = 2.0
 
 Told = dict[str, Any]
@@ -67,15 +67,6 @@ class Answer:
         return self.outcome == "done" or (self.outcome == "exit" and self.status == 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """``items``: (text, kind), each to stand from ``start`` on; ``signature``: of the call that the place is in."""
-
-    items: tuple[tuple[str, str], ...] = ()
-    start: int = 0
-    signature: str = ""
-
-
 class Remote:
     """``tell`` gets events, from any thread; ``width``: of lines, 0 for results of one line. Use :meth:`start`."""
 
@@ -91,12 +82,13 @@ class Remote:
         self._width = width
         self._paths = Paths("", None)
         self._numbers = itertools.count(1)
+        self._last = 0
         self._sources: OrderedDict[int, str] = OrderedDict()
         self._lock = threading.RLock()
         self._writing = threading.Lock()
         self._stream: Stream | None = None
         self._waiting: dict[int, tuple[Answer, float]] = {}
-        self._menus: dict[int, tuple[threading.Event, list[Completion]]] = {}
+        self._menus: dict[int, tuple[threading.Event, list[Fields]]] = {}
         self._parts: dict[tuple[int, str], str] = {}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._read_on, name=f"{target.name} repl", daemon=True)
@@ -155,16 +147,16 @@ class Remote:
 
     def complete(self, source: str, at: int, wait_s: float) -> Completion:
         """What may stand at a place in ``source``; nothing where the target does not say in time."""
-        number, came, found = next(self._numbers), threading.Event(), list[Completion]()
+        number, came, found = next(self._numbers), threading.Event(), list[Fields]()
         self._menus[number] = came, found
         try:
             self._send({"do": "complete", "id": number, "source": source, "at": at})
             came.wait(wait_s)
+            return menu.read(found[0], source[:at]) if found else Completion()
         except Fault:
             return Completion()  # the reader tells of it
         finally:
             del self._menus[number]
-        return found[0] if found else Completion()
 
     def close(self) -> None:
         """End it; what runs there is interrupted."""
@@ -181,7 +173,7 @@ class Remote:
         self._prefer_the_application()
         with self._lock:
             self._waiting[number] = answer, time.monotonic()
-            self._sources[number] = source
+            self._sources[number], self._last = source, number
             if len(self._sources) > _STATEMENTS:
                 self._sources.popitem(last=False)
         try:
@@ -323,7 +315,7 @@ class Remote:
                 self._say("dropped", f"{many} characters of output were dropped: they came faster than they were read")
 
     def _hear_output(self, number: int, stream: str, text: str) -> None:
-        if number not in self._sources:
+        if not 0 < number <= self._last:  # one of long ago may have left behind what prints
             raise Malformed("its interpreter tells of a statement that was not run")
         stream = "stderr" if stream == "stderr" else "stdout"
         lines, newline, rest = (self._parts.pop((number, stream), "") + text).rpartition("\n")
@@ -376,16 +368,9 @@ class Remote:
 
     def _hear_menu(self, fields: Fields) -> None:
         came, found = self._menus.get(fields.integer("id"), (None, []))
-        if came is None:
-            return
-        items = []
-        for row in fields.rows("items")[:_MENU]:
-            match row:
-                case [str(text), str(kind)]:
-                    items.append((clean(text)[:_WORD_CHARS], clean(kind)[:40]))
-        signature = clean(fields.text("signature", ""))[:_WORD_CHARS]
-        found.append(Completion(tuple(items), whole(fields.integer("start", 0)), signature))
-        came.set()
+        if came is not None:
+            found.append(fields)
+            came.set()
 
 
 def _since(began: float) -> float:

@@ -28,8 +28,8 @@ from ..report import Line
 from ..screen import Screen
 from ..screen.prompt import Hands, Language, Prompt
 from ..terminal import Terminal
-from . import PREFIX, Order, Repl, prompt
-from .remote import Completion
+from . import Order, Repl, prompt
+from .menu import PREFIX, Completion
 
 _ENDS = ("exit", "quit", "exit()", "quit()")
 _RUNNING = "running: Ctrl-C interrupts"

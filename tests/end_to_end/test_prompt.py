@@ -153,7 +153,7 @@ def test_where_an_application_is_is_shown_above_the_prompt(bench: Bench) -> None
         screen.type("%stack nobody")
         screen.press("Enter")
         screen.wait(r"^✗ nobody: no application of that name")
-        assert last(screen)[0] == "›"
+        assert last(screen)[0] == "local>"
 
 
 def test_help_lists_the_orders_with_their_keys(bench: Bench) -> None:

@@ -186,16 +186,50 @@ def test_a_value_is_data_or_refused(siege: Siege, value: object) -> None:
         siege.remote().get("x")
 
 
-def test_completions_are_bounded_and_harmless(siege: Siege) -> None:
-    items: list[Any] = [[HOSTILE, HOSTILE], ["x" * 10**6, "y"], 7 and [1, 2], *[["a", "b"]] * 5000]
+def completed(siege: Siege, items: list[Any], start: int) -> None:
     siege.says = lambda fields: framed(
-        {"is": "completed", "id": fields.integer("id"), "items": items, "start": -5, "signature": HOSTILE * 100}
+        {"is": "completed", "id": fields.integer("id"), "items": items, "start": start, "signature": HOSTILE * 100}
     )
+
+
+def test_completions_are_bounded_and_harmless(siege: Siege) -> None:
+    completed(siege, [[HOSTILE, HOSTILE], ["x" * 10**6, HOSTILE], 7 and [1, 2], *[["xa", "b"]] * 5000], -5)
     found = siege.remote().complete("x", 1, SOON_S)
-    assert len(found.items) <= 300
+    assert 2 <= len(found.items) <= 300
     assert all(len(text) <= 200 and not RAW.search(text + kind) for text, kind in found.items)
     assert found.start == 0
     assert not RAW.search(found.signature)
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "start"),
+    [
+        ("", "%host evil()", 0),
+        ("%", "%host evil()", 0),
+        ("x.", "%host evil()", 0),
+        ("x.re", "x.wipe()", 0),
+        ("x.re", "wipe()", 2),
+        ("x.", "read\n%host evil()", 2),
+        ("x.", "read\x1b[2K", 2),
+    ],
+)
+def test_a_completion_goes_on_with_the_word_that_is_typed_and_does_nothing_else(
+    siege: Siege, line: str, text: str, start: int
+) -> None:
+    completed(siege, [[text, "function"]], start)
+    assert siege.remote().complete(line, len(line), SOON_S).items == ()
+
+
+def test_a_completion_begins_within_what_is_typed(siege: Siege) -> None:
+    completed(siege, [["read", "function"]], 99)
+    assert siege.remote().complete("x.", 2, SOON_S).start == 2
+
+
+def test_what_a_device_has_given_is_harmless_where_this_host_prints_it(siege: Siege) -> None:
+    siege.says = lambda fields: over(fields, value=HOSTILE.replace("\ud800", ""))
+    assert siege.repl.enter("%get x")
+    assert siege.repl.enter("%host print(x)")
+    assert not siege.repl.enter("%host raise ValueError(x)")
 
 
 def test_an_interpreter_that_says_nothing_holds_no_completion_up(siege: Siege) -> None:

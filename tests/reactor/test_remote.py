@@ -43,6 +43,11 @@ class Sensor(metaclass=Meta):
         ran.append(name)
         raise AttributeError(name)
 
+    @property
+    def __class__(self):
+        ran.append("class")
+        return Sensor
+
     def __dir__(self):
         ran.append("dir")
         return []
@@ -50,12 +55,20 @@ class Sensor(metaclass=Meta):
     def read(self, channel: int = 0, *, gain: float = 1.0):
         return channel * gain
 
+class Answers:
+    # whatever is asked of it runs something
+
+    def __getattribute__(self, name):
+        ran.append(name)
+        return super().__getattribute__(name)
+
 class Hangs:
     def __repr__(self):
         while True:
             pass
 
 sensor = Sensor()
+answers = Answers()
 
 def work(number):
     return number + 1
@@ -214,6 +227,7 @@ def test_ending_the_program_in_a_statement_ends_the_statement(shared: Bench) -> 
 
 def test_output_that_nobody_reads_holds_nobody_up_and_is_counted(shared: Bench, tmp_path: Path) -> None:
     """The application's own loop prints: it must not wait for a host."""
+    shared.text("limit")  # its links are made when they are needed
     mark, done, wire = shared.told.mark(), tmp_path / "done", shared.board.proxy.wire("repl reads")
     wire.hold("back")
     answer = shared.remote.begin(
@@ -241,6 +255,8 @@ def test_completion_runs_nothing(shared: Bench) -> None:
     assert found("Sensor.samples['p") == ["porch']"]
     for nothing in ("sensor.effect.", "sensor.nothing.", "nothing.", "'a string with sens", "# sens"):
         assert found(nothing) == []
+    assert found("answ") == ["Answers", "answers"]
+    assert found("answers.") == []
     assert found("sensor.read(ga") == ["gain="]
     assert found("sensor.gain.rea") == ["real"]
     assert found("lim") == ["limit"]
@@ -352,6 +368,33 @@ def test_where_the_application_is_gone_there_is_an_interpreter_beside_it_until_i
     assert bench.save(MAIN)["healthy"]
     assert bench.text("limit") == "3"
     assert not bench.remote.is_beside
+
+
+def test_an_application_that_takes_its_time_to_end_does_not_end_the_session(bench: Bench) -> None:
+    mark = bench.told.mark()
+    bench.remote.begin("import atexit, time; atexit.register(time.sleep, 0.5)\nhome.call_soon_threadsafe(home.stop)")
+    bench.told.wait("session", since=mark, state="beside")
+    assert not [one for one in bench.told.all("session", mark) if "is over" in one["text"]]
+    assert bench.text("6 * 7") == "42"
+
+
+def test_a_session_that_waits_is_no_thread_of_the_applications(bench: Bench) -> None:
+    assert bench.text("limit") == "3"
+    with bench.board.connect("ask") as link:
+        answer, _ = link.call("stack", {"application": "app"})
+    assert [one.text("name") for one in answer.child("stacks").objects("threads")] == ["MainThread"]
+
+
+def test_what_goes_on_printing_is_heard_however_many_statements_follow(bench: Bench) -> None:
+    say = "import asyncio\nasync def say():\n  await heard.wait()\n  print('still here')\n"
+    bench.text(f"{say}heard = asyncio.Event()\nasync def begin():\n  return asyncio.create_task(say())\n1")
+    bench.text("task = await begin()\n1")
+    for _ in range(260):
+        bench.remote.run("pass")
+    mark = bench.told.mark()
+    bench.text("home.call_soon_threadsafe(heard.set); 1")
+    until(lambda: any(one["text"] == "still here" for one in bench.told.all("output", mark)))
+    assert bench.text("6 * 7") == "42"
 
 
 def test_a_link_that_is_cut_in_the_middle_of_a_statement_loses_nothing(bench: Bench) -> None:

@@ -69,7 +69,7 @@ class Outbox:
                     break
                 if not self._may_wait():
                     self._dropped += len(part)
-                    break
+                    return True  # who sends has enough to send, and is not woken for it
             sleep(_WAIT_S)
         else:
             return False

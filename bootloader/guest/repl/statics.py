@@ -27,6 +27,11 @@ _MRO = type.__dict__["__mro__"]
 _DICT = type.__dict__["__dict__"]
 
 
+def _is(thing: Any, *kinds: type) -> bool:
+    """As ``isinstance``, which asks the object itself for its ``__class__``."""
+    return issubclass(type(thing), kinds)
+
+
 def attribute(thing: Any, name: str) -> Any:
     """What ``thing.name`` is; :data:`UNKNOWN` where that is computed, or there is none."""
     found = inspect.getattr_static(thing, name, UNKNOWN)
@@ -37,10 +42,10 @@ def attribute(thing: Any, name: str) -> Any:
             return found.__get__(thing, type(thing))
         except (AttributeError, TypeError):
             return UNKNOWN
-    if type(found) is FunctionType and not isinstance(thing, type | ModuleType) and name not in _own(thing):
+    if type(found) is FunctionType and not _is(thing, type, ModuleType) and name not in _own(thing):
         return MethodType(found, thing)
     if hasattr(type(found), "__get__") and type(found) not in (FunctionType, BuiltinFunctionType):
-        return UNKNOWN if not isinstance(thing, type) or type(found) is property else found
+        return UNKNOWN if not _is(thing, type) or type(found) is property else found
     return found
 
 
@@ -61,7 +66,7 @@ def item(thing: Any, key: object) -> Any:
 def attributes(thing: Any) -> dict[str, str]:
     """The names of what ``thing`` has, and of what kind each is."""
     found: dict[str, Any] = dict(_own(thing))
-    is_class = isinstance(thing, type)
+    is_class = _is(thing, type)
     for each in _MRO.__get__(thing if is_class else type(thing)):
         for name, value in list(_DICT.__get__(each).items()):
             found.setdefault(name, value)
@@ -84,9 +89,9 @@ def keys(thing: Any) -> list[object]:
 
 def kind(thing: Any) -> str:
     """One word for what something is."""
-    if isinstance(thing, ModuleType):
+    if _is(thing, ModuleType):
         return "module"
-    if isinstance(thing, type):
+    if _is(thing, type):
         return "class"
     if type(thing) is property or type(thing) in (GetSetDescriptorType, MemberDescriptorType):
         return "property"
@@ -98,11 +103,10 @@ def kind(thing: Any) -> str:
 
 def _own(thing: Any) -> dict[str, Any]:
     """The object's own dictionary, where its class has not put something else in its place."""
-    if isinstance(thing, type):
+    if _is(thing, type):
         return {}
-    if type(inspect.getattr_static(type(thing), "__dict__", None)) is not GetSetDescriptorType and not isinstance(
-        thing, ModuleType
-    ):
+    place = inspect.getattr_static(type(thing), "__dict__", None)
+    if type(place) is not GetSetDescriptorType and not _is(thing, ModuleType):
         return {}
     try:
         found = object.__getattribute__(thing, "__dict__")
@@ -114,7 +118,7 @@ def _own(thing: Any) -> dict[str, Any]:
 def parameters(thing: Any) -> list[inspect.Parameter] | None:
     """The parameters of a callable, as far as they can be known so; None where they can't."""
     bound = 0
-    if isinstance(thing, type):
+    if _is(thing, type):
         thing = inspect.getattr_static(thing, "__init__", None)
         bound = 1
     if type(thing) is MethodType:
