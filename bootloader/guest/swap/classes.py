@@ -230,12 +230,12 @@ def _derived(live: type) -> Iterator[type]:
 
 def forget() -> None:
     """Have abstract classes ask anew who is of them: they keep what their `__subclasshook__` and others have said."""
-    known: set[type] = set()
+    known: set[int] = set()  # by identity: what a metaclass makes of `==` is code of its own
     todo: list[type] = [object]
     while todo:
         each = todo.pop()
-        if each not in known:
-            known.add(each)
+        if id(each) not in known:
+            known.add(id(each))
             todo += type.__subclasses__(each)
             if isinstance(each, abc.ABCMeta):
                 abc.ABCMeta._abc_caches_clear(each)  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ import ast
 import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from types import CodeType
 
 from . import order
 from .admission import admit, admit_annotations
@@ -27,7 +28,7 @@ from .signature import (
     is_declared_otherwise,
     nature,
 )
-from .source import Function, Source, alike, arity, place, start
+from .source import Function, Place, Source, alike, arity, place, start
 from .statements import Part, bound_by, by_name, function_of, kept, parts, same
 
 
@@ -71,6 +72,7 @@ class _Comparison:
         if _futures(self._old.tree) != _futures(self._new.tree):
             raise self._refusal(1, "changed its imports from `__future__`")
         self._body((), self._old.tree, self._new.tree)
+        self._tell_apart()
         follow(self._plan, self._meaning, self._kept, self._compared, self._given, self._runs_as_main)
         order.check(self._plan, self._bodies, self._meaning, deferred="annotations" in _futures(self._new.tree))
         self._plan.steps.sort(key=lambda step: (not isinstance(step, Unbind), step.line))
@@ -288,8 +290,7 @@ class _Comparison:
         """Find the successor of all code in a statement."""
         if old.kind not in ("function", "class", "effect", "value"):
             return
-        if self._old.segment(old.whole) == self._new.segment(new.whole):
-            self._pair_moved(old.whole, new.whole)
+        if self._old.segment(old.whole) == self._new.segment(new.whole) and self._pair_moved(old.whole, new.whole):
             return
         if old.kind == "class":
             if self._is_same(old, new):  # its body is compared for itself otherwise
@@ -312,18 +313,37 @@ class _Comparison:
         if before is not None and after is not None:
             self._plan.successors.append((before, after))
         elif len(self._old.codes.get(("<lambda>", start(old)), ())) > 1 and not same(old, new):
-            # On 3.12, the code of `lambda: 1` does not say in which column it stands.
+            # Python can be told to keep no columns.
             raise self._refusal(start(new), f"can't be told from what is beside it: {quoted(new)}")
 
-    def _pair_moved(self, old: ast.stmt, new: ast.stmt) -> None:
-        """The code of a statement whose text is the same: by place, all lines moved by as many."""
+    def _pair_moved(self, old: ast.stmt, new: ast.stmt) -> bool:
+        """The code of a statement whose text is the same: by place, all lines moved by as many.
+
+        False where there is not as much of it as there was: of what else stands on its lines.
+        """
         by = start(new) - start(old)
         first = bisect_left(self._places, start(old), key=_line)
         last = bisect_right(self._places, old.end_lineno or old.lineno, key=_line)
+        found: list[tuple[CodeType, CodeType]] = []
         for name, line in self._places[first:last]:
             before, after = self._old.codes[name, line], self._new.codes.get((name, line + by), [])
-            if len(before) == len(after):
-                self._plan.successors += zip(before, after, strict=True)
+            if len(before) != len(after):
+                return False
+            found += zip(before, after, strict=True)
+        self._plan.successors += found
+        return True
+
+    def _tell_apart(self) -> None:
+        """Refuse where one code object that is met in the process may have to become either of two."""
+        beside: dict[Place, list[tuple[CodeType, CodeType]]] = {}
+        for old, new in self._plan.successors:
+            if old.co_name == "<lambda>":
+                beside.setdefault(place(old), []).append((old, new))
+        for group in beside.values():
+            for (old, new), (other, its) in itertools.combinations(group, 2):
+                if not alike(new, its) and alike(old, other) and [*old.co_positions()] == [*other.co_positions()]:
+                    what = "has lambdas that were the same, and which Python does not tell apart"
+                    raise self._refusal(new.co_firstlineno, what)
 
 
 def _of_kind(found: Iterable[Part], kind: str) -> list[Part]:

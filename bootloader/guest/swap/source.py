@@ -1,12 +1,13 @@
 """One module's source: its syntax tree, its text by statement, and the code object of each function in it.
 
 Pure: what it is made from is handed in. A code object has no link to its syntax: the two are joined by name and first
-line, and where several lambdas share a line, by the columns that their instructions come from.
+line, and where several lambdas share a line, by the columns of the instruction that makes each.
 """
 
 from __future__ import annotations
 
 import ast
+import dis
 from collections.abc import Iterator
 from functools import cached_property
 from importlib.util import decode_source
@@ -52,13 +53,19 @@ class Source:
         name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
         found = [code for code in self.codes.get((name, start(node)), ()) if code.co_flags & _OPTIMIZED]
         if len(found) > 1 and isinstance(node, ast.Lambda):
-            body = _span_of(node.body)
-            inside = [(_span(code), code) for code in found]
-            fitting = [(span, code) for span, code in inside if span and _within(span, body)]
-            # A lambda in the body of another lies within the span of both: the wider one is the outer's.
-            fitting.sort(key=lambda each: (each[0][0], [-part for part in each[0][1]]))
-            found = [fitting[0][1]] if fitting else []
+            found = self._made_at(node, found)
         return found[0] if len(found) == 1 else None
+
+    def _made_at(self, node: ast.Lambda, among: list[CodeType]) -> list[CodeType]:
+        """Those of some code objects that the instructions of ``node`` itself make a function of."""
+        span = (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset)
+        return [
+            each.argval
+            for outer in (self.code, *nested(self.code))
+            if any(constant is one for constant in outer.co_consts for one in among)
+            for each in dis.get_instructions(outer)
+            if any(each.argval is one for one in among) and each.positions == span
+        ]
 
 
 def start(node: ast.stmt | ast.expr) -> int:
@@ -87,6 +94,8 @@ def arity(code: CodeType) -> tuple[int, int, int]:
 
 def alike(one: CodeType, other: CodeType, *, inner: bool = True) -> bool:
     """Whether two code objects do the same, wherever they stand; ``inner``: and so do the functions that they make."""
+    if not (one.co_flags | other.co_flags) & _OPTIMIZED:
+        return _are_alike_classes(one, other)
     return (
         one.co_code == other.co_code
         and one.co_exceptiontable == other.co_exceptiontable
@@ -112,23 +121,20 @@ def _equal(one: object, other: object) -> bool:
     return type(one) is type(other) and repr(one) == repr(other)
 
 
-_Span = tuple[tuple[int, int], tuple[int, int]]
+def _are_alike_classes(one: CodeType, other: CodeType) -> bool:
+    """A class's code says on which line it stands, since Python 3.13."""
+    mine, its = _said(one), _said(other)
+    return len(mine) == len(its) and all(
+        op == other_op and _equal(value, other_value)
+        for (op, value), (other_op, other_value) in zip(mine, its, strict=True)
+    )
 
 
-def _span_of(node: ast.expr) -> _Span:
-    return (node.lineno, node.col_offset), (node.end_lineno or node.lineno, node.end_col_offset or 0)
+_LINE = ("STORE_NAME", "__firstlineno__")
 
 
-def _span(code: CodeType) -> _Span | None:
-    """From where to where its instructions come."""
-    known = [
-        ((line, column), (end_line, end_column))
-        for line, end_line, column, end_column in code.co_positions()
-        if line is not None and end_line is not None and column is not None and end_column is not None
-        if (line, column) < (end_line, end_column)
-    ]
-    return (min(begin for begin, _ in known), max(end for _, end in known)) if known else None
-
-
-def _within(inner: _Span, outer: _Span) -> bool:
-    return outer[0] <= inner[0] and inner[1] <= outer[1]
+def _said(code: CodeType) -> list[tuple[str, object]]:
+    """What it does, instruction by instruction, but for that line."""
+    said = [(each.opname, each.argval) for each in dis.get_instructions(code)]
+    at = said.index(_LINE) if _LINE in said else 0
+    return said[: at - 1] + said[at:] if at else said

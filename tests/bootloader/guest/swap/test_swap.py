@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import re
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,6 +138,17 @@ def test_a_default_that_can_not_be_evaluated_is_named_with_its_line(app: Process
     with pytest.raises(Undone, match=r"app\.py:2: could not be patched: NameError"):
         app.patch(app="X = 1\ndef f(a=nowhere): return a\n")
     assert module.f() == 1
+
+
+def test_lambdas_that_were_the_same_on_a_line_are_told_apart_or_refused(app: Process) -> None:
+    app.start(app="x = [lambda: 1, lambda: 1]\n")
+    module, after = app.load(), "x = [lambda: 1, lambda: 2]\n"
+    if sys.version_info[:2] == (3, 12):  # where both have one code object
+        with pytest.raises(Refusal, match="has lambdas that were the same, and which Python does not tell apart"):
+            app.patch(app=after)
+    else:
+        app.patch(app=after)
+        assert [each() for each in module.x] == [1, 2]
 
 
 EDITS = re.findall(
