@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from bootloader.wire.errors import LinkDown
 from bootloader.wire.manifest import Entry, Manifest, blob_name
 from bootloader.wire.messages import Fields
 from bootloader.wire.overlay import diff
+from bootloader.wire.presence import SERVICE, Presence
 from reactor import settings
 from reactor.cli import upgrade
 from reactor.link import Link
@@ -296,6 +298,12 @@ def test_the_protocol_is_as_documented(tmp_path: Path, env: dict[str, str]) -> N
     assert {event["event"] for event in events} == fields.keys() - {"notice"}
     for event in events:
         assert event.keys() - {"n", "event", "at", "mono"} <= fields[event["event"]], event
+
+
+def test_the_announcement_is_as_documented() -> None:
+    text = section("docs/protocol.md", "Announcement")
+    assert [word for row in rows(text) for word in words(row[0])] == [field.name for field in fields(Presence)]
+    assert f"`{SERVICE.removesuffix('.local.')}`" in text
 
 
 def test_the_limits_are_as_documented() -> None:

@@ -22,7 +22,7 @@ from ..link import Link
 PORT = 7717
 _CONNECT_S = 5.0
 _HEAD_START_S = 0.3
-"""How long addresses have before the network is asked for others, which takes a moment."""
+"""How long an address that was proven a moment ago has before others, and all of them before the network is asked."""
 
 _SEARCH_S = 1.5
 _LOOK_S = 0.1
@@ -63,10 +63,11 @@ class Linked:
             name = f"{self.name} {purpose}"
             return Link.connect(host, port, self._identity, self._device.certificate, _CONNECT_S, name=name)
 
+        known = list(filter(None, (self._last, *self._given, *self._device.addresses)))
         with Race(connect) as race:
-            self._run(race)
+            self._run(race, known)
             if race.won is None:
-                raise self._lost(race)
+                raise self._lost(race, known)
             address, link = race.won
         self._end_search()
         if address != self._last:
@@ -81,16 +82,16 @@ class Linked:
         self._end_search()
         return False
 
-    def _run(self, race: Race) -> None:
-        for address in filter(None, (self._last, *self._given, *self._device.addresses)):
-            race.enter(address)
-        is_far = self._search and not all(_is_loopback(address) for address in race.entered)
-        searching_s = _SEARCH_S if is_far else 0.0
+    def _run(self, race: Race, known: list[str]) -> None:
+        """To its end. Where it was proven a moment ago comes first; what is announced, if the others don't answer."""
+        is_far = self._search and not all(map(_is_loopback, known))
         began = time.monotonic()
-        while race.won is None and (race.running or time.monotonic() < began + searching_s):
+        for address in known[:1] if self._last else known:
+            race.enter(address)
+        while race.won is None and (race.running or (is_far and time.monotonic() < began + _SEARCH_S)):
             race.wait(_LOOK_S)
-            if is_far and race.won is None and (not race.running or time.monotonic() > began + _HEAD_START_S):
-                for address in self._announced():
+            if race.won is None and (not race.running or time.monotonic() > began + _HEAD_START_S):
+                for address in (*known, *(self._announced() if is_far else ())):
                     race.enter(address)
 
     def _announced(self) -> list[str]:
@@ -115,10 +116,11 @@ class Linked:
         if discovery is not None:
             threading.Thread(target=discovery.close, name=f"{self.name} search", daemon=True).start()
 
-    def _lost(self, race: Race) -> Fault:
-        """Why nobody won."""
+    def _lost(self, race: Race, known: list[str]) -> Fault:
+        """Why nobody won. Who announces itself with a key that it does not have is not worth a word."""
         faults = list(race.faults.values())
-        other = next((fault for fault in faults if not isinstance(fault, LinkDown)), None)
+        told = [race.faults[address] for address in known if address in race.faults]
+        other = next((fault for fault in told if not isinstance(fault, LinkDown)), None)
         if isinstance(other, Untrusted) and self._last:  # it was there, and has moved: somebody else is there now
             other = None
         if other is not None or len(faults) == 1:
@@ -135,19 +137,20 @@ class Race:
         self._ends: queue.SimpleQueue[tuple[str, Link | Exception]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._over = False
-        self.entered: set[str] = set()
+        self._entered: set[tuple[str, int]] = set()
         self.faults: dict[str, Fault] = {}
         self.won: tuple[str, Link] | None = None
 
     @property
     def running(self) -> bool:
         """Whether one of them may win yet."""
-        return len(self.entered) > len(self.faults)
+        return len(self._entered) > len(self.faults)
 
     def enter(self, address: str) -> None:
         """Try this one as well, if it was not yet."""
-        if address not in self.entered and len(self.entered) < _MOST_ADDRESSES:
-            self.entered.add(address)
+        where = split(address)
+        if where not in self._entered and len(self._entered) < _MOST_ADDRESSES:
+            self._entered.add(where)
             threading.Thread(target=self._run, args=(address,), name=f"link to {address}", daemon=True).start()
 
     def wait(self, timeout_s: float) -> None:

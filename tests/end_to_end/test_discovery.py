@@ -191,6 +191,18 @@ def test_a_watch_follows_a_device_to_another_address_and_tells_when_it_goes(
     watch.end()
 
 
+def test_what_is_announced_follows_what_runs(bench: Bench, plug: Make) -> None:
+    plug("porch")
+    stranger = bench.start("devices", "--watch", env={"REACTOR_HOME": str(bench.folder / "another home")})
+    first = stranger.wait("device")["root"]
+    project = bench.project({"main.py": LOOP}, SETTINGS)
+    assert bench.run("push", str(project), "-t", "porch")[0] == 0
+    root = bench.run("status", "-t", "porch")[1][0]["root"]
+    assert root != first
+    assert stranger.wait("device", root=root)["trust"] == "unknown"
+    stranger.end()
+
+
 def test_a_session_goes_on_at_another_address_without_a_gap_and_ships_the_newest_save(
     bench: Bench, network: Network, plug: Make
 ) -> None:
