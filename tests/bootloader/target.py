@@ -244,6 +244,11 @@ class Target:
         told = self.call("status").objects("applications")
         return next(one.plain() for one in told if one.text("application") == application)
 
+    def standing(self) -> list[dict[str, Any]]:
+        """What ``status`` tells of all applications, as long as nothing happens to them: time alone goes by."""
+        told = [one.plain() for one in self.call("status").objects("applications")]
+        return [{name: value for name, value in one.items() if name != "up_s"} for one in told]
+
     def live(self) -> dict[str, bytes]:
         """The files of the live tree, as they lie on the disk."""
         top = self.state / "live"

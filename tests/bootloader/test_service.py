@@ -28,12 +28,12 @@ STEADY = app(settle_s=0.0)
 def unchanged(target: Target) -> Iterator[None]:
     """What a refusal leaves as it is, and that the next good overlay works."""
     hello, live, history = target.call("hello"), target.live(), target.history()
-    running = [one.plain() for one in target.call("status").objects("applications")]
+    running = target.standing()
     yield
     assert target.call("hello").plain() == hello.plain()
     assert target.live() == live
     assert target.history() == history
-    assert [one.plain() for one in target.call("status").objects("applications")] == running
+    assert target.standing() == running
     target.ship(f"def main(): print({os.urandom(4).hex()!r})\n").healthy()
 
 

@@ -149,14 +149,14 @@ def test_with_patch_in_the_settings_what_would_restart_is_refused_and_changes_no
     up(shared, loop("one"))
     change = patch(shared, loop("one"), reload="patch").healthy()
     assert change.answer.text("rung") == "patch", "how to reload is nothing to the application"
-    before = shared.live(), shared.history(), shared.status()
+    before = shared.live(), shared.history(), shared.standing()
     with pytest.raises(Refused) as caught:
         patch(shared, loop("two") + "print('at import')\n", reload="patch")
     assert caught.value.code == "not-patchable"
     assert "changed what runs at import: `print('at import')`" in str(caught.value)
     with pytest.raises(Refused, match="its settings changed"):
         patch(shared, loop("two"), app(settle_s=0.1), reload="patch")
-    assert (shared.live(), shared.history(), shared.status()) == before
+    assert (shared.live(), shared.history(), shared.standing()) == before
     assert told(patch(shared, loop("two"), reload="patch").healthy()) == ("patch", "app.step")
 
 
