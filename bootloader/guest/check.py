@@ -1,52 +1,70 @@
 """Compiles what an overlay changed, before anything is switched, in a process that is not the bootloader.
 
 The bytecode of a save is kept where the live path will look for it, so what was compiled for the check is not compiled
-again. Of many files at once (a first sync, a checkout) it is not: an application imports few of thousands.
+again. Of many files at once (a first sync, a checkout) it is not: an application imports few of thousands. It is kept
+with a hash of its source (PEP 552), as the file of the tree may not be there yet, whose time Python would look at.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import linecache
-import py_compile
+import marshal
 import warnings
+from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
+from importlib.util import MAGIC_NUMBER, cache_from_source, decode_source, source_hash
+from types import CodeType
 from typing import Any
+
+from bootloader.wire.records import BYTES
 
 KEPT = 64
 """The bytecode of more files than this at once is not kept."""
 
+_BY_HASH = (0b11).to_bytes(4, "little")
+"""Is valid while its source has this hash, and to be compared with it."""
 
-def check(tree: str, live: str, paths: list[str]) -> dict[str, Any]:
-    """Compile the Python files ``paths`` of ``tree``. ``{}``, or the fields of the first problem."""
-    linecache.clearcache()
+
+def check(tree: str, live: str, paths: list[str], programs: Mapping[str, str]) -> dict[str, Any]:
+    """Compile the Python files ``paths``, of ``programs`` or else of ``tree``. ``{}``, or the first problem."""
     for path in paths:
-        file = f"{tree}/{path}"
+        file = f"{live}/{path}"
+        source = b""
         try:
+            source = programs[path].encode(BYTES) if path in programs else _read(f"{tree}/{path}")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the import will show them, where the application wants that
-                if len(paths) <= KEPT:
-                    cache = importlib.util.cache_from_source(f"{live}/{path}")
-                    py_compile.compile(file, cfile=cache, dfile=f"{live}/{path}", doraise=True)
-                else:
-                    with open(file, "rb") as source:
-                        compile(source.read(), f"{live}/{path}", "exec", dont_inherit=True)
-        except py_compile.PyCompileError as error:
-            return _problem(file, path, error.exc_value)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            return _problem(file, path, error)
+                code: CodeType = compile(source, file, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError, SystemError) as error:
+            return _problem(source, path, error)
         except OSError:
-            continue  # the bytecode could not be kept: the import compiles it again
+            continue  # the import will tell
+        if len(paths) <= KEPT:
+            bytecode = MAGIC_NUMBER + _BY_HASH + source_hash(source) + marshal.dumps(code)
+            SourceFileLoader("", file).set_data(cache_from_source(file), bytecode)  # if it can't, the import compiles
     return {}
 
 
-def _problem(file: str, path: str, error: BaseException) -> dict[str, Any]:
+def _read(file: str) -> bytes:
+    with open(file, "rb") as source:
+        return source.read()
+
+
+def _problem(source: bytes, path: str, error: BaseException) -> dict[str, Any]:
     """The text of the line is read here: the error has looked for it under the live path, where the old file lies."""
     syntax = error if isinstance(error, SyntaxError) else SyntaxError(str(error) or type(error).__name__)
+    line = syntax.lineno or 1
     return {
         "code": "syntax-error",
         "what": syntax.msg or "does not compile",
         "file": path,
-        "line": syntax.lineno or 1,
+        "line": line,
         "column": syntax.offset or 0,
-        "text": linecache.getline(file, syntax.lineno or 1).rstrip("\n")[:500],
+        "text": "".join(_text(source).split("\n")[line - 1 : line])[:500],
     }
+
+
+def _text(source: bytes) -> str:
+    try:
+        return decode_source(source)
+    except (SyntaxError, ValueError):  # of an encoding that is not its own
+        return source.decode(errors="replace")

@@ -76,7 +76,7 @@ class Guest:
                 order = json.loads(line)
                 if "check" in order:
                     sys.pycache_prefix = order["pycache"]
-                    found = check(order["tree"], order["live"], order["check"])
+                    found = check(order["tree"], order["live"], order["check"], order["programs"])
                     self._output.note(checked=order["id"], problem=found)
                 elif "go" in order:
                     self._go(order["go"])

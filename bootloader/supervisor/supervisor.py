@@ -104,7 +104,7 @@ class Supervisor:
         their orders. One way in and one way out, because each hop between threads is felt at every save. What does not
         compile is :class:`Refused`, and nothing has been stopped.
         """
-        self._turns.soon(lambda: self._receive(transition))
+        self._turns.soon(partial(self._attempt, transition, partial(self._receive, transition)))
         try:
             self._turns.soon(partial(self._built, transition, transition.build()))
             transition.note()
@@ -170,27 +170,30 @@ class Supervisor:
     # the change of a generation
 
     def _receive(self, transition: Transition) -> None:
-        def receive() -> None:
-            if self._change is not None:
-                raise Refused("busy", "another change is under way", do="try again")
-            if transition.decide(self._stack.running, "").patch and transition.programs is not None:
-                self._begin(transition)  # which touches nothing: the tree is built meanwhile
-
-        self._attempt(transition, receive)
+        """Begin with what touches nothing: the tree is built meanwhile."""
+        if self._change is not None:
+            raise Refused("busy", "another change is under way", do="try again")
+        if transition.decide(self._stack.running, "").patch and transition.programs is not None:
+            self._begin(transition)
+        elif transition.at_hand:
+            self._check(transition)
 
     def _advance(self, transition: Transition) -> None:
         """The next step to the switch, once the tree is built, and whoever is asked, or compiles, has answered."""
         if transition.tree is None or transition.asking or transition.checking or transition.switched.done():
             return
         if transition.unchecked:
-            transition.checking = True
-            self._warmth.check(transition.tree, transition.unchecked, partial(self._checked, transition))
+            self._check(transition)
         elif self._change is not transition:
             self._begin(transition)
         elif transition.unpatchable:
             self._decide(transition, transition.unpatchable)
         else:
             self._proceed()
+
+    def _check(self, transition: Transition) -> None:
+        transition.checking, tree = True, transition.tree or Path()
+        self._warmth.check(tree, transition.unchecked, partial(self._checked, transition), transition.at_hand)
 
     def _built(self, transition: Transition, tree: Path) -> None:
         transition.stage("store")

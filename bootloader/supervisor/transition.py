@@ -17,6 +17,8 @@ from ..ladder import NOTHING, Decision
 from ..wire.launch import Launch
 from .patch import Patch
 
+_ORDER_BYTES = 256 * 1024
+
 
 @dataclass(eq=False)
 class Transition:
@@ -65,6 +67,13 @@ class Transition:
     """Counts the changes of this start of the bootloader; its events carry it as ``change``."""
     generation: int = 0
     fate: str = ""
+
+    @property
+    def at_hand(self) -> Mapping[str, bytes]:
+        """What is to compile, where that is known before the tree is built, and fits in an order."""
+        known = self.programs or {}
+        found = {path: content for path in self.unchecked if (content := known.get(path)) is not None}
+        return found if len(found) == len(self.unchecked) and sum(map(len, found.values())) <= _ORDER_BYTES else {}
 
     @property
     def checked(self) -> bool:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..journal import Journal
-from ..wire.records import NOTE
+from ..wire.records import BYTES, NOTE
 from .call import Call, Outcome, Task
 from .child import Child
 from .confine import Confinement
@@ -38,6 +39,7 @@ Problem = dict[str, Any]
 class _Check:
     tree: Path
     paths: tuple[str, ...]
+    programs: Mapping[str, bytes]
     on_problem: Callable[[Problem], None]
     again: bool = False
 
@@ -98,15 +100,25 @@ class Warmth:
         self._turns.later(_STANDBY_S, self._ensure_standby)
         return child
 
-    def check(self, tree: Path, paths: Collection[str], on_problem: Callable[[Problem], None]) -> None:
-        """Compile the Python files ``paths`` of ``tree`` there; ``on_problem`` gets ``{}``, or a problem's fields."""
-        self._order(_Check(tree, tuple(sorted(paths)), on_problem))
+    def check(
+        self,
+        tree: Path,
+        paths: Collection[str],
+        on_problem: Callable[[Problem], None],
+        programs: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> None:
+        """Compile the Python files ``paths`` there, as ``programs`` has them, or else ``tree``; ``on_problem`` gets
+        ``{}``, or a problem's fields.
+        """
+        self._order(_Check(tree, tuple(sorted(paths)), programs, on_problem))
 
     def _order(self, check: _Check) -> None:
         child, number = self._stand_by(), next(self._numbers)
         self._checks[number] = check
         live, pycache = self._folder / "live", self._folder / "pycache"
-        child.order(check=check.paths, tree=str(check.tree), live=str(live), pycache=str(pycache), id=number)
+        folders = {"tree": str(check.tree), "live": str(live), "pycache": str(pycache)}
+        programs = {path: content.decode(BYTES) for path, content in check.programs.items()}
+        child.order(check=check.paths, programs=programs, id=number, **folders)
         self._turns.later(_STUCK_S, lambda: self._drop() if number in self._checks else None)
 
     def _stand_by(self) -> Child:

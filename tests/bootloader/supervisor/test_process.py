@@ -86,7 +86,8 @@ def descriptors() -> set[str]:
 
 
 def check(child: Child, folder: Path, count: int = 1) -> None:
-    child.order(check=["fine.py"] * count, tree=str(folder), live=str(folder), pycache=str(folder / "cache"), id=7)
+    folders = {"tree": str(folder), "live": str(folder), "pycache": str(folder / "cache")}
+    child.order(check=["fine.py"] * count, programs={}, id=7, **folders)
 
 
 def test_a_child_takes_orders_and_answers(parents: Parents) -> None:
