@@ -41,6 +41,9 @@ _IN_ORDER = b"ended"
 
 _FOLDERS = ("run", "data", "pycache", "logs")
 _FILES = ("run/lock", "run/address", "warm.json", "pycache.sums")
+_LEDGERS = ("ledger.jsonl", "ledger.copy")
+_FILLED = ("data", "objects", "manifests", "trees")
+"""What is there once a generation is."""
 
 
 class State:
@@ -73,6 +76,9 @@ class State:
         self.lock = -1
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         aside = Aside(folder / "aside")
+        if any(os.path.lexists(folder / name) for name in _LEDGERS):
+            for place in (folder / name for name in _FILLED if not os.path.lexists(folder / name)):
+                on_notice("state-lost", f"'{place}' is gone, with all that was in it")
         for name in (*_FOLDERS, *_FILES):
             place = folder / name
             if is_other(place, folder=name in _FOLDERS):
@@ -209,7 +215,7 @@ def _is_own(folder: Path) -> bool:
 
 def _copy_ledger(state: Path, volatile: Path) -> None:
     """What is known of the generations, unless more of them were made here since."""
-    for name in ("ledger.jsonl", "ledger.copy"):
+    for name in _LEDGERS:
         if not (volatile / name).exists():
             with suppress(OSError):  # what can't be read is as good as lost
                 shutil.copyfile(state / name, volatile / name)

@@ -28,6 +28,7 @@ from .recording import Recording, inside
 from .tally import OTHER, Tally
 
 PART = "damage"
+TOLD = "damages that have to be told"
 
 _OTHER_USER = 12345
 
@@ -97,6 +98,7 @@ DAMAGES: Mapping[str, Mapping[str, Damage]] = {
 }
 """What is done to a thing of each kind, by a name."""
 
+_FILLED = ("data", "objects", "manifests", "trees")
 _SILENCING = ("trust", "trust/hosts")
 """What nobody is obeyed without: the application runs, and whoever has the console is told."""
 
@@ -133,9 +135,9 @@ def attack(recording: Recording, tally: Tally, chance: random.Random, *, booted:
             break
         is_damaged = _damaged(image, case, recording.state, chance)
         is_seen = is_damaged and not case.path.startswith("trust")  # which only a bootloader looks at
-        tells = _codes(image, case.path) if is_seen else frozenset()
+        tells = codes(image, case.path) if is_seen else frozenset()
         tally.counts["damages"] += 1
-        tally.counts["damages that have to be told"] += bool(tells)
+        tally.counts[TOLD] += bool(tells)
         _tell(tally, case, quick(recording.state, newest, recording.known, tells=tells))
     # What the store does not look at has been booted by nothing yet: those first.
     chance.shuffle(every)
@@ -144,7 +146,7 @@ def attack(recording: Recording, tally: Tally, chance: random.Random, *, booted:
     for case in every[:booted]:
         if time.monotonic() > until_s:
             break
-        tells = _codes(image, case.path) if _damaged(image, case, recording.state, chance) else frozenset()
+        tells = codes(image, case.path) if _damaged(image, case, recording.state, chance) else frozenset()
         tally.counts["boots"] += 1
         try:
             boot = unlinked if case.path in _SILENCING or _is_unhosted(case) else real
@@ -162,18 +164,23 @@ def attack(recording: Recording, tally: Tally, chance: random.Random, *, booted:
 
 @dataclass(frozen=True, slots=True)
 class Hardship:
-    """Circumstances of a boot: ``env`` and ``command`` make them. ``boot`` says what has to come of it."""
+    """Circumstances of a boot: ``env`` and ``command`` make them. ``boot`` says what has to come of it, and one of
+    ``tells`` what is said of it, if anything has to be.
+    """
 
     name: str
     boot: Callable[[Device, Promise, Mapping[str, Generation]], list[Broken]]
     env: Mapping[str, str] = field(default_factory=dict)
     command: tuple[str, ...] = ()
+    tells: frozenset[str] = frozenset()
 
+
+_VOLATILE = frozenset({"state-volatile"})
 
 HARDSHIPS = (
-    Hardship("read-only", real, {"CHAOS_REFUSES": "EROFS"}),
-    Hardship("full", real, {"CHAOS_REFUSES": "ENOSPC"}),
-    Hardship("a file system that fails", real, {"CHAOS_REFUSES": "EIO"}),
+    Hardship("read-only", real, {"CHAOS_REFUSES": "EROFS"}, tells=_VOLATILE),
+    Hardship("full", real, {"CHAOS_REFUSES": "ENOSPC"}, tells=_VOLATILE),
+    Hardship("a file system that fails", real, {"CHAOS_REFUSES": "EIO"}, tells=_VOLATILE),
     Hardship("a file system that fails to read, too", bare, {"CHAOS_REFUSES": "EIO", "CHAOS_UNREADABLE": "1"}),
     Hardship("one operation in ten that fails", real, {"CHAOS_REFUSES": "EIO", "CHAOS_SHARE": "0.1"}),
     Hardship("one operation in two that fails", real, {"CHAOS_REFUSES": "EIO", "CHAOS_SHARE": "0.5"}),
@@ -202,7 +209,8 @@ def endure(recording: Recording, tally: Tally, hardships: Sequence[Hardship]) ->
         device.command = one.command
         tally.counts["hardships"] += 1
         try:
-            for kind, what in one.boot(device, newest, recording.known):
+            broken = one.boot(device, newest, recording.known)
+            for kind, what in broken + (told(device, one.tells) if one.tells else []):
                 tally.found(kind, PART, one.name, what)
         except Fault as fault:
             tally.found(OTHER, PART, one.name, str(fault))
@@ -224,11 +232,13 @@ def _damaged(image: Image, case: Case, state: Path, chance: random.Random) -> bo
     return case.damage is not _deny and bool(folders.unlike(folders.read(state)[0], image))
 
 
-def _codes(image: Image, path: str) -> frozenset[str]:
+def codes(image: Image, path: str) -> frozenset[str]:
     """What its loss is told as, one of these, where a boot looks at it; of the rest, some can be done without."""
+    if path in _FILLED:
+        return frozenset({"state-lost"})
     live = image["live"].content.decode()
-    codes = {"live": "live-lost", f"{live}/": "live-lost", "ledger.": "ledger-damaged", "trust/device.": "trust-mended"}
-    code = next((code for begins, code in codes.items() if path.startswith(begins)), "")
+    known = {"live": "live-lost", f"{live}/": "live-lost", "ledger.": "ledger-damaged", "trust/device.": "trust-mended"}
+    code = next((code for begins, code in known.items() if path.startswith(begins)), "")
     return frozenset({code, "state-lost"}) if code else frozenset()
 
 

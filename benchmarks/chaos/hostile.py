@@ -26,6 +26,7 @@ from .tally import LOST, OTHER, Tally
 
 PART = "hostile applications"
 
+NO_DISK = "attacks skipped, as no small disk can be mounted"
 SLOW = "floods that were too slow to overflow"
 
 _HOLD_S = 3.0
@@ -63,7 +64,7 @@ def attack(
                 if time.monotonic() > until_s:
                     break
                 if name == FILLS and not is_small:
-                    tally.counts["attacks skipped, as no small disk can be mounted"] += 1
+                    tally.counts[NO_DISK] += 1
                     continue
                 good = make(3 * number + 3, good, chance)
                 try:

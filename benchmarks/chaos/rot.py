@@ -11,15 +11,14 @@ import time
 from bootloader.wire.errors import Fault
 
 from . import folders
-from .boots import real
+from .boots import real, told
+from .damage import PART, TOLD, codes
 from .device import Device
 from .generations import Promise
 from .inside.sector import unreadable
 from .quick import quick
 from .recording import Recording, inside
 from .tally import OTHER, Tally
-
-PART = "damage"
 
 
 def attack(recording: Recording, tally: Tally, chance: random.Random, *, booted: int, until_s: float) -> None:
@@ -30,9 +29,11 @@ def attack(recording: Recording, tally: Tally, chance: random.Random, *, booted:
         if time.monotonic() > until_s:
             return
         folders.lay(image, state)
+        tells = codes(image, path) if not path.startswith("trust") else frozenset()
         tally.counts["damages"] += 1
+        tally.counts[TOLD] += bool(tells)
         with unreadable(state / path):
-            found = quick(state, newest, recording.known)
+            found = quick(state, newest, recording.known, tells=tells)
         for kind, what in found:
             tally.found(kind, PART, f"{path} unreadable", what)
     # What the store does not look at has been booted by nothing yet: those first.
@@ -47,6 +48,8 @@ def attack(recording: Recording, tally: Tally, chance: random.Random, *, booted:
             tally.counts["boots"] += 1
             try:
                 found = real(device, newest, recording.known)
+                if tells := codes(image, path):
+                    found += told(device, tells)
             except Fault as fault:
                 found = [(OTHER, str(fault))]
             finally:

@@ -1,7 +1,8 @@
 """Whole stacks: a base, an init application, a safe state, a failure handler; on a target with cgroups and one without.
 
 The application dies, or its init application does, and the handler answers or does not. What is promised then is looked
-for: what runs, by its own word; whose code has made the outputs safe; what the handler's call came to.
+for: what runs, by its own word; whose code has made the outputs safe; what the handler's call came to; and that whoever
+asks is told. In the end all generations are lost, and the base has to do.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from bootloader.wire.errors import Fault
 from bootloader.wire.launch import PATH, Application, Launch
 
-from .boots import left
+from .boots import left, told
 from .device import SOON_S, Device, Event, kinds
 from .generations import Generation
 from .tally import LOST, OTHER, Tally
@@ -107,6 +108,8 @@ def _borne(device: Device, tally: Tally, until_s: float) -> Iterator[tuple[str, 
                 yield from ((where, what, kind) for what, kind in _followed(device, trouble, good, ill))
             except Fault as fault:
                 yield where, str(fault), OTHER
+    tally.counts["troubles of stacks"] += 1
+    yield from (("every generation is lost", what, OTHER) for what in _fallen(device, base))
 
 
 def _followed(device: Device, trouble: Trouble, good: Generation, ill: Generation) -> Iterator[tuple[str, str]]:
@@ -131,8 +134,46 @@ def _followed(device: Device, trouble: Trouble, good: Generation, ill: Generatio
     if trouble.is_replaced:
         device.event(lambda event: _is_log(event, good), f"'{good.number}', which was there before")
         device.well()
+    yield from ((what, OTHER) for what in _untold(device, trouble))
     if others := left(device):
         yield f"processes {sorted(others)} are left of it", OTHER
+
+
+def _untold(device: Device, trouble: Trouble) -> Iterator[str]:
+    """What whoever asks is told of it, and is not so."""
+    by, then = "handler" if trouble.outcome == "answered" else "breaker", "rollback" if trouble.is_replaced else "stop"
+    device.event(
+        lambda event: event["event"] == "death" and (event["next"], event["by"]) == (then, by), f"{then} by {by}"
+    )
+    newest, before, *_ = (one.plain() for one in device.call("history", limit=2).objects("generations"))
+    failed = before if trouble.is_replaced else newest
+    if failed["fate"] != "failed":
+        yield f"the history tells of the one that failed as {failed['fate']}"
+    if trouble.is_replaced and (newest["rung"], f"generation {failed['generation']} failed" in newest["why"]) != (
+        then,
+        True,
+    ):
+        yield f"the history tells of the way back as {newest['rung']}, {newest['why']}"
+    if not trouble.is_replaced:
+        app = device.call("status").objects("applications")[-1]
+        if (state := app.text("state")) != "failed" or not app.text("why"):
+            yield f"the status tells of the one that is stopped as {state}"
+
+
+def _fallen(device: Device, base: Generation) -> Iterator[str]:
+    """What has to be where nothing is left but the base, and is not."""
+    device.end()
+    for name in ("trees", "objects", "manifests"):
+        shutil.rmtree(device.state / name)
+    device.start("--base", str(_base(device)))
+    device.event(lambda event: _is_log(event, base), "the base's word")
+    device.well()
+    for codes in ({"state-lost"}, {"generation-lost"}):
+        yield from (what for _, what in told(device, codes))
+
+
+def _base(device: Device) -> Path:
+    return device.state.with_name("base")
 
 
 def _provisioned(device: Device) -> Generation:
@@ -143,7 +184,7 @@ def _provisioned(device: Device) -> Generation:
     device.ship(base)
     device.well()
     device.end()
-    place = device.state.with_name("base")
+    place = _base(device)
     device.state.rename(place)
     shutil.copytree(place / "trust", device.state / "trust")
     device.start("--base", str(place))

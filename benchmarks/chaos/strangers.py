@@ -10,18 +10,18 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from bootloader.state import volatile_places
 
 from . import folders
 from .boots import Broken
+from .damage import PART, TOLD, codes
 from .generations import Promise
 from .quick import quick
 from .recording import Recording
 from .tally import OTHER, Tally
-
-PART = "damage"
 
 _USER = 12345
 
@@ -43,8 +43,11 @@ def attack(recording: Recording, tally: Tally, until_s: float) -> None:
             os.chown(place, _USER, _USER, follow_symlinks=False)
         os.chown(recording.state / path, 0, 0)
         (recording.state / path).chmod(0o700 if thing.kind == "folder" else 0o600)
+        tells = codes(recording.whole, path) if not path.startswith("trust") else frozenset()
         tally.counts["damages"] += 1
-        for kind, what in _as_user(recording.state, lambda: quick(recording.state, newest, recording.known)):
+        tally.counts[TOLD] += bool(tells)
+        check = partial(quick, recording.state, newest, recording.known, tells=tells)
+        for kind, what in _as_user(recording.state, check):
             tally.found(kind, PART, f"{path} another user's", what)
 
 

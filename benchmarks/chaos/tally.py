@@ -45,6 +45,12 @@ class Tally:
         """How often."""
         return sum(finding.kind == kind for finding in self.findings)
 
+    def add(self, other: Tally) -> None:
+        """What another one has tried and found is part of this one, too."""
+        self.counts.update(other.counts)
+        self.findings += other.findings
+        self.longest_s = max(self.longest_s, other.longest_s)
+
     def summary(self) -> dict[str, object]:
         """All figures, for ``--json``."""
         return {

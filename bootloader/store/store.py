@@ -49,7 +49,7 @@ class Store:
         self._folder = folder
         self._notice = on_notice
         self._aside = Aside(folder / "aside")
-        for name in ("trees", "objects"):
+        for name in ("trees", "objects", "manifests"):
             self._clear(folder / name, folder=True)
             (folder / name).mkdir(parents=True, exist_ok=True)
         self._manifests = Manifests(folder / "manifests", self._aside)

@@ -29,8 +29,9 @@ def recorded() -> Iterator[recording.Recording]:
 
 
 @pytest.mark.timeout(300)
-def test_after_a_power_cut_the_old_or_the_new_generation_is_there_whole(recorded: recording.Recording) -> None:
-    tally = Tally()
+def test_after_a_power_cut_the_old_or_the_new_generation_is_there_whole(
+    recorded: recording.Recording, tally: Tally
+) -> None:
     chance = random.Random("ci")
     power.attack(recorded, tally, chance, booted=3, again=1, until_s=math.inf, share=1000, most=30)
     assert tally.findings == []
@@ -39,9 +40,10 @@ def test_after_a_power_cut_the_old_or_the_new_generation_is_there_whole(recorded
 
 
 @pytest.mark.timeout(300)
-def test_after_a_power_cut_in_an_upgrade_the_old_or_the_new_bootloader_is_there_whole(scratch: Path) -> None:
+def test_after_a_power_cut_in_an_upgrade_the_old_or_the_new_bootloader_is_there_whole(
+    scratch: Path, tally: Tally
+) -> None:
     recorded = recording.record_upgrades(scratch, "ci", 1)
-    tally = Tally()
     chance = random.Random("ci")
     power.attack(recorded, tally, chance, booted=2, again=0, until_s=math.inf, share=500, most=40)
     assert tally.findings == []
@@ -60,31 +62,34 @@ def test_a_target_that_does_not_fsync_is_found_out(recorded: recording.Recording
 
 
 @pytest.mark.timeout(300)
-def test_a_damaged_state_runs_the_newest_generation_all_the_same(recorded: recording.Recording) -> None:
-    tally = Tally()
+def test_a_damaged_state_runs_the_newest_generation_all_the_same(recorded: recording.Recording, tally: Tally) -> None:
     damage.attack(recorded, tally, random.Random("ci"), booted=5, until_s=math.inf)
     assert tally.findings == []
     assert tally.counts["damages"] > 300
+    assert tally.counts[damage.TOLD] > 50
 
 
-def test_a_state_of_which_one_file_can_not_be_read_runs_the_newest_generation(recorded: recording.Recording) -> None:
-    tally = Tally()
+def test_a_state_of_which_one_file_can_not_be_read_runs_the_newest_generation(
+    recorded: recording.Recording, tally: Tally
+) -> None:
     rot.attack(recorded, tally, random.Random("ci"), booted=6, until_s=math.inf)
     assert tally.findings == []
     assert tally.counts["damages"] > 30
+    assert tally.counts[damage.TOLD] > 5
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_state_of_which_a_part_is_another_users_runs_the_newest_generation(recorded: recording.Recording) -> None:
-    tally = Tally()
+def test_a_state_of_which_a_part_is_another_users_runs_the_newest_generation(
+    recorded: recording.Recording, tally: Tally
+) -> None:
     strangers.attack(recorded, tally, math.inf)
     assert tally.findings == []
     assert tally.counts["damages"] > 50
+    assert tally.counts[damage.TOLD] > 5
 
 
 @pytest.mark.parametrize("hardship", damage.HARDSHIPS, ids=lambda hardship: hardship.name)
-def test_a_target_boots_under_hardship(hardship: damage.Hardship, recorded: recording.Recording) -> None:
-    tally = Tally()
+def test_a_target_boots_under_hardship(hardship: damage.Hardship, recorded: recording.Recording, tally: Tally) -> None:
     damage.endure(recorded, tally, [hardship])
     if not tally.counts["hardships"]:
         pytest.skip("it can't be had here")

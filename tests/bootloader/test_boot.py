@@ -444,6 +444,17 @@ def test_what_is_of_another_kind_is_set_aside(target: Target, part: str) -> None
     assert "state-lost" in lost(target)
 
 
+@pytest.mark.parametrize("part", ["data", "objects", "manifests", "trees"])
+def test_what_is_gone_as_a_whole_is_told(target: Target, part: str) -> None:
+    up(target)
+    target.end()
+    shutil.rmtree(target.state / part)
+    target.start()
+    target.log("up")
+    assert f"'{target.state / part}' is gone" in target.notice("state-lost")["text"]
+    assert "state-lost" in lost(target)
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_damaged_bytecode_is_not_run(target: Target, number: int, damage: str) -> None:
