@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .effects import Meaning, reads
-from .plan import Bind, Describe, Edit, Path, Plan, Scope
+from .plan import DOCSTRING, Bind, Describe, Edit, Path, Plan, Scope
 from .refusal import Refusal, quoted
 from .signature import annotations_of, defaults
 from .source import start
@@ -113,11 +113,19 @@ class _Consequences:
         if part.kind == "import":
             self._bind(scope, part)
             return False
-        if part.kind == "value" and (part.value is None or self._meaning.is_derived(part.value)):
+        if part.kind == "value" and self._is_current(scope, used) and self._is_derived(part):
             self._bind(scope, part)
             return True
         ran = "ran at import with" if part.kind == "effect" else "was made with"
         raise Refusal(self._plan.new.path, start(part.whole), f"{ran} the old `{'.'.join(used)}`: {quoted(part.node)}")
+
+    def _is_derived(self, part: Part) -> bool:
+        return part.value is None or self._meaning.is_derived(part.value)
+
+    def _is_current(self, scope: Scope, used: Path) -> bool:
+        """Whether ``used`` is as it will be when values are computed: functions get their docstrings after that."""
+        described = {step.scope for step in self._plan.steps if isinstance(step, Describe)}
+        return used[-1] != DOCSTRING or not described.isdisjoint({used[:-1], (*scope, *used[:-1])})
 
     def _followfunction_of(self, scope: Scope, part: Part) -> None:
         """A kept function: its decorators can't be run again, its defaults and annotations can be evaluated again."""
@@ -172,7 +180,7 @@ class _Consequences:
 
     def _is_handed(self, scope: Scope, node: ast.AST) -> Path:
         """What changes within something that ``node`` hands on as a whole: ``Config.PIN`` for ``Motor(Config)``."""
-        values = self._plan.touched - self._definitions
+        values = {path for path in self._plan.touched - self._definitions if path[-1] != DOCSTRING}
         if any(path[0] in _WHOLE for path in reads(node)):
             return min((path for path in values if len(path) > len(scope)), default=())
         for path in reads(node, called=False):

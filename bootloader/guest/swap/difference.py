@@ -18,12 +18,13 @@ from .admission import admit, admit_annotations
 from .consequences import follow
 from .effects import Meaning
 from .identity import pairs
-from .plan import ANNOTATIONS, Bind, Describe, Edit, Path, Plan, Scope, Unbind
+from .plan import ANNOTATIONS, DOCSTRING, Bind, Describe, Edit, Path, Plan, Scope, Unbind
 from .refusal import Refusal, quoted
 from .signature import (
     annotations_of,
     changed_parameters,
     defaults,
+    doc_of,
     is_annotated_otherwise,
     is_declared_otherwise,
     nature,
@@ -91,7 +92,7 @@ class _Comparison:
         after = list(parts(new.body, self._meaning, runs_as_main=self._runs_as_main))
         self._bodies.append(order.Body(scope, before, after, new if isinstance(new, ast.ClassDef) else None))
         self._effects(scope, _of_kind(before, "effect"), _of_kind(after, "effect"))
-        self._describe(scope, old.body, new.body, before, after)
+        self._describe(scope, old, new, before, after)
         shared = {name for part in (*before, *after) if part.kind == "effect" for name in bound_by(part.node)}
         mine, its = by_name(before), by_name(after)
         for name, group in its.items():
@@ -122,9 +123,14 @@ class _Comparison:
             self._pair(one, other)
 
     def _describe(
-        self, scope: Scope, old: list[ast.stmt], new: list[ast.stmt], before: list[Part], after: list[Part]
+        self,
+        scope: Scope,
+        old: ast.Module | ast.ClassDef,
+        new: ast.Module | ast.ClassDef,
+        before: list[Part],
+        after: list[Part],
     ) -> None:
-        documented = _doc_of(old) != _doc_of(new)
+        documented = doc_of(old) != doc_of(new)
         declared = _declared(after)
         annotated = not same(_declared(before), declared)
         if annotated:
@@ -132,11 +138,13 @@ class _Comparison:
             admit_annotations(self._new.path, expressions, self._meaning)
             if scope:
                 self._plan.touched.add((*scope, ANNOTATIONS))
+        if documented:
+            self._plan.touched.add((*scope, DOCSTRING))
         if documented or annotated:
-            line = start(new[0]) if new else 1
-            self._plan.steps.append(
-                Describe(scope, documented, _doc_of_statement(new), tuple(declared) if annotated else None, line)
-            )
+            first = new.body[0] if new.body else None
+            doc = first if isinstance(first, ast.Expr) and doc_of(new) is not None else None
+            told = tuple(declared) if annotated else None
+            self._plan.steps.append(Describe(scope, documented, doc, told, start(first) if first else 1))
 
     def _stays(self, scope: Scope, name: str, old: list[Part], new: list[Part], shared: set[str]) -> None:
         line = start(new[-1].whole)
@@ -260,6 +268,8 @@ class _Comparison:
                 admit_annotations(self._new.path, annotations_of(new), self._meaning)
             if anew or annotated or not alike(before, after):
                 self._plan.changed.append(after.co_qualname)
+            if not isinstance(new, ast.Lambda) and doc_of(old) != doc_of(new):
+                self._plan.touched.add((*scope, new.name, DOCSTRING))
         if anew or annotated or arity(before) != arity(after) or defaults(old).keys() != defaults(new).keys():
             self._plan.edits.append(Edit(after.co_qualname, scope, before, after, new, anew, annotated))
 
@@ -357,18 +367,6 @@ def _declared(found: Iterable[Part]) -> list[ast.stmt]:
         for part in found
         if isinstance(part.node, ast.AnnAssign) and isinstance(part.node.target, ast.Name)
     ]
-
-
-def _doc_of_statement(body: list[ast.stmt]) -> ast.Expr | None:
-    match body[:1]:
-        case [ast.Expr(ast.Constant(str())) as node]:
-            return node
-    return None
-
-
-def _doc_of(body: list[ast.stmt]) -> object:
-    node = _doc_of_statement(body)
-    return node.value.value if node is not None and isinstance(node.value, ast.Constant) else None
 
 
 def _futures(tree: ast.Module) -> set[str]:

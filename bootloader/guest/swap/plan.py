@@ -19,6 +19,8 @@ Path = tuple[str, ...]
 
 ANNOTATIONS = "__annotations__"
 """As this, what a class declares is touched: whoever was handed the class may have read it."""
+DOCSTRING = "__doc__"
+"""As this, a docstring is touched: of the module, a class or a function. Only what names it has read it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -41,7 +41,7 @@ def is_declared_otherwise(old: Function, new: Function) -> bool:
     return (
         is_annotated_otherwise(old, new)
         or not same(old.args, new.args)
-        or _doc(old) != _doc(new)
+        or doc_of(old) != doc_of(new)
         or nature(old) != nature(new)
     )
 
@@ -56,7 +56,8 @@ def nature(node: Function) -> tuple[bool, bool]:
     return isinstance(node, ast.AsyncFunctionDef), any(True for _ in _yields(node))
 
 
-def _doc(node: Function) -> str | None:
+def doc_of(node: Function | ast.ClassDef | ast.Module) -> str | None:
+    """Its docstring, as it is written."""
     return None if isinstance(node, ast.Lambda) else ast.get_docstring(node, clean=False)
 
 

@@ -21,7 +21,7 @@ from .departures import Departure
 from .difference import difference
 from .modules import Modules, imports_from, in_order, literals, packages_of
 from .names import Names
-from .plan import ANNOTATIONS, Bind, Path, Plan, Unbind
+from .plan import ANNOTATIONS, DOCSTRING, Bind, Path, Plan, Unbind
 from .refusal import Refusal, Undone
 from .report import Report
 from .source import Source, alike
@@ -306,12 +306,13 @@ class _Survey:
     def _pass_on(self, plan: Plan) -> set[str]:
         """The modules that have something that changes from the one of ``plan``, and did not know."""
         replaced = {step.path for step in plan.steps if isinstance(step, Bind) and step.before is not None}
-        replaced |= plan.inherited | {path for path in plan.touched if path[-1] == ANNOTATIONS}
+        replaced |= plan.inherited | {path for path in plan.touched if path[-1] in (ANNOTATIONS, DOCSTRING)}
         written = literals(plan.old.tree)
         concerned: set[str] = set()
         for module in self._modules.by_path[plan.new.path] if replaced else ():
             for path, seen in self._modules.importers(module, replaced, written):
-                if seen not in self._touched.get(path, ()) and self._has(path, seen, module):
+                known = self._touched.get(path, ())
+                if seen not in known and seen != (DOCSTRING,) and self._has(path, seen, module):
                     self._touched.setdefault(path, set()).add(seen)
                     concerned.add(path)
         return concerned
