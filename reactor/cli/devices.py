@@ -10,7 +10,6 @@ import argparse
 import threading
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from bootloader.wire.errors import Fault, Untrusted
@@ -33,7 +32,10 @@ _ANSWER_S = 3.0
 """How long one may that does."""
 
 _AGAIN_S = 2.0
-"""How often everything is looked at again, with ``--watch``."""
+"""How often the network is looked at again, with ``--watch``."""
+
+_ASK_EVERY_S = 5.0
+"""How often a device is asked again that announces nothing new."""
 
 _MOST_ASKED = 32
 _SHORT_ID = 8
@@ -45,6 +47,10 @@ Told = dict[str, Any]
 class _Asked:
     """A question under way, and what came of it."""
 
+    found: Found | None
+    """What it announced when it was asked."""
+
+    at: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event)
     trust: str = "no-answer"
     told: Told = field(default_factory=dict)
@@ -88,17 +94,18 @@ class _Around:
         self._heard: set[str] = set()
 
     def ask(self, found: list[Found]) -> None:
-        """Ask each known device what it runs: anew where that was answered, or where it announces itself by now."""
-        announced = {one.presence.id: one.addresses for one in _joined(found)}
+        """Ask each known device what it runs, unless what it announces is what it was when it was asked lately."""
+        announced = {one.presence.id: one for one in _joined(found)}
         for key, device in self._devices.items():
-            asked, is_news = self._asked.get(key), key in announced and key not in self._heard
-            if asked is None or is_news or asked.done.is_set():
-                if asked is not None and is_news and asked.done.is_set() and asked.trust == "trusted":
-                    continue  # a moment ago
-                asked = self._asked[key] = _Asked()
-                ask = partial(_ask, asked, device, announced.get(key, ()))
-                threading.Thread(target=ask, name=f"{device.name} ask", daemon=True).start()
-        self._heard = {key for key in announced if key in self._devices}
+            asked, one = self._asked.get(key), announced.get(key)
+            if asked is not None and asked.found is None and asked.trust == "trusted":
+                asked.found = one  # it has answered before it was heard
+            is_old = asked is not None and asked.done.is_set() and time.monotonic() > asked.at + _ASK_EVERY_S
+            if asked is None or asked.found != one or is_old:
+                before = asked or _Asked(None)
+                asked = self._asked[key] = _Asked(one, trust=before.trust, told=before.told)  # until it answers
+                threading.Thread(target=_ask, args=(asked, device), name=f"{device.name} ask", daemon=True).start()
+        self._heard = announced.keys() & self._devices.keys()
 
     def wait(self, began: float) -> None:
         """Until all have answered, or had time to."""
@@ -117,7 +124,7 @@ class _Around:
     def _row(self, presence: Presence | None, addresses: tuple[str, ...], key: str = "") -> Told:
         key = presence.id if presence is not None else key
         device, asked = self._devices.get(key), self._asked.get(key)
-        own = asked.told if asked is not None and asked.done.is_set() else {}
+        own = asked.told if asked is not None else {}
         told = presence.told() if presence is not None else {}
         return {
             "event": "device",
@@ -145,28 +152,32 @@ def _joined(found: list[Found]) -> list[Found]:
     return list(joined.values())
 
 
-def _ask(asked: _Asked, device: trust.Device, announced: tuple[str, ...]) -> None:
+def _ask(asked: _Asked, device: trust.Device) -> None:
     """What the device says that it runs, to this host."""
+    announced = asked.found.addresses if asked.found is not None else ()
+    verdict: str = "no-answer"
+    told: Told = {}
     try:
         target = Linked(device.name, device.address or announced[0], more=announced, search=False)
         with target.connect("ask") as link:
             try:
                 answer, _ = link.call("status", {}, timeout_s=_ANSWER_S)
             except Untrusted:
-                asked.trust = "refuses"
+                verdict = "refuses"
                 return
         newest = answer.child("generation")
-        asked.told = {
+        told = {
             **{one: clean(answer.text(one)) for one in ("name", "version", "python", "machine", "root")},
             "generation": whole(newest.integer("generation", 0)),
             "fate": clean(newest.text("fate", "")),
         }
-        asked.trust = "trusted"
+        verdict = "trusted"
     except Untrusted:
-        asked.trust = "other-key"
+        verdict = "other-key"
     except (Fault, OSError, IndexError):
-        asked.trust = "no-answer"
+        verdict = "no-answer"
     finally:
+        asked.trust, asked.told = verdict, told
         asked.done.set()
 
 

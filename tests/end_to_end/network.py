@@ -31,6 +31,18 @@ class Network:
         command = ["ip", "-n", at or self.device, *words]
         subprocess.run(command, check=True, capture_output=True, timeout=WAIT_S)
 
+    def at_once(self, *lines: str) -> None:
+        """Several commands of ``ip``, so close that nobody sees what is between them."""
+        command = ["ip", "-n", self.device, "-batch", "-"]
+        subprocess.run(command, check=True, capture_output=True, text=True, input="\n".join(lines), timeout=WAIT_S)
+
+    def replugged(self) -> None:
+        """The cable goes, and another one comes, with the same address: as a USB gadget's interface does."""
+        make = f"link add cable type veth peer name cable netns {self.host}"
+        self.at_once("link del cable", make, "link set cable up", f"address add {DEVICE}/24 dev cable")
+        self.ip("link", "set", "cable", "up", at=self.host)
+        self.ip("address", "add", f"{HOST}/24", "dev", "cable", at=self.host)
+
     def addressed(self, address: str, *more: str) -> None:
         """Give the device's end an address."""
         self.ip("address", "add", f"{address}/24", "dev", "cable", *more)

@@ -203,6 +203,25 @@ def test_what_is_announced_follows_what_runs(bench: Bench, plug: Make) -> None:
     stranger.end()
 
 
+@pytest.mark.parametrize("what", ["address", "link", "cable"])
+def test_a_device_is_found_again_after_its_network_was_gone_for_a_moment(
+    bench: Bench, network: Network, plug: Make, what: str
+) -> None:
+    plug("porch", trusted=False, listen="0.0.0.0")
+    announced(bench)
+    match what:
+        case "address":
+            network.at_once(*(f"address {do} {DEVICE}/24 dev cable" for do in ("del", "add")))
+        case "link":
+            network.at_once(*(f"link set cable {state}" for state in ("down", "up")))
+        case "cable":
+            network.replugged()
+    for at in (network.host, network.device):  # so that multicast of IPv6 can't stand in for that of IPv4
+        network.ip("-6", "address", "flush", "dev", "cable", at=at)
+    (row,) = announced(bench)
+    assert row["addresses"] == [f"{DEVICE}:{PORT}"]
+
+
 def test_a_session_goes_on_at_another_address_without_a_gap_and_ships_the_newest_save(
     bench: Bench, network: Network, plug: Make
 ) -> None:
