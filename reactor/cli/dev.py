@@ -16,6 +16,9 @@ from ..terminal import Terminal
 from . import console, options
 from .stack import Stacks
 
+_PATIENCE_S = 15.0
+"""How long what is typed waits for a target that is starting."""
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
@@ -54,7 +57,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
             terminal.fault(fault)
         others = options.targets_of(arguments, project, attach=True, start=False)  # a REPL starts none, and ends none
         width = shutil.get_terminal_size().columns
-        with desk.manned(loop, lambda tell: Repl(others, "", project, tell, width), project):
+        with desk.manned(loop, lambda tell: Repl(others, "", project, tell, width, _PATIENCE_S), project):
             loop.run()
         return 1
     except KeyboardInterrupt:

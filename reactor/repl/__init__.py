@@ -7,6 +7,7 @@ of how events are shown.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ from .remote import Answer, Remote, Told
 
 ALL = "all"
 _COMPLETE_S = 1.0
+_AGAIN_S = 0.1
+_TO_COME = ("not-running", "nothing-live")
 _GAP = 3
 
 Table = Callable[[Sequence[str], Sequence[Sequence[str]]], None]
@@ -41,6 +44,8 @@ class Order:
 class Repl:
     """``tell`` gets events, from any thread. ``width``: of the screen's lines, or 0. The first target is where one is.
 
+    ``patience_s``: how long a target is waited for that does not run yet, or has been sent nothing yet.
+
     :meth:`enter` is called from one thread, and may take as long as what is entered does.
     """
 
@@ -51,7 +56,10 @@ class Repl:
         project: Project | None,
         tell: Callable[[Told], None],
         width: int = 0,
+        patience_s: float = 0.0,
     ) -> None:
+        self._patience_s = patience_s
+        self._closing = threading.Event()
         self._targets = {target.name: target for target in targets}
         self._application = application
         self._project = project
@@ -139,6 +147,7 @@ class Repl:
 
     def close(self) -> None:
         """End all of them."""
+        self._closing.set()
         for remote in self._remotes.values():
             remote.close()
 
@@ -227,9 +236,18 @@ class Repl:
         remote = self._remotes.get(name)
         if remote is None or remote.is_over:
             remote = Remote(self._targets[name], self._application, self._project, self._tell, self._width)
-            remote.start()
+            self._reach(remote)
             self._remotes[name] = remote
         return remote
+
+    def _reach(self, remote: Remote) -> None:
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return remote.start()
+            except Fault as fault:
+                if fault.code not in _TO_COME or time.monotonic() > deadline or self._closing.wait(_AGAIN_S):
+                    raise
 
     def _each(self, remotes: list[Remote], ask: Callable[[Remote], Answer]) -> list[Answer]:
         """Ask all of them at once."""

@@ -220,6 +220,15 @@ def test_what_is_typed_runs_in_the_live_application_while_its_output_goes_by(ben
         screen.wait("^ended with 0$")
 
 
+def test_what_is_typed_before_the_target_runs_is_run_once_it_does(bench: Bench) -> None:
+    bench.project({"main.py": MAIN}, SETTINGS)
+    with dev(bench) as screen:
+        screen.type("6 * 7")  # the terminal keeps it until there is a prompt
+        screen.press("Enter")
+        screen.wait("^42$")
+        assert not [line for line in screen.lines() if line.startswith("✗")]
+
+
 def test_an_endless_statement_is_interrupted_and_neither_saves_nor_keys_wait_for_it(bench: Bench) -> None:
     project = bench.project({"main.py": LIVES}, SETTINGS)
     with dev(bench) as screen:

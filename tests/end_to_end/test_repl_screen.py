@@ -136,6 +136,22 @@ def test_what_was_entered_is_there_the_next_time_for_this_user_alone(bench: Benc
     assert dev.end() == 0
 
 
+def test_another_project_has_a_history_of_its_own(bench: Bench) -> None:
+    with prompt(bench) as (screen, _):
+        enter(screen, "limit * 100")
+        screen.wait("^300$")
+        other = bench.project({"main.py": MAIN}, SETTINGS, "other")
+        dev = bench.dev(other)
+        dev.wait("result")
+        with Screen(bench, [*REACTOR, "repl", "--path", "other"], columns=200) as second:
+            second.wait("^local>")
+            second.press("Up")
+            enter(second, "6 * 7")
+            second.wait("^42$")
+            assert "local> 6 * 7" in second.lines()
+        assert dev.end() == 0
+
+
 def test_keys_are_vis_where_the_users_inputrc_says_so(bench: Bench) -> None:
     bench.env["INPUTRC"] = str(bench.folder / "inputrc")
     Path(bench.env["INPUTRC"]).write_text("set editing-mode vi\n")
