@@ -31,7 +31,7 @@ from typing import Any, NoReturn
 
 from bootloader.wire.session import KIND
 
-from . import handover, hook, limits
+from . import ahead, handover, hook, limits
 from .assets import Assets
 from .attach import Attach
 from .channel import Channel
@@ -59,6 +59,7 @@ class Guest:
         self._imports = imports
         self._pid = os.getpid()
         self._known = frozenset(sys.modules)
+        self._ahead = ahead.by_first_name()
         self._tree = ""
         self._stopping_since: float | None = None
         self._entered = False
@@ -99,7 +100,7 @@ class Guest:
         sys.path[:0] = orders["path"]
         sys.argv[:] = [orders["entry"]]
         sys.modules["__main__"] = ModuleType("__main__")
-        _make_way(orders["path"])
+        ahead.make_way(self._ahead, orders["path"])
         _reseed()
 
     def _call(self, call: dict[str, Any]) -> NoReturn:
@@ -378,18 +379,6 @@ def _flush(name: str) -> None:
 
 
 _FLUSH = (partial(_flush, "stdout"), partial(_flush, "stderr"))
-
-
-def _make_way(folders: list[str]) -> None:
-    """The application's own modules come first, as they do for Python: one that the parent has of the same name goes.
-
-    Only Python's innermost ones stay, which are imported before any program's.
-    """
-    own = {name.partition(".")[0] for folder in folders if os.path.isdir(folder) for name in os.listdir(folder)}
-    for name, module in list(sys.modules.items()):
-        origin = getattr(getattr(module, "__spec__", None), "origin", None)
-        if name.partition(".")[0] in own and isinstance(origin, str) and origin not in ("built-in", "frozen"):
-            del sys.modules[name]
 
 
 def _reseed() -> None:

@@ -552,6 +552,11 @@ def test_an_applications_own_module_comes_before_any_other_of_its_name(shared: T
     assert run(shared, files) == ["own"]
 
 
+def test_a_file_named_main_is_no_other_main_than_the_application(shared: Target) -> None:
+    files: Files = {"app.py": "import sys\ndef main(): print('__main__' in sys.modules)\n", "__main__.py": ""}
+    assert run(shared, files) == ["True"]
+
+
 def test_random_numbers_differ_from_start_to_start(shared: Target) -> None:
     source = """
 import sys
