@@ -83,7 +83,10 @@ class Bootloader:
             self._tether, self._supervisor, self._grace_s = tether, supervisor, grace_s
             place = folder / "run" / "address"
             presence = Announcement(name, lambda: store.manifest.root, self.journal.lose) if announce else None
-            self.reach = Reach(address, state / "trust", service.link, self.journal, tether, place, presence)
+            trust = state / "trust"
+            self.reach = Reach(
+                address, trust, service.link, streams.end, self.journal, tether, place, presence
+            )
             parts.callback(self.reach.close)
             parts.callback(streams.end)
             parts.callback(self.journal.close, _PART_S)  # the hosts that follow hear the end, and hang up

@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from time import monotonic
 
 from .trust import SELF, Trust
@@ -45,18 +46,19 @@ class Listener:
         self,
         address: tuple[str, int],
         trust: Trust,
-        link: Callable[[str], AbstractContextManager[Mapping[str, Method]]],
+        link: Callable[[str, bool], AbstractContextManager[Mapping[str, Method]]],
         on_event: OnEvent,
         on_fault: Callable[[Exception], None],
         listening: socket.socket | None = None,
     ) -> None:
         """Binds ``address`` (port 0: any free one), or takes over ``listening``, which is bound already.
 
-        ``link`` takes a host's name; it is entered for what that host may call, and left when the link has ended.
+        ``link`` takes a host's name and whether it may only look; it is entered for what that host may call, and left
+        when the link has ended.
 
         ``on_event`` and ``on_fault`` are called from the listener's threads, and must neither raise nor wait.
         """
-        self._trust = trust
+        self.trust = trust
         self._link = link
         self._on_event = on_event
         self._on_fault = on_fault
@@ -75,6 +77,15 @@ class Listener:
     def expect(self, where: str) -> None:
         """A link of this device to itself comes from there: however crowded it is, that one is let in."""
         self._expected = where
+
+    def obey(self, trust: Trust) -> None:
+        """From here on, this is who is obeyed. Links of hosts that are not, or are something else now, end at once."""
+        before, self.trust = self.trust, trust  # first: a handshake that ends now is judged by the new one
+        with self._lock:
+            streams = [stream for stream, _ in self._links.values()]
+        for stream in streams:
+            if stream.peer_fingerprint and not trust.is_alike(before, stream.peer_fingerprint):
+                stream.close(partial(LinkClosed, "what this host may do here was changed", to=stream.peer))
 
     def fileno(self) -> int:
         """The descriptor that it listens on."""
@@ -130,7 +141,7 @@ class Listener:
             self._refuse("too-many", f"there are {crowd} links, {neighbours} of them from there", where)
             return
         try:
-            stream = TlsStream(sock, self._trust.context, server_side=True)
+            stream = TlsStream(sock, self.trust.context, server_side=True)
         except LinkDown as fault:
             self._refuse(fault.code, fault.what, where)
             return
@@ -154,36 +165,37 @@ class Listener:
     def _carry(self, stream: TlsStream) -> None:
         """One connection, from its first byte to its end."""
         try:
-            host = self._greet(stream)
+            host, observes = self._greet(stream)
             if host == SELF:
-                self._serve(stream, host)
+                self._serve(stream, host, observes)
             elif host is not None:
                 self._on_event("link-up", {"host": host, "address": stream.peer})
-                why = self._serve(stream, host)
+                why = self._serve(stream, host, observes)
                 self._on_event("link-down", {"host": host, "address": stream.peer, "why": why})
         finally:
             stream.close()
             with self._lock:
                 del self._links[threading.current_thread()]
 
-    def _greet(self, stream: TlsStream) -> str | None:
-        """The name of the host at the other end; None for a peer that has none, refused."""
+    def _greet(self, stream: TlsStream) -> tuple[str | None, bool]:
+        """The name of the host at the other end, and whether it may only look; None for a peer that is refused."""
         try:
             stream.handshake(HANDSHAKE_S)
-            host = self._trust.host_of(stream.peer_fingerprint)
+            trust = self.trust  # one for both questions; where another takes its place, `obey` ends this link
+            host = trust.host_of(stream.peer_fingerprint)
             if host is None:
                 raise stream.distrust()
+            return host, trust.observes(stream.peer_fingerprint)
         except LinkClosed:
-            return None
+            return None, False
         except Fault as fault:
             self._refuse(fault.code, fault.what, stream.peer)
-            return None
-        return host
+            return None, False
 
-    def _serve(self, stream: TlsStream, host: str) -> str:
+    def _serve(self, stream: TlsStream, host: str, observes: bool) -> str:
         """Answer the host until the link ends, and say why it did."""
         try:
-            with self._link(host) as methods:
+            with self._link(host, observes) as methods:
                 serve(stream, methods, self._on_fault)
         except Malformed as fault:
             return fault.what

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from .listener import Listener
-from .trust import SELF, Trust
+from .trust import SELF
 from .wire.errors import Fault
 from .wire.messages import answer, pack
 from .wire.stream import TlsStream, shown
@@ -26,11 +26,8 @@ _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 class Pulse:
     """``beat`` is called after every look that went well; ``notice`` is told of the first that did not, in a row."""
 
-    def __init__(
-        self, listener: Listener, trust: Trust, beat: Callable[[], None], notice: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, listener: Listener, beat: Callable[[], None], notice: Callable[[str, str], None]) -> None:
         self._listener = listener
-        self._trust = trust
         self._beat = beat
         self._notice = notice
         self._ending = threading.Event()
@@ -67,10 +64,10 @@ class Pulse:
             sock.bind((where[0], 0))
             self._listener.expect(shown(sock.getsockname()))
             sock.connect(where)
-            stream = TlsStream(sock.dup(), self._trust.own, server_side=False)
+            stream = TlsStream(sock.dup(), self._listener.trust.own, server_side=False)
         try:
             stream.handshake(_LOOK_S)
-            if self._trust.host_of(stream.peer_fingerprint) != SELF:
+            if self._listener.trust.host_of(stream.peer_fingerprint) != SELF:
                 raise stream.distrust()
             caller = Caller(stream, "pulse")
             answer(caller.call("hello", pack({}), _LOOK_S))

@@ -1,7 +1,8 @@
 """Makes this device reachable, and tries again for as long as it can't be: applications run meanwhile.
 
-Owns the listener, the pulse, and the file that tells commands on this machine where to call. Without a key, or with its
-port taken, a device is of use all the same; killing it would bring back neither, so the keeper hears that it is alive.
+Owns the listener, the pulse, the trust and its changes, and the file that tells commands on this machine where to call.
+Without a key, or with its port taken, a device is of use all the same; killing it would bring back neither, so the
+keeper hears that it is alive.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from .journal import Journal
 from .listener import Listener
 from .pulse import Pulse
 from .tether import Tether
-from .trust import SELF, Trust
+from .trust import SELF, Trust, begin, mark
 from .wire.errors import Fault
 from .wire.messages import answer, pack
 from .wire.strict import Method
 
 _AGAIN_S = 0.25
 _LONGEST_S = 4.0
+_LOOK_S = 0.25
+"""How often the trust folder is looked at."""
 
 Told = Callable[[tuple[str, int]], None]
 
@@ -34,18 +37,22 @@ class Reach:
         self,
         address: tuple[str, int],
         trust: Path,
-        link: Callable[[str], AbstractContextManager[Mapping[str, Method]]],
+        link: Callable[[str, bool], AbstractContextManager[Mapping[str, Method]]],
+        forget: Callable[[str], None],
         journal: Journal,
         tether: Tether,
         place: Path,
         announcement: Announcement | None,
     ) -> None:
-        """Tries once. ``place`` is the file for commands on this machine; the ``announcement`` is for all others."""
+        """Tries once. ``forget`` is told of hosts that are obeyed no more; ``place`` is the file for commands on this
+        machine; the ``announcement`` is for all others.
+        """
         self.address: tuple[str, int] | None = None
         self.fault: Fault | None = None
         self._wanted = address
         self._trust = trust
         self._link = link
+        self._forget = forget
         self._journal = journal
         self._tether = tether
         self._place = place
@@ -53,10 +60,12 @@ class Reach:
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._parts: list[Pulse | Listener] = []
+        self._listener: Listener | None = None
+        self._mark: tuple[object, ...] = ()
         self._told: Told = lambda _: None
-        self._thread = threading.Thread(target=self._keep_trying, name="reach", daemon=True)
-        if not self._try():
-            self._thread.start()
+        self._thread = threading.Thread(target=self._run, name="reach", daemon=True)
+        self._try()
+        self._thread.start()
 
     def tell(self, told: Told) -> Fault | None:
         """``told`` is called with the address, now or once there is one; why there is none yet."""
@@ -70,33 +79,60 @@ class Reach:
     def close(self) -> None:
         """Be reachable no more."""
         self._ending.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.join()
         if self._announcement is not None:
             self._announcement.close()
         for part in self._parts:
             part.close()
 
-    def _keep_trying(self) -> None:
-        wait_s, reached = _AGAIN_S, False
-        while not reached and not self._ending.wait(wait_s):
+    def _run(self) -> None:
+        wait_s = _AGAIN_S
+        while self._listener is None and not self._ending.wait(wait_s):
             if self._answers():
                 self._tether.tell({"beat": True})
             wait_s = min(2 * wait_s, _LONGEST_S)
-            reached = self._try()
+            self._try()
+        while self._listener is not None and not self._ending.wait(_LOOK_S):
+            self._look(self._listener)
+
+    def _look(self, listener: Listener) -> None:
+        """Whether somebody has changed whom this device obeys. What can't be loaded leaves that as it was."""
+        now = mark(self._trust)
+        if now == self._mark:
+            return
+        self._mark = now
+        try:
+            before, trust = listener.trust, Trust.load(self._trust, self._journal.lose)
+        except (Fault, OSError, ValueError) as error:
+            self._journal.lose("trust-not-renewed", f"whom this device obeys is as it was: {error}")
+            return
+        listener.obey(trust)
+        known = {str(problem) for problem in before.problems}
+        for problem in trust.problems:
+            if str(problem) not in known:
+                self._journal.lose(problem.code, str(problem))
+        old, new = set(before.rows()), set(trust.rows())
+        for name, _, kind in sorted(old - new):
+            self._forget(name)
+            self._notice("host-removed", f"{name} is of the {kind} of this device no more")
+        for name, _, kind in sorted(new - old):
+            self._notice("host-added", f"{name} is of the {kind} of this device now")
 
     def _answers(self) -> bool:
         """Whether the service does: asked without a link, as there can be none."""
         try:
-            with self._link(SELF) as methods:
+            with self._link(SELF, False) as methods:
                 answer(methods["hello"](pack({})))
         except Fault as fault:
             self._notice("unwell", f"this device does not answer: {fault}")
             return False
         return True
 
-    def _try(self) -> bool:
+    def _try(self) -> None:
         try:
+            if begin(self._trust):
+                self._notice("identity-made", "this device has made its own key, and obeys nobody yet")
+            self._mark = mark(self._trust)
             trust = Trust.load(self._trust, self._journal.lose)
             listener = Listener(self._wanted, trust, self._link, self._link_event, self._faulty, self._tether.listening)
         except (Fault, OSError, ValueError) as error:
@@ -105,21 +141,20 @@ class Reach:
             if self.fault is None or str(self.fault) != str(fault):
                 self._journal.lose(fault.code, str(fault))
             self.fault = fault
-            return False
+            return
         for problem in trust.problems:
             self._journal.lose(problem.code, str(problem))
         listener.start()
         self._tether.tell({"listening": True}, listener.fileno())
-        pulse = Pulse(listener, trust, lambda: self._tether.tell({"beat": True}), self._notice)
+        pulse = Pulse(listener, lambda: self._tether.tell({"beat": True}), self._notice)
         pulse.start()
-        self._parts = [pulse, listener]
+        self._parts, self._listener = [pulse, listener], listener
         self._publish(listener.address)
         if self._announcement is not None:
             self._announcement.start(listener.address, trust.fingerprint)
         with self._lock:
             self.fault, self.address = None, listener.address
             self._told(listener.address)
-        return True
 
     def _publish(self, address: tuple[str, int]) -> None:
         """Tell commands on this machine where we listen."""

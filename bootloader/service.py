@@ -41,9 +41,18 @@ class Peer:
     """A host at the other end of one link, until that ends."""
 
     host: str
+    observes: bool = False
 
 
 Answer = Callable[[Fields, list[bytes], Peer], bytes]
+
+_LOOKS = frozenset({"hello", "status", "history", "boots", "events"})
+"""What a host may ask that is let to look, and nothing more."""
+
+
+def _refuse(_fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
+    do = "have a host that may do everything make it one of those"
+    raise Refused("observer", "this host may look, and change nothing", to=peer.host, do=do)
 
 
 class Service:
@@ -93,15 +102,20 @@ class Service:
         }
 
     @contextmanager
-    def link(self, host: str) -> Iterator[Mapping[str, Callable[[bytes], bytes]]]:
-        """What the host called ``host`` may call over one link, which has ended when this is left."""
-        peer = Peer(host)
+    def link(self, host: str, observes: bool) -> Iterator[Mapping[str, Callable[[bytes], bytes]]]:
+        """What the host called ``host`` may call over one link, which has ended when this is left.
+
+        One that ``observes`` is refused whatever could change something.
+        """
+        peer = Peer(host, observes)
 
         def bound(answer: Answer) -> Callable[[bytes], bytes]:
             return lambda request: answer(*unpack(request), peer)
 
         try:
             answers = self._answers if host != SELF else {"hello": self._pulse}
+            if observes:
+                answers = {name: answer if name in _LOOKS else _refuse for name, answer in answers.items()}
             yield {name: bound(answer) for name, answer in answers.items()}
         finally:
             if peer in self._attached:
@@ -232,6 +246,8 @@ class Service:
         size = max(1024, min(_EVENT_BYTES, fields.integer("max_bytes", _EVENT_BYTES)))
         wait_s = max(0.0, min(_WAIT_S, fields.number("wait_s", 0)))
         if fields.flag("attached", False):
+            if peer.observes:
+                _refuse(fields, [], peer)
             self._attached.add(peer)
         self._journal.enter(peer)
         if boot not in ("", self._journal.boot):

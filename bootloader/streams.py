@@ -168,9 +168,11 @@ class Streams:
                         stream.timer.name, stream.timer.daemon = "stream grace", True
                         stream.timer.start()
 
-    def end(self) -> None:
-        """End all of them."""
-        for name in list(self._streams):
+    def end(self, host: str | None = None) -> None:
+        """End all of them, or all of one host."""
+        with self._lock:
+            names = [name for name, stream in self._streams.items() if host in (None, stream.host)]
+        for name in names:
             self._drop(name)
 
     def _find(self, name: str, host: str) -> _Stream:

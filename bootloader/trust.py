@@ -1,25 +1,30 @@
-"""This device's key and certificate, and the hosts that it obeys.
+"""This device's key and certificate, the hosts that it obeys, and those that may only look.
 
-Reads ``<state>/trust/``: ``device.crt``, ``device.key``, ``hosts/<name>.crt``. Owns who is obeyed under which name, and
-``copy``, from which what is damaged is made anew. Makes no keys (a host does that, so that no cryptography package is
-needed here) and knows nothing of connections.
+Reads ``<state>/trust/``: ``device.crt``, ``device.key``, ``hosts/<name>.crt``, ``observers/<name>.crt``. Owns who is
+obeyed under which name, and ``copy``, from which what is damaged is made anew. Knows nothing of connections.
 """
 
 from __future__ import annotations
 
 import os
 import ssl
+import stat
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from . import identity
 from .aside import Aside
 from .wire.errors import Fault
-from .wire.private import CERTIFICATE, KEY, check_private, is_whole
+from .wire.private import CERTIFICATE, KEY, check_private, is_whole, sealed
 from .wire.stream import client_context, fingerprint, server_context
 
 MOST_HOSTS = 64
 SELF = ""
 """The name of the device itself, which may reach itself, to see that it can be reached. No host has it."""
+
+HOSTS, OBSERVERS = "hosts", "observers"
+"""The folders of those who may do everything, and of those who may look. Who is in both may look."""
 
 _CERTIFICATE_BYTES = 16 * 1024
 
@@ -28,16 +33,22 @@ class Trust:
     """What was in a trust folder when it was loaded. A host whose file is unusable is not obeyed, and a problem."""
 
     def __init__(
-        self, context: ssl.SSLContext, own: ssl.SSLContext, hosts: Mapping[str, str], problems: tuple[Fault, ...] = ()
+        self,
+        context: ssl.SSLContext,
+        own: ssl.SSLContext,
+        hosts: Mapping[str, str],
+        problems: tuple[Fault, ...] = (),
+        observers: frozenset[str] = frozenset(),
     ) -> None:
-        """``hosts``: name by fingerprint."""
+        """``hosts``: name by fingerprint; ``observers``: the fingerprints of those that may only look."""
         self.context = context
         """What links are accepted with; made once, since making it costs more than a handshake."""
         self.own = own
         """What this device makes links to itself with."""
         self.problems = problems
         """Why each file that was left out is left out."""
-        self._hosts = hosts
+        self.hosts = dict(hosts)
+        self._observers = observers
 
     @classmethod
     def load(cls, folder: Path, on_notice: Callable[[str, str], None] = lambda _code, _text: None) -> Trust:
@@ -46,7 +57,7 @@ class Trust:
         ``on_notice`` is told of what was damaged and could be mended.
         """
         certificate, key = folder / "device.crt", folder / "device.key"
-        do = "have a host make its certificate and key: `reactor trust`"
+        do = "bring it back; or remove device.crt, device.key and the folder copy, and it makes itself new ones"
         check_private(folder, CERTIFICATE, do)
         _mend(folder, on_notice)
         for path, forbidden in ((certificate, CERTIFICATE), (key, KEY)):
@@ -56,24 +67,120 @@ class Trust:
         own.load_verify_locations(cadata=own_pem)
         names = {fingerprint(own_pem): SELF}
         trusted = [own_pem]
+        observers: set[str] = set()
         problems: list[Fault] = []
-        for path in _host_files(folder / "hosts", problems):
+        for path in _host_files(folder, problems):
             try:
                 pem = _read_certificate(path)
-                names.setdefault(fingerprint(pem), path.stem)
+                which = fingerprint(pem)
+                if path.parent.name == OBSERVERS and which not in names:
+                    observers.add(which)
+                names.setdefault(which, path.stem)
                 trusted.append(pem)
             except Fault as problem:
                 problems.append(problem)
-        return cls(server_context(certificate, key, "".join(trusted)), own, names, tuple(problems))
+        context = server_context(certificate, key, "".join(trusted))
+        return cls(context, own, names, tuple(problems), frozenset(observers))
 
     @property
     def fingerprint(self) -> str:
         """The SHA-256 of this device's own certificate."""
-        return next(one for one, name in self._hosts.items() if name == SELF)
+        return next(one for one, name in self.hosts.items() if name == SELF)
 
     def host_of(self, fingerprint: str) -> str | None:
         """The name of the obeyed host whose certificate has ``fingerprint``, ``SELF``, or None where there is none."""
-        return self._hosts.get(fingerprint)
+        return self.hosts.get(fingerprint)
+
+    def observes(self, fingerprint: str) -> bool:
+        """Whether the host whose certificate has ``fingerprint`` may only look."""
+        return fingerprint in self._observers
+
+    def is_alike(self, other: Trust, fingerprint: str) -> bool:
+        """Whether the host of ``fingerprint`` is in ``other`` what it is here."""
+        return self.host_of(fingerprint) == other.host_of(fingerprint) and (
+            self.observes(fingerprint) == other.observes(fingerprint)
+        )
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Name, fingerprint and folder of each that is not the device itself, by name."""
+        return sorted(
+            (name, which, OBSERVERS if self.observes(which) else HOSTS)
+            for which, name in self.hosts.items()
+            if name != SELF
+        )
+
+
+def begin(folder: Path) -> bool:
+    """Make this device's own key and certificate where it never had any; whether that was done.
+
+    The certificate is written last, so where neither it nor its copy is there, nobody knows this device yet. One that
+    is lost or damaged later is not replaced: to its hosts it would be another device.
+    """
+    certificate, key = folder / "device.crt", folder / "device.key"
+    try:
+        if any(_is_there(path) for path in (certificate, folder / "copy" / certificate.name)):
+            return False
+        pem, key_pem = identity.make(os.uname().nodename)
+        for made in (folder, folder / HOSTS):
+            made.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path, text in ((key, key_pem), (certificate, pem)):
+            _replace(path, sealed(text).encode())
+    except OSError as error:
+        do = "make it writable, and a key is made"
+        raise Fault(
+            "no-identity", f"has no key, and can't get one ({error.strerror})", to=str(folder), do=do
+        ) from error
+    return True
+
+
+def mark(folder: Path) -> tuple[object, ...]:
+    """What differs once somebody has changed a trust folder."""
+    seen: list[object] = []
+    for place in (folder, folder / HOSTS, folder / OBSERVERS):
+        with suppress(OSError):
+            for entry in sorted(os.scandir(place), key=lambda one: one.name):
+                found = entry.stat(follow_symlinks=False)
+                if not stat.S_ISDIR(found.st_mode):
+                    seen.append((entry.path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode))
+            seen.append((str(place), place.stat().st_mode))
+    return tuple(seen)
+
+
+def admit(folder: Path, name: str, pem: str) -> str:
+    """Obey the host of the certificate ``pem``, which is called ``name``; the name that it has here.
+
+    Another key of that name keeps it, and this one gets a part of its fingerprint.
+    """
+    which = fingerprint(pem)
+    hosts = folder / HOSTS
+    hosts.mkdir(mode=0o700, parents=True, exist_ok=True)
+    taken = {path.stem: path for place in (hosts, folder / OBSERVERS) for path in place.glob("*.crt")}
+    for known, path in taken.items():
+        with suppress(Fault):
+            if fingerprint(_read_certificate(path)) == which and path.parent == hosts:
+                return known
+    name = f"{name}-{which[:8]}" if name in taken else name
+    _replace(hosts / f"{name}.crt", sealed(pem).encode())
+    return name
+
+
+def dismiss(folder: Path, name: str) -> bool:
+    """Obey the host called ``name`` no more; whether there was one. Its copy goes first: else it could come back."""
+    found = False
+    for place in (HOSTS, OBSERVERS):
+        if name in {path.stem for path in (folder / place).glob("*.crt")}:
+            (folder / "copy" / place / f"{name}.crt").unlink(missing_ok=True)
+            (folder / place / f"{name}.crt").unlink(missing_ok=True)
+            found = True
+    return found
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _mend(folder: Path, on_notice: Callable[[str, str], None]) -> None:
@@ -81,8 +188,13 @@ def _mend(folder: Path, on_notice: Callable[[str, str], None]) -> None:
 
     A host whose file was removed is not to be obeyed any more, so that one loses its copy, too.
     """
-    hosts, copies = folder / "hosts", folder / "copy"
-    names = {f"hosts/{path.name}" for place in (hosts, copies / "hosts") for path in place.glob("*.crt")}
+    copies = folder / "copy"
+    names = {
+        f"{kind}/{path.name}"
+        for kind in (HOSTS, OBSERVERS)
+        for place in (folder / kind, copies / kind)
+        for path in place.glob("*.crt")
+    }
     for name in ("device.crt", "device.key", *sorted(names)):
         file, copy = folder / name, copies / name
         try:
@@ -133,19 +245,26 @@ def _replace(path: Path, content: bytes) -> None:
     new.replace(path)
 
 
-def _host_files(folder: Path, problems: list[Fault]) -> Iterator[Path]:
-    try:
-        if folder.stat().st_mode & 0o022:
-            raise PermissionError(0, "other users may change it")
-        paths = sorted(folder.glob("*.crt"))
-    except OSError as error:
-        problems.append(
-            Fault("unusable-trust", f"no host is obeyed ({error.strerror})", to=str(folder), do="pair with a host")
-        )
-        return
+def _host_files(trust: Path, problems: list[Fault]) -> Iterator[Path]:
+    """Observers first: who is in both folders may only look."""
+    paths: list[Path] = []
+    for folder in (trust / OBSERVERS, trust / HOSTS):
+        try:
+            if folder.stat().st_mode & 0o022:
+                raise PermissionError(0, "other users may change it")
+            paths += sorted(folder.glob("*.crt"))
+        except FileNotFoundError:
+            if folder.name == HOSTS:
+                problems.append(_unlisted(folder, "there is no such folder"))
+        except OSError as error:
+            problems.append(_unlisted(folder, error.strerror))
     if len(paths) > MOST_HOSTS:
-        problems.append(Fault("unusable-trust", f"only {MOST_HOSTS} hosts are obeyed", to=str(folder)))
+        problems.append(Fault("unusable-trust", f"only {MOST_HOSTS} hosts are obeyed", to=str(trust)))
     yield from paths[:MOST_HOSTS]
+
+
+def _unlisted(folder: Path, why: str | None) -> Fault:
+    return Fault("unusable-trust", f"no host in it is obeyed ({why})", to=str(folder), do="pair with a host")
 
 
 def _read_certificate(path: Path) -> str:

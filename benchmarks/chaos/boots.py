@@ -132,7 +132,7 @@ def unlinked(device: Device, promise: Promise, known: Mapping[str, Generation]) 
 
 
 def bare(device: Device, _promise: Promise, _known: Mapping[str, Generation]) -> list[Broken]:
-    """A target without anything, keys included, can't be reached: it says so, and stays up for whoever brings some."""
+    """A target without anything makes its own key, if it can; it says how it is, and stays up for whoever comes."""
     process = device.spawn()
     assert process.stdout is not None
     told = first_line(process.stdout, SOON_S)

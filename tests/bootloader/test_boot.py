@@ -18,8 +18,10 @@ import pytest
 
 from bootloader.state import volatile_places
 from bootloader.store.triage import MOST_BOOTS
-from bootloader.wire.errors import Fault
+from bootloader.wire.errors import Fault, LinkDown, Untrusted
 from bootloader.wire.manifest import EMPTY, Manifest, blob_name
+from reactor.link import Link
+from reactor.trust import issue
 from tests.bootloader.target import SOON_S, Target, app, gone, let_go
 
 WAIT = "import threading\ndef main():\n    print('up')\n    threading.Event().wait()\n"
@@ -196,25 +198,44 @@ def test_the_base_is_run_where_the_state_has_nothing(target: Target, tmp_path: P
     target.log("newer")
 
 
-def test_without_a_state_folder_the_base_runs_and_it_is_reachable_once_there_are_keys(
+def test_without_a_state_folder_the_base_runs_and_it_has_a_key_of_its_own_that_obeys_nobody_yet(
     target: Target, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
     up(target, f"open({str(mark)!r}, 'a').write('base ')\n" + WAIT)
     target.end()
     mark.unlink()
-    base, trust = tmp_path / "base", tmp_path / "trust"
+    base = tmp_path / "base"
     target.state.rename(base)
-    (base / "trust").rename(trust)
-    with unreachable(target, "no-identity", "--base", str(base)) as process:
-        until(mark.exists)
-        trust.rename(target.state / "trust")
+    process = target.spawn("--base", str(base))
+    try:
         target.listening["port"] = first_line(process)["port"]
-        with target.link("late") as link:
+        until(mark.exists)
+        with pytest.raises(Untrusted), target.link("early") as link:
+            link.call("status", {})
+        issue(target.state, target.home, "target")
+        with obeyed(target) as link:
             status, _ = link.call("status", {})
             assert [one.text("application") for one in status.objects("applications")] == ["app"]
-            assert "no-identity" in [one.text("code") for one in status.objects("lost")]
+    finally:
+        process.terminate()
+        assert process.wait(SOON_S) == 0
+        let_go(process)
     assert mark.read_text() == "base "
+
+
+def obeyed(target: Target) -> Link:
+    """A link, as soon as the device obeys this host."""
+    deadline = monotonic() + SOON_S
+    while True:
+        link = target.link("late")
+        try:
+            link.call("hello", {})
+            return link
+        except (Untrusted, LinkDown):
+            link.close()
+            assert monotonic() < deadline
+            select.select([], [], [], 0.05)
 
 
 LOSSES = ("ledger.jsonl", "manifests", "objects", "warm.json", "pycache", "data", "run/address", "aside", "live.new")
@@ -318,9 +339,8 @@ def test_with_its_port_taken_applications_run_and_it_is_reachable_once_the_port_
     assert mark.read_text() == "ran ", "the keeper does not take a device that can't be reached for one that hangs"
 
 
-@pytest.mark.parametrize("lost", ["trust", "device.key"])
-def test_without_a_key_applications_run_and_it_is_reachable_once_there_is_one(
-    target: Target, tmp_path: Path, lost: str
+def test_without_the_key_to_its_certificate_applications_run_and_it_is_reachable_once_there_is_one(
+    target: Target, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
     up(target, f"open({str(mark)!r}, 'a').write('ran ')\n" + WAIT)
@@ -328,10 +348,11 @@ def test_without_a_key_applications_run_and_it_is_reachable_once_there_is_one(
     mark.unlink()
     trust = target.state / "trust"
     shutil.rmtree(trust / "copy")
-    place = trust if lost == "trust" else trust / lost
+    place = trust / "device.key"
     place.rename(tmp_path / "away")
     with unreachable(target, "no-identity") as process:
         until(mark.exists)
+        assert not place.exists(), "hosts know the certificate: another key would be another device"
         (tmp_path / "away").rename(place)
         assert isinstance(first_line(process)["port"], int)
 

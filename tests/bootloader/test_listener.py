@@ -61,7 +61,7 @@ class Target:
         self.listener = Listener(
             (host, 0),
             trust,
-            lambda name: nullcontext(self.methods_for(name)),
+            lambda name, _observes: nullcontext(self.methods_for(name)),
             lambda kind, fields: self.events.put((kind, fields)),
             lambda error: self.events.put(("fault", {"why": repr(error)})),
         )
@@ -140,7 +140,7 @@ def test_a_socket_that_is_handed_over_is_listened_on(folder: Path) -> None:
     before = socket.create_server(("127.0.0.1", 0))
     waiting = socket.create_connection(before.getsockname(), SOON_S)
     listener = Listener(
-        ("127.0.0.1", 1), Trust.load(folder), lambda _: nullcontext({}), lambda *_: None, lambda _: None, before
+        ("127.0.0.1", 1), Trust.load(folder), lambda *_: nullcontext({}), lambda *_: None, lambda _: None, before
     )
     assert listener.address == waiting.getpeername()
     listener.start()
@@ -347,7 +347,7 @@ def test_a_busy_port_is_a_fault_that_names_it(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         where = busy.getsockname()
         with pytest.raises(Fault) as caught:
-            Listener(where, Trust.load(folder), lambda _: nullcontext({}), lambda *_: None, lambda _: None)
+            Listener(where, Trust.load(folder), lambda *_: nullcontext({}), lambda *_: None, lambda _: None)
     assert caught.value.code == "listen-failed"
     assert caught.value.to == f"127.0.0.1:{where[1]}"
 

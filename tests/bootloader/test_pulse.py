@@ -33,10 +33,10 @@ class Device:
         trust = Trust.load(folder / "state" / "trust")
         self.listener = Listener((where, 0), trust, self.link, lambda *_: None, lambda _: None)
         self.listener.start()
-        self.pulse = Pulse(self.listener, trust, lambda: self.beats.put(None), lambda code, _: self.notices.put(code))
+        self.pulse = Pulse(self.listener, lambda: self.beats.put(None), lambda code, _: self.notices.put(code))
 
     @contextmanager
-    def link(self, host: str) -> Iterator[Mapping[str, Method]]:
+    def link(self, host: str, _observes: bool) -> Iterator[Mapping[str, Method]]:
         def hello(_request: bytes) -> bytes:
             self.well.wait(SOON_S)
             return pack({})

@@ -15,8 +15,6 @@ from typing import Any
 
 import pytest
 
-from reactor.trust import issue
-
 from .conftest import NO_ENV, WAIT_S, Bench, save, until
 
 SETTINGS = 'entry = "main:main"\nsettle_s = 0.1\ngrace_s = 0.5'
@@ -249,24 +247,18 @@ def test_a_bootloader_that_starts_again_runs_the_application_once_and_gets_the_s
     assert len([one for one in bench.processes() if "bootloader run" in one]) == 2, "one, and its keeper"
 
 
-def test_a_bootloader_without_keys_says_what_to_do_and_can_be_reached_once_that_is_done(bench: Bench) -> None:
-    state = bench.folder / "new"
-    with subprocess.Popen(
-        [sys.executable, "-m", "bootloader", "run", "--state", str(state), "--listen", "127.0.0.1:0"],
-        env=bench.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as run:
-        try:
-            assert run.stdout is not None
-            first = run.stdout.readline()
-            assert str(state / "trust") in first
-            assert "reactor trust" in first
-            issue(state, Path(bench.env["REACTOR_HOME"]), "new")
-            assert " on 127.0.0.1 port " in run.stdout.readline()
-        finally:
-            run.terminate()
+def test_a_bootloader_without_keys_makes_its_own_and_keeps_them(bench: Bench, board: Make) -> None:
+    device = Board(bench, "new")
+    device.on()
+    own = (device.state / "trust" / "device.crt").read_bytes()
+    assert {path.stat().st_mode & 0o777 for path in (device.state / "trust").glob("device.*")} == {0o600}
+    device.trust()  # which makes none, as there is one
+    until(lambda: bench.run("status", "-t", "new")[0] == 0)
+    device.off(signal.SIGTERM)
+    device.on()
+    assert bench.run("status", "-t", "new")[0] == 0
+    assert (device.state / "trust" / "device.crt").read_bytes() == own
+    device.off(signal.SIGTERM)
 
 
 def test_a_device_whose_key_changed_is_not_believed(bench: Bench, board: Make) -> None:

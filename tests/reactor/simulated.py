@@ -50,7 +50,7 @@ class Simulated:
         names = (*own, "open", "write", "read", "close")  # who needs the last ones tells what to answer
         methods = {name: self._method(name) for name in names}
         self._listener = Listener(
-            ("127.0.0.1", 0), trust, lambda _: nullcontext(methods), lambda *_: None, lambda _: None
+            ("127.0.0.1", 0), trust, lambda *_: nullcontext(methods), lambda *_: None, lambda _: None
         )
         self._listener.start()
 

@@ -28,7 +28,7 @@ class Device:
         methods = {"echo": self.echo, "stale": self.stale, "junk": lambda _: b"junk"}
         trust = Trust.load(state / "trust")
         self.listener = Listener(
-            ("127.0.0.1", 0), trust, lambda _: nullcontext(methods), lambda *_: None, lambda _: None
+            ("127.0.0.1", 0), trust, lambda *_: nullcontext(methods), lambda *_: None, lambda _: None
         )
         self.listener.start()
         self.address = self.listener.address
