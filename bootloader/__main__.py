@@ -1,6 +1,6 @@
-"""The target's front door: arguments in, a running bootloader, an exit code out.
+"""The target's front door: arguments in, a running bootloader or what is done at its console, an exit code out.
 
-The same command is two processes: what a user starts becomes the keeper, and what the keeper starts, with the same
+`run` is two processes: what a user starts becomes the keeper, and what the keeper starts, with the same
 arguments, the bootloader. The imports of the latter are made there, so that the keeper stays small.
 """
 
@@ -26,6 +26,7 @@ from .wire.errors import Fault
 
 if TYPE_CHECKING:
     from .boot import Bootloader
+    from .pairing import Shown
     from .tether import Tether
 
 PORT = 7717
@@ -47,7 +48,8 @@ def main() -> None:
     """Run the command of ``sys.argv``; exits 0 when ended by a signal, 1 with a reason, 2 on wrong use."""
     arguments = _parser().parse_args()
     line = os.environ.pop(LINE, "")
-    sys.exit(_run(arguments, int(line)) if line else _keep(arguments))
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    sys.exit(_run(arguments, int(line)) if line else command(arguments))
 
 
 def _keep(arguments: argparse.Namespace) -> int:
@@ -94,8 +96,76 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--until-stdin-ends", action="store_true", help="end when standard input does")
     run.add_argument("--watchdog", default="", metavar="DEV", help="the hardware's watchdog, such as /dev/watchdog")
-    run.add_argument("--json", action="store_true", help="one JSON object a line")
+    run.set_defaults(command=_keep)
+    pair = commands.add_parser("pair", help="open a window in which a host that knows the code may pair")
+    pair.set_defaults(command=_pair)
+    trust = commands.add_parser("trust", help="whom this device obeys").add_subparsers(required=True, metavar="WHAT")
+    listed = trust.add_parser("list", help="the hosts that it obeys, and those that may look")
+    listed.set_defaults(command=_list)
+    remove = trust.add_parser("remove", help="obey a host no more; its open connections end")
+    remove.add_argument("name", metavar="NAME", help="the host's name, as the list has it")
+    remove.set_defaults(command=_remove)
+    for one in (pair, listed, remove):
+        one.add_argument(
+            "--state", type=Path, default=_state_folder(), metavar="DIR", help="state folder (%(default)s)"
+        )
+    for one in (run, pair, listed, remove):
+        one.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser
+
+
+def _pair(arguments: argparse.Namespace) -> int:
+    from .console import invite
+    from .pairing import Shown
+
+    def show() -> None:
+        told = invite(arguments.state.absolute())
+        shown = Shown(told.text("code"), told.text("host"), told.integer("port"), told.number("open_s"))
+        _show(shown, arguments.json)
+
+    return _at_console(arguments, show)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from .console import hosts
+
+    def show() -> None:
+        for name, fingerprint, role in hosts(arguments.state.absolute()):
+            if arguments.json:
+                _line(event="host", name=name, fingerprint=fingerprint, role=role)
+            else:
+                _out(f"{name}  {fingerprint[:16]}  {role}")
+
+    return _at_console(arguments, show)
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    from .console import remove
+
+    return _at_console(arguments, lambda: remove(arguments.state.absolute(), arguments.name))
+
+
+def _at_console(arguments: argparse.Namespace, do: Callable[[], None]) -> int:
+    try:
+        do()
+    except Fault as fault:
+        _complain(fault, arguments.json)
+        return 1
+    return 0
+
+
+def _complain(fault: Fault, as_json: bool) -> None:
+    if as_json:
+        _line(event="problem", **fault.as_fields())
+    else:
+        _out(f"bootloader: {fault}", sys.stderr)
+
+
+def _show(shown: Shown, as_json: bool) -> None:
+    if as_json:
+        _line(event="pairing", code=shown.code, host=shown.host, port=shown.port, open_s=shown.open_s)
+    else:
+        _out(shown.text)
 
 
 def _state_folder() -> Path:
@@ -138,10 +208,7 @@ def _run(arguments: argparse.Namespace, line: int) -> int:
     except Fault as fault:
         if tether is not None:
             tether.tell({"refused": fault.code})
-        if arguments.json:
-            _line(event="problem", **fault.as_fields())
-        else:
-            _out(f"bootloader: {fault}", sys.stderr)
+        _complain(fault, arguments.json)
         return 1
     return 0
 
@@ -175,6 +242,7 @@ def _boot(arguments: argparse.Namespace, tether: Tether, bell: int, on_boot: Cal
 
     try:
         fault = bootloader.reach.tell(listening)
+        bootloader.pairing.to_console(lambda shown: _show(shown, arguments.json))
         if fault is not None and arguments.json:
             _line(event="problem", **fault.as_fields())
         elif not arguments.json:

@@ -14,6 +14,7 @@ from .changes import Changes
 from .chronicle import Chronicle
 from .journal import Journal
 from .lacking import lacking
+from .pairing import Pairing
 from .priority import spare
 from .reach import Reach
 from .service import Service
@@ -77,16 +78,16 @@ class Bootloader:
             parts.callback(changes.close)
             streams = Streams(folder / "run", supervisor.attachment)
             upgrade = Upgrade(state, tether)
-            service = Service(name, store, supervisor, changes, self.journal, chronicle, upgrade, streams)
+            self.pairing = Pairing(state / "trust", name, folder / "run" / "pairing", self._notice)
+            service = Service(name, store, supervisor, changes, self.journal, chronicle, upgrade, streams, self.pairing)
             self._tell_of_keeper(tether.told)
             supervisor.start()
             self._tether, self._supervisor, self._grace_s = tether, supervisor, grace_s
             place = folder / "run" / "address"
             presence = Announcement(name, lambda: store.manifest.root, self.journal.lose) if announce else None
-            trust = state / "trust"
-            self.reach = Reach(
-                address, trust, service.link, streams.end, self.journal, tether, place, presence
-            )
+            keys, pairing = state / "trust", self.pairing
+            self.reach = Reach(address, keys, service.link, streams.end, pairing, self.journal, tether, place, presence)
+            parts.callback(pairing.close)
             parts.callback(self.reach.close)
             parts.callback(streams.end)
             parts.callback(self.journal.close, _PART_S)  # the hosts that follow hear the end, and hang up

@@ -6,21 +6,16 @@ calls `hello`: what that takes is what it takes to be reached by a host. Knows n
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable
 
+from .itself import ask
 from .listener import Listener
-from .trust import SELF
 from .wire.errors import Fault
-from .wire.messages import answer, pack
-from .wire.stream import TlsStream, shown
-from .wire.strict import Caller
 
 BEAT_S = 3.0
 _LOOK_S = 5.0
 _AGAIN_S = 0.5
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class Pulse:
@@ -57,19 +52,4 @@ class Pulse:
             self._ending.wait(BEAT_S if was_well else _AGAIN_S)
 
     def _look(self) -> None:
-        host, port = self._listener.address
-        where = (_ANYWHERE.get(host, host), port)
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-            sock.settimeout(_LOOK_S)
-            sock.bind((where[0], 0))
-            self._listener.expect(shown(sock.getsockname()))
-            sock.connect(where)
-            stream = TlsStream(sock.dup(), self._listener.trust.own, server_side=False)
-        try:
-            stream.handshake(_LOOK_S)
-            if self._listener.trust.host_of(stream.peer_fingerprint) != SELF:
-                raise stream.distrust()
-            caller = Caller(stream, "pulse")
-            answer(caller.call("hello", pack({}), _LOOK_S))
-        finally:
-            stream.close()
+        ask(self._listener.address, self._listener.trust, "hello", _LOOK_S, self._listener.expect)

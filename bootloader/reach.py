@@ -15,6 +15,7 @@ from pathlib import Path
 from .announce import Announcement
 from .journal import Journal
 from .listener import Listener
+from .pairing import Pairing
 from .pulse import Pulse
 from .tether import Tether
 from .trust import SELF, Trust, begin, mark
@@ -39,6 +40,7 @@ class Reach:
         trust: Path,
         link: Callable[[str, bool], AbstractContextManager[Mapping[str, Method]]],
         forget: Callable[[str], None],
+        pairing: Pairing,
         journal: Journal,
         tether: Tether,
         place: Path,
@@ -53,6 +55,8 @@ class Reach:
         self._trust = trust
         self._link = link
         self._forget = forget
+        self._pairing = pairing
+        pairing.renew = self.renew
         self._journal = journal
         self._tether = tether
         self._place = place
@@ -62,6 +66,7 @@ class Reach:
         self._parts: list[Pulse | Listener] = []
         self._listener: Listener | None = None
         self._mark: tuple[object, ...] = ()
+        self._looking = threading.Lock()
         self._told: Told = lambda _: None
         self._thread = threading.Thread(target=self._run, name="reach", daemon=True)
         self._try()
@@ -92,11 +97,16 @@ class Reach:
                 self._tether.tell({"beat": True})
             wait_s = min(2 * wait_s, _LONGEST_S)
             self._try()
-        while self._listener is not None and not self._ending.wait(_LOOK_S):
-            self._look(self._listener)
+        while not self._ending.wait(_LOOK_S):
+            self.renew()
+
+    def renew(self) -> None:
+        """See whether somebody has changed whom this device obeys. What can't be loaded leaves that as it was."""
+        with self._looking:
+            if self._listener is not None:
+                self._look(self._listener)
 
     def _look(self, listener: Listener) -> None:
-        """Whether somebody has changed whom this device obeys. What can't be loaded leaves that as it was."""
         now = mark(self._trust)
         if now == self._mark:
             return
@@ -155,6 +165,16 @@ class Reach:
         with self._lock:
             self.fault, self.address = None, listener.address
             self._told(listener.address)
+        self._pairing.listens(listener.address)
+        if not trust.rows() and not trust.problems:
+            self._invite()
+
+    def _invite(self) -> None:
+        """A device that obeys nobody opens a window; later ones are opened at a host's word, or at its own console."""
+        try:
+            self._pairing.open()
+        except (Fault, OSError) as fault:
+            self._notice("no-pairing", f"this device obeys nobody, and nobody can pair with it by a code: {fault}")
 
     def _publish(self, address: tuple[str, int]) -> None:
         """Tell commands on this machine where we listen."""

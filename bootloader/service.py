@@ -19,10 +19,11 @@ from . import __version__
 from .changes import Changes
 from .chronicle import Chronicle
 from .journal import Journal
+from .pairing import Pairing
 from .store.store import Store
 from .streams import Streams
 from .supervisor.supervisor import Supervisor
-from .trust import SELF
+from .trust import SELF, Trust, dismiss
 from .upgrade import Upgrade
 from .wire.errors import Refused
 from .wire.limits import PROTOCOL, STREAM_BYTES, UPLOAD_BLOBS
@@ -68,6 +69,7 @@ class Service:
         chronicle: Chronicle,
         upgrade: Upgrade,
         streams: Streams,
+        pairing: Pairing,
     ) -> None:
         self._name = name
         self._upgrade = upgrade
@@ -77,6 +79,7 @@ class Service:
         self._journal = journal
         self._chronicle = chronicle
         self._streams = streams
+        self._pairing = pairing
         self._started = time.monotonic()
         self._attached: set[Peer] = set()
         self._answers: dict[str, Answer] = {
@@ -99,6 +102,9 @@ class Service:
             "write": self._write,
             "read": self._read,
             "close": self._close,
+            "trust": self._trust,
+            "distrust": self._distrust,
+            "invite": self._invite,
         }
 
     @contextmanager
@@ -113,7 +119,7 @@ class Service:
             return lambda request: answer(*unpack(request), peer)
 
         try:
-            answers = self._answers if host != SELF else {"hello": self._pulse}
+            answers = self._answers if host != SELF else {"hello": self._pulse, "invite": self._invite}
             if observes:
                 answers = {name: answer if name in _LOOKS else _refuse for name, answer in answers.items()}
             yield {name: bound(answer) for name, answer in answers.items()}
@@ -289,3 +295,24 @@ class Service:
     def _close(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         self._streams.close(peer.host, fields.text("stream"))
         return pack({})
+
+    # whom this device obeys
+
+    def _trust(self, _fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
+        rows = Trust.load(self._pairing.trust).rows()
+        return pack({"hosts": [list(row) for row in rows], "you": peer.host})
+
+    def _distrust(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
+        name = fields.text("name")
+        try:
+            if not dismiss(self._pairing.trust, name):
+                raise Refused("unknown-host", "this device does not obey a host of that name", to=name[:64])
+        except OSError as error:
+            raise Refused("not-written", f"can't be removed ({error.strerror})", to=name) from error
+        if name != peer.host:  # that one is to have this answer; its links end in a moment
+            self._pairing.renew()
+        return pack({})
+
+    def _invite(self, _fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
+        shown = self._pairing.open()
+        return pack({"code": shown.code, "host": shown.host, "port": shown.port, "open_s": shown.open_s})

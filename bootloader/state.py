@@ -40,7 +40,7 @@ _IN_ORDER = b"ended"
 """What a bootloader leaves in the lock when its applications have ended, and been made safe, as they should."""
 
 _FOLDERS = ("run", "data", "pycache", "logs")
-_FILES = ("run/lock", "run/address", "warm.json", "pycache.sums")
+_FILES = ("run/lock", "run/address", "run/pairing", "warm.json", "pycache.sums")
 _LEDGERS = ("ledger.jsonl", "ledger.copy")
 _FILLED = ("data", "objects", "manifests", "trees")
 """What is there once a generation is."""

@@ -149,17 +149,22 @@ def mark(folder: Path) -> tuple[object, ...]:
 def admit(folder: Path, name: str, pem: str) -> str:
     """Obey the host of the certificate ``pem``, which is called ``name``; the name that it has here.
 
-    Another key of that name keeps it, and this one gets a part of its fingerprint.
+    Another key of that name keeps it, and this one gets a part of its fingerprint. One that could only look may do
+    everything from here on. ``ValueError`` or ``OSError`` where ``pem`` is no certificate, or can't be kept.
     """
-    which = fingerprint(pem)
+    which = fingerprint(_checked(pem))
     hosts = folder / HOSTS
     hosts.mkdir(mode=0o700, parents=True, exist_ok=True)
     taken = {path.stem: path for place in (hosts, folder / OBSERVERS) for path in place.glob("*.crt")}
     for known, path in taken.items():
         with suppress(Fault):
-            if fingerprint(_read_certificate(path)) == which and path.parent == hosts:
-                return known
-    name = f"{name}-{which[:8]}" if name in taken else name
+            if fingerprint(_read_certificate(path)) == which:
+                if path.parent == hosts:
+                    return known
+                dismiss(folder, known)
+                name = known
+    if any((place / f"{name}.crt").exists() for place in (hosts, folder / OBSERVERS)):
+        name = f"{name}-{which[:8]}"
     _replace(hosts / f"{name}.crt", sealed(pem).encode())
     return name
 
@@ -274,12 +279,17 @@ def _read_certificate(path: Path) -> str:
             text = file.read(_CERTIFICATE_BYTES + 1)
         if len(text) > _CERTIFICATE_BYTES:
             raise ValueError("too long")
-        pem = text.decode("ascii", errors="ignore")
-        if pem.count(ssl.PEM_HEADER) != 1:
-            raise ValueError("not one certificate")
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=pem)
+        pem = _checked(text.decode("ascii", errors="ignore"))
     except (OSError, ValueError) as error:
         raise Fault(
             "unusable-trust", f"this host is not obeyed ({error})", to=str(path), do="pair with the host again"
         ) from error
     return pem if pem.endswith("\n") else pem + "\n"
+
+
+def _checked(pem: str) -> str:
+    """``pem``; a ``ValueError`` or an ``OSError`` where it is not one certificate that OpenSSL can read."""
+    if pem.count(ssl.PEM_HEADER) != 1:
+        raise ValueError("not one certificate")
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=pem)
+    return pem

@@ -47,6 +47,7 @@ def _main() -> int:
             devices,
             history,
             logs,
+            pair,
             push,
             repl,
             restart,
@@ -81,7 +82,8 @@ def _main() -> int:
         ("console", "a serial port, until the escape key", console.add, console.run),
         ("new", "make a project that runs", create.add, create.run),
         ("upgrade", "renew the bootloader of a target", upgrade.add, upgrade.run),
-        ("trust", "make the keys of a device", trusting.add, trusting.run),
+        ("pair", "know a device by the code that it shows", pair.add, pair.run),
+        ("trust", "who is trusted, here and by devices", trusting.add, trusting.run),
     )
     for name, what, add, run in table:
         command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")

@@ -120,7 +120,7 @@ def host_identity(home: Path) -> KeyPair:
     folder = home / "identity"
     pair = KeyPair(folder / "host.crt", folder / "host.key")
     if not folder.exists():
-        me = make_identity(_host_name())
+        me = make_identity(host_name())
         with _new_folder(folder) as made:
             _write(made / "host.key", me.key_pem)
             _write(made / "host.crt", me.cert_pem)
@@ -147,7 +147,7 @@ def issue(state_dir: Path, home: Path, name: str) -> None:
 
 def namesakes(state_dir: Path, home: Path) -> list[Path]:
     """The files by which the target obeys other keys under this host's name: an old one, or one of another machine."""
-    host_pem, name = _read(host_identity(home).certificate), _host_name()
+    host_pem, name = _read(host_identity(home).certificate), host_name()
     files = sorted((state_dir / "trust" / "hosts").glob("*.crt"))
     alike = [path for path in files if path.stem == name or re.fullmatch(re.escape(name) + "-[0-9a-f]{8}", path.stem)]
     return [path for path in alike if unsealed(path.read_bytes()) != host_pem.encode()]
@@ -174,6 +174,15 @@ def saw(home: Path, name: str, address: str) -> None:
             _write(path, "".join(f"{one}\n" for one in list(dict.fromkeys((address, *before)))[:_MOST_ADDRESSES]))
     except (Fault, OSError):
         return  # it is found again, as it was now
+
+
+@_kept()
+def forget(home: Path, name: str) -> None:
+    """Know the device called ``name`` no more."""
+    if name not in {path.stem for path in (home / "devices").glob("*.crt")}:
+        raise Fault("unknown-device", "this host knows no device of that name", to=name, do="see: reactor trust list")
+    for kind in ("crt", "address"):
+        (home / "devices" / f"{name}.{kind}").unlink(missing_ok=True)
 
 
 def known(home: Path) -> list[Device]:
@@ -208,13 +217,13 @@ def _write_host(trust: Path, host_pem: str) -> None:
     hosts = trust / "hosts"
     _make_folder(hosts)
     if all(unsealed(path.read_bytes()) != host_pem.encode() for path in hosts.glob("*.crt")):
-        path = hosts / f"{_host_name()}.crt"
+        path = hosts / f"{host_name()}.crt"
         if path.exists():  # another machine may be called the same
             path = path.with_stem(f"{path.stem}-{fingerprint(host_pem)[:8]}")
         _write(path, sealed(host_pem))
 
 
-def _host_name() -> str:
+def host_name() -> str:
     """Who this is, to people: ``user@machine``; also a file's name at the devices."""
     try:
         user = getpass.getuser()

@@ -63,6 +63,23 @@ def client_context(cert_pem_path: Path, key_path: Path, trusted_pem: str) -> ssl
     return _context(ssl.PROTOCOL_TLS_CLIENT, cert_pem_path, key_path, trusted_pem)
 
 
+def pairing_context(cert_pem_path: Path, key_path: Path) -> ssl.SSLContext:
+    """What a device meets hosts with that it does not know yet: it shows its certificate, and asks for none."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER, cert_pem_path, key_path, "")
+    context.num_tickets = 0
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def pairing_host_context() -> ssl.SSLContext:
+    """What a host meets a device with that it does not know yet: it has the key to what it shows, no more."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def _context(protocol: int, cert_pem_path: Path, key_path: Path, trusted_pem: str) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -104,6 +121,8 @@ class TlsStream:
         """The other end's address, for people."""
         self.peer_fingerprint = ""
         """The SHA-256 of the other end's certificate, in lower-case hexadecimal; empty before the handshake."""
+        self.peer_pem = ""
+        """That certificate; empty before the handshake, and where the other end has shown none."""
         try:
             self.peer = shown(sock.getpeername())
             _tune(sock)
@@ -117,6 +136,7 @@ class TlsStream:
         self._run(self._ssl.do_handshake, monotonic() + timeout_s, "the handshake did not end in time")
         certificate = self._ssl.getpeercert(binary_form=True)
         self.peer_fingerprint = hashlib.sha256(certificate or b"").hexdigest()
+        self.peer_pem = ssl.DER_cert_to_PEM_cert(certificate) if certificate else ""
 
     def read(self, size: int, idle_s: float | None = STALL_S) -> bytearray:
         """Exactly ``size`` bytes. The first may take ``idle_s`` (None: for ever), each next one ``STALL_S``."""
@@ -233,16 +253,14 @@ class TlsStream:
                 return partial(Untrusted, why, to=self.peer)
         if shaken and not self._server_side and not self._heard and self._is_refused(error):
             what = "the device does not obey this host"
-            return partial(
-                Untrusted, what, to=self.peer, do="pair with the device, or have it obey this host: `reactor trust`"
-            )
+            return partial(Untrusted, what, to=self.peer, do="have it open a window, and pair with it: `reactor pair`")
         return partial(LinkDown, why, to=self.peer)
 
     def _untrusted(self) -> Callable[[], Fault]:
         if self._server_side:
             return partial(Untrusted, "its certificate is of no host that this device obeys", to=self.peer)
         what = "its certificate is not the one that this host knows the device by"
-        do = "if the device was set up anew, pair with it again (`reactor trust`); if not, do not trust this network"
+        do = "if the device was set up anew, pair with it again (`reactor pair`); if not, do not trust this network"
         return partial(Untrusted, what, to=self.peer, do=do)
 
     def _is_refused(self, error: OSError) -> bool:
@@ -260,8 +278,8 @@ class TlsStream:
         return self._refused
 
 
-def connect(host: str, port: int, context: ssl.SSLContext, pin: str, timeout_s: float) -> TlsStream:
-    """A stream to the target at ``host`` whose certificate's SHA-256 is ``pin``.
+def connect(host: str, port: int, context: ssl.SSLContext, pin: str | None, timeout_s: float) -> TlsStream:
+    """A stream to the target at ``host`` whose certificate's SHA-256 is ``pin``; None to pair with a device.
 
     ``timeout_s`` bounds each address that the name has, and the handshake. :class:`LinkDown` where nobody answers,
     :class:`Untrusted` where somebody else does. A target that refuses this host says so at the first read.
@@ -279,7 +297,7 @@ def connect(host: str, port: int, context: ssl.SSLContext, pin: str, timeout_s: 
     except BaseException:
         stream.close()
         raise
-    if stream.peer_fingerprint != pin:
+    if pin is not None and stream.peer_fingerprint != pin:
         raise stream.distrust()
     return stream
 

@@ -44,7 +44,7 @@ class Linked:
             (one for one in devices if split(one.address) == where), None
         )
         if device is None:
-            do = f"`reactor trust DIR --name NAME --address {address}` makes its keys"
+            do = f"pair with it by the code that it shows: `reactor pair {self._host}`"
             raise Fault("unknown-device", "this host does not know its key", to=name, do=do)
         self._device = device
         self._given = (address, *more)
@@ -197,11 +197,11 @@ def _is_loopback(address: str) -> bool:
     return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
-def split(address: str) -> tuple[str, int]:
-    """Host and port of an address; the port is 7717 where none is given."""
+def split(address: str, port_if_none: int = PORT) -> tuple[str, int]:
+    """Host and port of an address; the port is 7717, or another one, where none is given."""
     host, colon, port = address.rpartition(":")
     if not colon or address.endswith("]") or (":" in host and not host.endswith("]")):
-        return address.strip("[]"), PORT
+        return address.strip("[]"), port_if_none
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise Fault("bad-address", "not HOST, HOST:PORT or [IPV6]:PORT", to=address)
     return host.strip("[]"), int(port)

@@ -137,7 +137,7 @@ def test_an_observer_may_look_and_is_refused_whatever_could_change_something(tar
 
 CHANGES = (
     "missing", "upload", "manifest", "apply", "start", "restart", "stack", "rollback", "upgrade", "confirm", "open",
-    "write", "read", "close",
+    "write", "read", "close", "trust", "distrust", "invite",
 )  # fmt: skip
 
 

@@ -360,7 +360,7 @@ def test_a_home_that_cannot_be_written_is_one_line(bench: Bench) -> None:
     for command in (
         ("status", "--path", str(project)),
         ("push", str(project)),
-        ("trust", "x", "--name", "x", "--address", "x"),
+        ("trust", "make", "x", "--name", "x", "--address", "x"),
     ):
         code, (problem,) = bench.run(*command)
         assert (code, problem["code"]) == (1, "not-written")
@@ -441,6 +441,7 @@ WRONG: tuple[list[str], ...] = (
     ["frobnicate"],
     ["push", "--frobnicate"],
     ["trust", "x"],
+    ["trust", "make", "x"],
     ["rollback", "two"],
     ["logs", "-n", "-1"],
 )

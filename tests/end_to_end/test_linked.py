@@ -43,12 +43,12 @@ class Board:
     def trust(self, env: Mapping[str, str] = NO_ENV) -> None:
         """Have this host make its keys, and know it by name."""
         words = ("--name", self.name, "--address", self.address)
-        code, (event, *_) = self._bench.run("trust", str(self.state), *words, env=env)
+        code, (event, *_) = self._bench.run("trust", "make", str(self.state), *words, env=env)
         assert (code, event["code"]) == (0, "trusted")
 
-    def on(self) -> None:
+    def on(self, *options: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bootloader", "run", "--state", str(self.state), "--listen", self.address],
+            [sys.executable, "-m", "bootloader", "run", "--state", str(self.state), "--listen", self.address, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -113,7 +113,7 @@ def test_a_target_is_named_by_its_name_its_address_or_the_environment(bench: Ben
 
 def test_a_name_counts_more_than_an_address_that_another_device_had_before(bench: Bench, board: Make) -> None:
     device = board("porch")
-    assert bench.run("trust", "old", "--name", "attic", "--address", device.address)[0] == 0
+    assert bench.run("trust", "make", "old", "--name", "attic", "--address", device.address)[0] == 0
     assert bench.run("status", "-t", "porch")[0] == 0
     code, (problem,) = bench.run("status", "-t", "attic")
     assert (code, problem["code"]) == (1, "untrusted")
@@ -276,7 +276,7 @@ def test_a_device_whose_key_changed_is_not_believed(bench: Bench, board: Make) -
         assert code == 1
         assert [one["code"] for one in told] == ["untrusted"]
         assert "its certificate is not the one that this host knows the device by" in told[0]["message"]
-        assert "reactor trust" in told[0]["message"]
+        assert "reactor pair" in told[0]["message"]
 
 
 def test_a_host_that_the_device_does_not_obey_is_told_so_and_a_second_one_that_it_does_is_served(
@@ -295,7 +295,7 @@ def test_a_host_that_the_device_does_not_obey_is_told_so_and_a_second_one_that_i
     code, (problem,) = bench.run("push", str(project), "-t", "porch", env=other)
     assert (code, problem["code"]) == (1, "untrusted")
     assert "does not obey this host" in problem["message"]
-    assert "reactor trust" in problem["message"]
+    assert "reactor pair" in problem["message"]
 
     device.off(signal.SIGTERM)
     hosts = {path.name for path in (device.state / "trust" / "hosts").iterdir()}
@@ -340,7 +340,7 @@ def test_a_name_that_is_no_targets_says_which_there_are(bench: Bench, board: Mak
     assert (code, problem["code"]) == (1, "no-address")
     code, (problem,) = bench.run("push", str(project), "-t", "all")
     assert (code, problem["code"]) == (1, "no-targets")
-    code, (problem,) = bench.run("trust", "x", "--name", "all", "--address", "x")
+    code, (problem,) = bench.run("trust", "make", "x", "--name", "all", "--address", "x")
     assert (code, problem["code"]) == (1, "bad-name")
     assert not Path(bench.folder / "x").exists()
 

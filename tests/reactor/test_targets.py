@@ -278,5 +278,5 @@ def test_a_device_whose_key_is_not_known_is_a_fault_that_says_what_to_do(project
     with pytest.raises(Fault) as caught:
         Linked("porch", "pi.local")
     assert caught.value.code == "unknown-device"
-    assert "reactor trust" in caught.value.do
+    assert "reactor pair" in caught.value.do
     shutil.rmtree(trust.default_home(), ignore_errors=True)

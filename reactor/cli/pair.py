@@ -1,0 +1,70 @@
+"""``reactor pair DEVICE``: type the code that a device shows, and it obeys this host, which knows it from then on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from bootloader.wire.errors import Fault
+from bootloader.wire.pairing import PORT, spoken
+
+from .. import pairing, trust
+from ..report import clean, whole
+from ..settings import EMBEDDED
+from ..targets.linked import split
+from ..terminal import Terminal
+from . import ask, options
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    parser.add_argument(
+        "device", nargs="?", metavar="DEVICE", help=f"HOST or HOST:PORT, as the device shows it (port {PORT})"
+    )
+    parser.add_argument("--code", metavar="CODE", help="the code that the device shows (asked for)")
+    parser.add_argument("--name", metavar="NAME", help="what this host is to call the device (as it calls itself)")
+    parser.add_argument(
+        "--open", action="store_true", help="have the targets, which obey this host, open a window for another one"
+    )
+    ask.add(parser)
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Pair, or have a window opened: 0 if that was done."""
+    if arguments.open:
+        return ask.each(arguments, terminal, _invite, start=False)
+    if arguments.device is None:
+        raise Fault("no-device", "no device was named", do="give the address that it shows: reactor pair HOST:PORT")
+    if arguments.name in (options.ALL, *EMBEDDED):
+        raise Fault("bad-name", "means something else after -t", to=repr(arguments.name), do="choose another name")
+    host, port = split(arguments.device, PORT)
+    code = arguments.code or _asked(terminal)
+    paired = pairing.pair(host, port, code, trust.default_home(), arguments.name)
+    fields = {"address": paired.address, "fingerprint": paired.fingerprint, "known_as": paired.known_as}
+    if terminal.as_json:
+        terminal.tell({"event": "paired", "target": paired.name, **fields})
+    else:
+        terminal.line(f"{paired.name} obeys this host, as {paired.known_as}: reactor dev -t {paired.name}")
+    return 0
+
+
+def _asked(terminal: Terminal) -> str:
+    if terminal.as_json or not sys.stdin.isatty():
+        raise Fault("no-code", "nobody can be asked for the code", do="give it with --code")
+    try:
+        return input("code: ")
+    except EOFError:
+        raise Fault("no-code", "no code was given", do="type the one that the device shows") from None
+
+
+def _invite(asked: ask.Asked) -> bool:
+    told, _ = asked.link.call("invite", {})
+    code, port, open_s = clean(told.text("code")), whole(told.integer("port")), told.number("open_s")
+    if asked.terminal.as_json:
+        fields = {"code": code, "port": port, "open_s": open_s}
+        asked.terminal.tell({"event": "pairing", "target": asked.name, **fields})
+    else:
+        asked.terminal.line(
+            f"{asked.name}: code {spoken(code)}, at port {port}, for {open_s:.0f} s: reactor pair HOST:{port}"
+        )
+    return True

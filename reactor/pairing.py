@@ -1,0 +1,71 @@
+"""This host's part of pairing by a code: prove it, see it proven, and know the device from then on.
+
+The device is kept only when it has proven the code for the certificate that it showed, and is told to keep this host
+only then. Everything it says is read with distrust. Knows nothing of how a device is found or a code is asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootloader.wire import pairing as exchange
+from bootloader.wire.errors import Fault, Malformed, Untrusted
+from bootloader.wire.pairing import Proof, octets, receive, send
+from bootloader.wire.stream import TlsStream, connect, fingerprint, pairing_host_context
+
+from . import trust
+from .report import clean
+
+_CONNECT_S = 5.0
+_ANSWER_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """``name``: what this host calls the device; ``known_as``: what the device calls this host."""
+
+    name: str
+    address: str
+    fingerprint: str
+    known_as: str
+
+
+def pair(host: str, port: int, code: str, home: Path, name: str | None = None) -> Paired:
+    """Pair with the device whose window is open at ``host`` and ``port``, and know it as ``name``, else as it says.
+
+    :class:`Refused` where the device says no, :class:`Untrusted` where whoever answers does not know the code.
+    """
+    code = exchange.digits(code)
+    me = trust.host_identity(home).certificate.read_text("ascii")
+    stream = connect(host, port, pairing_host_context(), None, _CONNECT_S)
+    try:
+        return _exchange(stream, host, code, me, home, name)
+    finally:
+        stream.close()
+
+
+def _exchange(stream: TlsStream, host: str, code: str, me: str, home: Path, name: str | None) -> Paired:
+    pem = stream.peer_pem
+    proof = Proof(code, is_host=True, host=fingerprint(me), device=stream.peer_fingerprint)
+    send(stream, {"name": trust.host_name(), "certificate": me, "share": proof.share.hex()})
+    proof.take(octets(receive(stream, _ANSWER_S), "share"))
+    send(stream, {"confirmation": proof.confirmation(of_host=True).hex()})
+    told = receive(stream, _ANSWER_S)
+    if not proof.confirms(octets(told, "confirmation"), of_host=False):
+        do = "do not trust this network"
+        raise Untrusted("whoever answers there does not know the code, or stands between", to=stream.peer, do=do)
+    port = told.integer("port")
+    if not 0 < port < 65536:
+        raise Malformed("it does not say where it listens", to=stream.peer)
+    name = name or re.sub(r"[^A-Za-z0-9._@-]", "-", clean(told.text("name"))).lstrip(".-@_")[:64]
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    before = next((one for one in trust.known(home) if one.name == name), None)
+    if before is not None and before.fingerprint != stream.peer_fingerprint:
+        do = f"give this one another with --name, or forget the other: reactor trust remove {name}"
+        raise Fault("name-taken", "another device has this name here", to=name, do=do)
+    trust.remember(home, name, pem, address)  # before the device keeps this host: it could not be paired with again
+    send(stream, {"kept": True})
+    known_as = clean(receive(stream, _ANSWER_S).text("name"))
+    return Paired(name, address, stream.peer_fingerprint, known_as)
