@@ -44,7 +44,7 @@ class Linked:
             (one for one in devices if split(one.address) == where), None
         )
         if device is None:
-            do = f"pair with it by the code that it shows: `reactor pair {self._host}`"
+            do = f"pair with it by the code that it shows: `reactor pair {where[0]}`"
             raise Fault("unknown-device", "this host does not know its key", to=name, do=do)
         self._device = device
         self._given = (address, *more)

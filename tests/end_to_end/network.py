@@ -91,7 +91,7 @@ class Plugged:
     def trust(self, env: Mapping[str, str] = NO_ENV) -> None:
         """Make its keys, and have the host know it."""
         words = ("--name", self.name, "--address", self._address)
-        assert self._bench.run("trust", str(self.state), *words, env=env)[0] == 0
+        assert self._bench.run("trust", "make", str(self.state), *words, env=env)[0] == 0
 
     def on(self, *more: str, listen: str = "[::]", called: str = "", env: Mapping[str, str] = NO_ENV) -> None:
         """Start it, and wait until it listens."""
