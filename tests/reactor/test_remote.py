@@ -442,6 +442,47 @@ def test_several_devices_are_asked_at_once_and_shown_side_by_side(bench: Bench) 
     other.proxy.close()
 
 
+def test_lines_go_to_the_host_or_to_the_device_one_by_one_or_all_that_follow(bench: Bench) -> None:
+    told = Told()
+    repl = Repl([bench.board], "", bench.desk.project, told)
+    assert repl.enter("%host 'here'")
+    assert told.wait("answer", target="")["text"] == "'here'"
+    assert repl.enter("%host")
+    assert (repl.where, repl.is_python) == ("host", False)
+    assert repl.enter("limit = 'the host has its own'")
+    assert repl.enter("%device limit")
+    assert told.wait("answer", target="local")["text"] == "3"
+    assert repl.enter("%device")
+    mark = told.mark()
+    assert repl.enter("limit + 1")
+    assert told.wait("answer", since=mark)["text"] == "4"
+    repl.close()
+
+
+def test_another_application_is_entered_by_its_name_and_the_main_one_without(bench: Bench) -> None:
+    net = "import threading\nlimit = 'of net'\ndef main():\n  threading.Event().wait()\n"
+    more = '[tool.reactor.applications.net]\nentry = "net:main"\n'
+    settings = f"[tool.reactor]\n{SETTINGS}settle_s = 0.1\n{more}"
+    mark = bench.heard.mark()
+    bench.session.submit(bench.desk.save("net.py", net))
+    bench.session.submit(bench.desk.save("pyproject.toml", settings))
+    bench.heard.wait("state", since=mark, application="net", state="healthy")
+    told = Told()
+    repl = Repl([bench.board], "", bench.desk.project, told)
+    assert repl.enter("%app net")
+    assert repl.where == "local net"
+    assert repl.enter("limit")
+    assert told.wait("answer")["text"] == "'of net'"
+    mark = told.mark()
+    assert repl.enter("%app")
+    assert repl.enter("limit")
+    assert told.wait("answer", since=mark)["text"] == "3"
+    mark = told.mark()
+    assert not (repl.enter("%app nowhere") and repl.enter("limit"))
+    assert told.wait("problem", since=mark)["code"] == "unknown-application"
+    repl.close()
+
+
 def test_a_line_on_this_host_is_interrupted_too(shared: Bench) -> None:
     told = Told()
     repl = Repl([shared.board], "", shared.desk.project, told)
