@@ -11,11 +11,11 @@ from __future__ import annotations
 import errno
 import os
 import re
+from binascii import crc32
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-from zlib import crc32
 
 from .aside import is_other
 from .journal import Block

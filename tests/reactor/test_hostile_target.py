@@ -420,7 +420,7 @@ def test_an_answer_that_never_comes_is_waited_for_in_bounds_and_told(
     monkeypatch.setattr(shipment, "CALL_S", 0.2)
     monkeypatch.setattr(module, "EVENTS_WAIT_S", 0.1)
     monkeypatch.setattr("reactor.session.SILENCE_S", 0.1)
-    monkeypatch.setattr(link_module.Link.call, "__defaults__", ((), 0.2))
+    monkeypatch.setattr(link_module.Link.call, "__defaults__", ((), 0.2, lambda: None))
     monkeypatch.setattr(follow.Follower.pull, "__defaults__", (0.2,))
     siege.desk.write("large.bin", bytes(2_000_000))
     siege.before = siege.files()
