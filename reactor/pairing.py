@@ -49,8 +49,15 @@ def pair(host: str, port: int, code: str, home: Path, name: str | None = None) -
 def _exchange(stream: TlsStream, host: str, code: str, me: str, home: Path, name: str | None) -> Paired:
     pem = stream.peer_pem
     proof = Proof(code, is_host=True, host=fingerprint(me), device=stream.peer_fingerprint)
-    send(stream, {"name": trust.host_name(), "certificate": me, "share": proof.share.hex()})
-    proof.take(octets(receive(stream, _ANSWER_S), "share"))
+    try:
+        send(stream, {"name": trust.host_name(), "certificate": me, "share": proof.share.hex()})
+        share = octets(receive(stream, _ANSWER_S), "share")
+    except Untrusted as refusal:  # of the certificate, which no open window looks at
+        do = "give the port that the device shows beside its code"
+        raise Untrusted(
+            "it takes links of hosts that it obeys there, and pairs with none", to=stream.peer, do=do
+        ) from refusal
+    proof.take(share)
     send(stream, {"confirmation": proof.confirmation(of_host=True).hex()})
     told = receive(stream, _ANSWER_S)
     if not proof.confirms(octets(told, "confirmation"), of_host=False):

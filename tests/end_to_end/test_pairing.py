@@ -67,6 +67,14 @@ def test_a_new_device_shows_a_code_and_the_host_that_types_it_pushes_to_it(bench
     assert (host["name"], host["role"], host["you"]) == (paired["known_as"], "hosts", True)
 
 
+def test_who_names_the_port_for_links_is_told_of_the_other_one(bench: Bench, device: Board) -> None:
+    code, _ = window(device)
+    status, (problem,) = bench.run("pair", device.address, "--code", code)
+    assert (status, problem["code"]) == (1, "untrusted")
+    assert "the port that the device shows" in problem["message"]
+    assert not is_shut(device)
+
+
 def test_a_wrong_code_three_times_shuts_the_window_for_the_right_one_too(bench: Bench, device: Board) -> None:
     code, address = window(device)
     wrong = "0000-0000" if code != "0000-0000" else "1111-1111"
