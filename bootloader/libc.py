@@ -53,10 +53,9 @@ def _call(name: str, *arguments: object) -> bool:
     return function is not None and function(*arguments) == 0
 
 
-def throw(thread: int, kind: type[BaseException] | None) -> bool:
-    """Raise ``kind`` in the thread of that id, at its next step in Python; None takes back what it has not seen yet."""
+def throw(thread: int, kind: type[BaseException]) -> bool:
+    """Raise ``kind`` in the thread of that id, at its next step in Python."""
     if _libc is None:
         return False
-    raised = ctypes.py_object(kind) if kind is not None else None
-    found: int = ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
+    found: int = ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))
     return found == 1

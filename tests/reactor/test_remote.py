@@ -17,6 +17,8 @@ from reactor.session import Session
 from tests.reactor.board import SOON_S, Board, Desk, Told, until
 
 MAIN = """\
+import sys
+sys.settrace(None)  # Python 3.11 spins in a thread that is traced while another one is to be interrupted
 import asyncio
 
 limit = 3
