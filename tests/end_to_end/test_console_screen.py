@@ -123,7 +123,9 @@ def test_unplugged_and_back_is_said_on_lines_of_their_own(bench: Bench, device: 
         device.say(b"\x1b[?25lhalf a li")
         terminal.wait_line("half a li")
         device.unplug()
-        terminal.wait(lambda it: f"half a li{device.path} is gone: unplugged" in "".join(it.lines()))  # it may be wrapped
+        terminal.wait(
+            lambda it: f"half a li{device.path} is gone: unplugged" in "".join(it.lines())
+        )  # it may be wrapped
         assert not terminal.screen.cursor.hidden
         terminal.press(b"lost")
         terminal.wait_line("keys are not sent: the port is not there, or takes no more")
