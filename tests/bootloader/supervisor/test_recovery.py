@@ -137,6 +137,7 @@ def test_one_that_crashes_there_too_falls_to_the_base(alone: Target, tmp_path: P
     shutil.copytree(base / "trust", alone.state / "trust")
     alone.start("--base", str(base))
     alone.log("the base")
+    alone.event("state", state="healthy")
     good = alone.ship(SPOILT.format(number=2), STEADY, **LOOP).healthy()
     bad = alone.ship(SPOILS, **LOOP)
     alone.event("generation", generation=bad.generation + 2, state="healthy")
