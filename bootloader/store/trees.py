@@ -84,10 +84,12 @@ class Tree:
     def compare(self, manifest: Manifest, is_named: Callable[[str], bool]) -> str:
         """Read every file: empty where the tree is ``manifest``, which it then is for certain; else what is wrong.
 
-        ``is_named`` tells whether a file of this path was ever part of a tree here.
+        Folders that are left of a change which broke off are removed. ``is_named`` tells whether a file of this path
+        was ever part of a tree here.
         """
         wrong = self._wrong(manifest, is_named)
         if not wrong:
+            self._prune()
             self.manifest = self.noted = manifest
         return wrong
 
@@ -112,6 +114,13 @@ class Tree:
             for name in (*files, *(name for name in names if Path(top, name).is_symlink())):
                 place = Path(top, name)
                 yield place.relative_to(self.folder).as_posix(), place
+
+    def _prune(self) -> None:
+        """Remove the empty folders: each would be a package to Python."""
+        for folder, _, _ in os.walk(self.folder, topdown=False):
+            if folder != str(self.folder):
+                with suppress(OSError):  # it is not empty, or lies where nothing can be written
+                    Path(folder).rmdir()
 
     def become(
         self, wanted: Manifest, objects: Objects, fresh: Mapping[str, bytes], is_named: Callable[[str], bool]
@@ -159,10 +168,7 @@ class Tree:
                 self._touched(path)
             else:
                 self._move_aside(path)
-        for folder, _, _ in os.walk(self.folder, topdown=False):
-            if folder != str(self.folder):
-                with suppress(OSError):  # it is not empty; an empty one would be a package to Python
-                    Path(folder).rmdir()
+        self._prune()
         made: set[str] = set()
         for path_, entry in wanted.items():
             if path_ not in right:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -156,6 +156,20 @@ class Sequence(RuleBasedStateMachine):
 def test_sequences_with_rollbacks_restarts_and_damage_end_where_the_model_does(tmp_path: Path) -> None:
     Sequence.folder = tmp_path
     run_state_machine_as_test(Sequence, settings=settings(max_examples=50, stateful_step_count=15, deadline=None))
+
+
+def test_a_file_that_can_not_be_made_leaves_no_folder_behind(tmp_path: Path) -> None:
+    """An empty folder would be a package to Python."""
+    disk = Disk(tmp_path)
+    disk.become({"package/deep/a": (b"a", 0o644)})
+    root = disk.store.manifest.root
+    disk.become({})
+    disk.settle()
+    disk.store.objects.path(blob_name(b"a")).unlink()
+    with suppress(Refused):
+        disk.switch(disk.stage_root(root))
+    disk.settle()
+    assert on_disk(disk.folder / "trees" / "a") == on_disk(disk.folder / "trees" / "b") == disk.live()
 
 
 # refusals
