@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--watchdog", default="", metavar="DEV", help="the hardware's watchdog, such as /dev/watchdog")
     run.set_defaults(command=_keep)
     pair = commands.add_parser("pair", help="open a window in which a host that knows the code may pair")
+    pair.add_argument("--observe", action="store_true", help="that host may look, and change nothing")
     pair.set_defaults(command=_pair)
     trust = commands.add_parser("trust", help="whom this device obeys").add_subparsers(required=True, metavar="WHAT")
     listed = trust.add_parser("list", help="the hosts that it obeys, and those that may look")
@@ -105,11 +106,15 @@ def _parser() -> argparse.ArgumentParser:
     remove = trust.add_parser("remove", help="obey a host no more; its open connections end")
     remove.add_argument("name", metavar="NAME", help="the host's name, as the list has it")
     remove.set_defaults(command=_remove)
-    for one in (pair, listed, remove):
+    role = trust.add_parser("role", help="say what a host may do; its open connections end")
+    role.add_argument("name", metavar="NAME", help="the host's name, as the list has it")
+    role.add_argument("role", choices=("hosts", "observers"), help="may do everything, or may look")
+    role.set_defaults(command=_role)
+    for one in (pair, listed, remove, role):
         one.add_argument(
             "--state", type=Path, default=_state_folder(), metavar="DIR", help="state folder (%(default)s)"
         )
-    for one in (run, pair, listed, remove):
+    for one in (run, pair, listed, remove, role):
         one.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser
 
@@ -117,10 +122,12 @@ def _parser() -> argparse.ArgumentParser:
 def _pair(arguments: argparse.Namespace) -> int:
     from .console import invite
     from .pairing import Shown
+    from .trust import HOSTS, OBSERVERS
 
     def show() -> None:
-        told = invite(arguments.state.absolute())
-        shown = Shown(told.text("code"), told.text("host"), told.integer("port"), told.number("open_s"))
+        told = invite(arguments.state.absolute(), OBSERVERS if arguments.observe else HOSTS)
+        where = told.text("host"), told.integer("port")
+        shown = Shown(told.text("code"), *where, told.number("open_s"), told.text("role"))
         _show(shown, arguments.json)
 
     return _at_console(arguments, show)
@@ -145,6 +152,12 @@ def _remove(arguments: argparse.Namespace) -> int:
     return _at_console(arguments, lambda: remove(arguments.state.absolute(), arguments.name))
 
 
+def _role(arguments: argparse.Namespace) -> int:
+    from .console import become
+
+    return _at_console(arguments, lambda: become(arguments.state.absolute(), arguments.name, arguments.role))
+
+
 def _at_console(arguments: argparse.Namespace, do: Callable[[], None]) -> int:
     try:
         do()
@@ -163,7 +176,8 @@ def _complain(fault: Fault, as_json: bool) -> None:
 
 def _show(shown: Shown, as_json: bool) -> None:
     if as_json:
-        _line(event="pairing", code=shown.code, host=shown.host, port=shown.port, open_s=shown.open_s)
+        where = {"host": shown.host, "port": shown.port}
+        _line(event="pairing", code=shown.code, **where, open_s=shown.open_s, role=shown.role)
     else:
         _out(shown.text)
 

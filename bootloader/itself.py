@@ -22,8 +22,9 @@ def ask(
     method: str,
     wait_s: float,
     coming: Callable[[str], None] = lambda _where: None,
+    **body: str,
 ) -> Fields:
-    """What this device answers to ``method``; ``coming`` is told where from it is asked, before that."""
+    """What this device answers to ``method`` with ``body``; ``coming`` is told where from it is asked, before that."""
     host, port = address
     where = (_ANYWHERE.get(host, host), port)
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
@@ -36,7 +37,7 @@ def ask(
         stream.handshake(wait_s)
         if trust.host_of(stream.peer_fingerprint) != SELF:
             raise stream.distrust()
-        fields, _ = answer(Caller(stream, "itself").call(method, pack({}), wait_s))
+        fields, _ = answer(Caller(stream, "itself").call(method, pack(body), wait_s))
         return fields
     finally:
         stream.close()

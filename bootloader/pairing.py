@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from .trust import admit
+from .trust import HOSTS, OBSERVERS, admit
 from .wire import pairing as exchange
 from .wire.errors import Fault, Malformed, Refused
 from .wire.pairing import Proof, new_code, octets, receive, send, send_refusal, spoken
@@ -42,13 +42,16 @@ class Shown:
     host: str
     port: int
     open_s: float
+    role: str = HOSTS
+    """What whoever pairs is to be."""
 
     @property
     def text(self) -> str:
         """As people are told."""
         host = "ADDRESS" if self.host in _EVERYWHERE else f"[{self.host}]" if ":" in self.host else self.host
         where = host if self.port == exchange.PORT else f"{host}:{self.port}"
-        return f"pairing code {spoken(self.code)}, for {self.open_s:.0f} s: reactor pair {where}"
+        who = ", for one who may only look" if self.role == OBSERVERS else ""
+        return f"pairing code {spoken(self.code)}{who}, for {self.open_s:.0f} s: reactor pair {where}"
 
 
 class Pairing:
@@ -91,14 +94,17 @@ class Pairing:
         """The device is reached there; its windows are beside."""
         self._address = address
 
-    def open(self) -> Shown:
-        """Open a window, in place of any that is open. A :class:`Fault` where this device can't pair."""
+    def open(self, role: str = HOSTS) -> Shown:
+        """Open a window, in place of any that is open, in which to become one of ``role``.
+
+        A :class:`Fault` where this device can't pair.
+        """
         if self._address is None:
             raise Refused("no-pairing", "this device can't be reached yet", do="try again when it can")
         Proof(new_code(), is_host=False, host="", device="")  # whether it can at all
         with self._lock:
             self._end("another one was opened")
-            window = _Window(self, self._address[0], self._address[1], self._window_s)
+            window = _Window(self, self._address[0], self._address[1], self._window_s, role)
             self._window = window
             shown = window.shown
             self._tell(shown)
@@ -137,7 +143,7 @@ class Pairing:
 class _Window:
     """One window: a code, from its opening to its end."""
 
-    def __init__(self, pairing: Pairing, host: str, link_port: int, window_s: float) -> None:
+    def __init__(self, pairing: Pairing, host: str, link_port: int, window_s: float, role: str) -> None:
         self._pairing = pairing
         self._code = new_code()
         self._link_port = link_port
@@ -146,7 +152,7 @@ class _Window:
         self._context = pairing_context(trust / "device.crt", trust / "device.key")
         self._listening = _bind(host, link_port + exchange.PORT - 7717)
         self._listening.setblocking(False)
-        self.shown = Shown(self._code, host, self._listening.getsockname()[1], window_s)
+        self.shown = Shown(self._code, host, self._listening.getsockname()[1], window_s, role)
         self._until = monotonic() + window_s
         self._lock = threading.Lock()
         self._tried: list[threading.Thread] = []
@@ -274,11 +280,11 @@ class _Window:
             if self._over:
                 raise Refused("pairing-closed", "the window has closed meanwhile", do="have the device open another")
             try:
-                name = admit(self._pairing.trust, name, certificate)
+                name = admit(self._pairing.trust, name, certificate, self.shown.role)
             except (OSError, ValueError) as error:
                 raise Refused("not-written", f"the device can't keep this host ({error})", to=name) from error
         self._pairing.renew()
-        send(stream, {"name": name})
+        send(stream, {"name": name, "role": self.shown.role})
         self._finish(f"{name} has paired")
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import __version__
 from .changes import Changes
@@ -23,7 +24,7 @@ from .pairing import Pairing
 from .store.store import Store
 from .streams import Streams
 from .supervisor.supervisor import Supervisor
-from .trust import SELF, Trust, dismiss
+from .trust import HOSTS, ROLES, SELF, Trust, assign, dismiss
 from .upgrade import Upgrade
 from .wire.errors import Refused
 from .wire.limits import PROTOCOL, STREAM_BYTES, UPLOAD_BLOBS
@@ -54,6 +55,13 @@ _LOOKS = frozenset({"hello", "status", "history", "boots", "events"})
 def _refuse(_fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
     do = "have a host that may do everything make it one of those"
     raise Refused("observer", "this host may look, and change nothing", to=peer.host, do=do)
+
+
+def _role_in(fields: Fields, default: str | None = None) -> str:
+    role = fields.text("role", default)
+    if role not in ROLES:
+        raise Refused("malformed", f"not one of {', '.join(ROLES)}", to="'role'")
+    return role
 
 
 class Service:
@@ -103,6 +111,7 @@ class Service:
             "read": self._read,
             "close": self._close,
             "trust": self._trust,
+            "role": self._role,
             "distrust": self._distrust,
             "invite": self._invite,
         }
@@ -303,16 +312,23 @@ class Service:
         return pack({"hosts": [list(row) for row in rows], "you": peer.host})
 
     def _distrust(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
-        name = fields.text("name")
+        return self._entrust(fields.text("name"), peer, dismiss)
+
+    def _role(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
+        role = _role_in(fields)
+        return self._entrust(fields.text("name"), peer, lambda folder, name: assign(folder, name, role))
+
+    def _entrust(self, name: str, peer: Peer, change: Callable[[Path, str], bool]) -> bytes:
         try:
-            if not dismiss(self._pairing.trust, name):
+            if not change(self._pairing.trust, name):
                 raise Refused("unknown-host", "this device does not obey a host of that name", to=name[:64])
         except OSError as error:
-            raise Refused("not-written", f"can't be removed ({error.strerror})", to=name) from error
+            raise Refused("not-written", f"whom this device obeys is as it was ({error.strerror})", to=name) from error
         if name != peer.host:  # that one is to have this answer; its links end in a moment
             self._pairing.renew()
         return pack({})
 
-    def _invite(self, _fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
-        shown = self._pairing.open()
-        return pack({"code": shown.code, "host": shown.host, "port": shown.port, "open_s": shown.open_s})
+    def _invite(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
+        shown = self._pairing.open(_role_in(fields, HOSTS))
+        told = {"code": shown.code, "host": shown.host, "port": shown.port, "open_s": shown.open_s}
+        return pack({**told, "role": shown.role})

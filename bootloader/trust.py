@@ -26,6 +26,9 @@ SELF = ""
 HOSTS, OBSERVERS = "hosts", "observers"
 """The folders of those who may do everything, and of those who may look. Who is in both may look."""
 
+ROLES = (HOSTS, OBSERVERS)
+"""What a host can be here: the name of its folder."""
+
 _CERTIFICATE_BYTES = 16 * 1024
 
 
@@ -146,38 +149,63 @@ def mark(folder: Path) -> tuple[object, ...]:
     return tuple(seen)
 
 
-def admit(folder: Path, name: str, pem: str) -> str:
-    """Obey the host of the certificate ``pem``, which is called ``name``; the name that it has here.
+def admit(folder: Path, name: str, pem: str, role: str = HOSTS) -> str:
+    """Let the host of the certificate ``pem``, called ``name``, be one of ``role``; the name that it has here.
 
-    Another key of that name keeps it, and this one gets a part of its fingerprint. One that could only look may do
-    everything from here on. ``ValueError`` or ``OSError`` where ``pem`` is no certificate, or can't be kept.
+    Another key of that name keeps it, and this one gets a part of its fingerprint. Whatever else it was, it is no
+    more: that goes last, so that one who is interrupted may look. ``ValueError`` or ``OSError`` where ``pem`` is no
+    certificate, or can't be kept.
     """
     which = fingerprint(_checked(pem))
-    hosts = folder / HOSTS
-    hosts.mkdir(mode=0o700, parents=True, exist_ok=True)
-    taken = {path.stem: path for place in (hosts, folder / OBSERVERS) for path in place.glob("*.crt")}
-    for known, path in taken.items():
-        with suppress(Fault):
-            if fingerprint(_read_certificate(path)) == which:
-                if path.parent == hosts:
-                    return known
-                dismiss(folder, known)
-                name = known
-    if any((place / f"{name}.crt").exists() for place in (hosts, folder / OBSERVERS)):
-        name = f"{name}-{which[:8]}"
-    _replace(hosts / f"{name}.crt", sealed(pem).encode())
+    place = folder / role
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files = [path for one in ROLES for path in sorted((folder / one).glob("*.crt"))]
+    same = [path for path in files if _is_of(path, which)]
+    there = [path.stem for path in same if path.parent == place]
+    name = next(iter(there or [path.stem for path in same]), name)
+    if not there:
+        if name in {path.stem for path in files if path not in same}:
+            name = f"{name}-{which[:8]}"
+        _replace(place / f"{name}.crt", sealed(pem).encode())
+    for path in same:
+        if path.parent != place:
+            _dismiss(folder, path)
     return name
 
 
+def assign(folder: Path, name: str, role: str) -> bool:
+    """Let the host called ``name`` be one of ``role``; whether there was one. As :func:`admit`."""
+    files = _files(folder, name)
+    for path in files:
+        if path.parent.name != role:
+            admit(folder, name, _read_certificate(path), role)
+    return bool(files)
+
+
 def dismiss(folder: Path, name: str) -> bool:
-    """Obey the host called ``name`` no more; whether there was one. Its copy goes first: else it could come back."""
-    found = False
-    for place in (HOSTS, OBSERVERS):
-        if name in {path.stem for path in (folder / place).glob("*.crt")}:
-            (folder / "copy" / place / f"{name}.crt").unlink(missing_ok=True)
-            (folder / place / f"{name}.crt").unlink(missing_ok=True)
-            found = True
-    return found
+    """Obey the host called ``name`` no more; whether there was one."""
+    files = _files(folder, name)
+    for path in files:
+        _dismiss(folder, path)
+    return bool(files)
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    """Those of the host called ``name``, which may be any text."""
+    return [path for role in ROLES for path in (folder / role).glob("*.crt") if path.stem == name]
+
+
+def _dismiss(folder: Path, path: Path) -> None:
+    """Its copy goes first: else it could come back."""
+    (folder / "copy" / path.relative_to(folder)).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def _is_of(path: Path, which: str) -> bool:
+    try:
+        return fingerprint(_read_certificate(path)) == which
+    except Fault:  # it is nobody's, and told of where whom to obey is loaded
+        return False
 
 
 def _is_there(path: Path) -> bool:

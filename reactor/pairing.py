@@ -30,6 +30,8 @@ class Paired:
     address: str
     fingerprint: str
     known_as: str
+    role: str
+    """``hosts`` or ``observers``: it may do everything there, or look."""
 
 
 def pair(host: str, port: int, code: str, home: Path, name: str | None = None) -> Paired:
@@ -74,5 +76,6 @@ def _exchange(stream: TlsStream, host: str, code: str, me: str, home: Path, name
         raise Fault("name-taken", "another device has this name here", to=name, do=do)
     trust.remember(home, name, pem, address)  # before the device keeps this host: it could not be paired with again
     send(stream, {"kept": True})
-    known_as = clean(receive(stream, _ANSWER_S).text("name"))
-    return Paired(name, address, stream.peer_fingerprint, known_as)
+    told = receive(stream, _ANSWER_S)
+    role = "observers" if told.text("role", "") == "observers" else "hosts"
+    return Paired(name, address, stream.peer_fingerprint, clean(told.text("name")), role)

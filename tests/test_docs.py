@@ -268,6 +268,7 @@ def test_the_protocol_is_as_documented(tmp_path: Path, env: dict[str, str]) -> N
             "history": ({"limit": 3}, []),
             "rollback": ({"generation": 1}, []),
             "stack": ({"application": "app"}, []),
+            "role": ({"name": "guest", "role": "observers"}, []),
             "distrust": ({"name": "guest"}, []),
             "status": ({"measure_s": 0.1}, []),
         }

@@ -26,13 +26,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--open", action="store_true", help="have the targets, which obey this host, open a window for another one"
     )
+    parser.add_argument("--observe", action="store_true", help="with --open: that one may look, and change nothing")
     ask.add(parser)
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Pair, or have a window opened: 0 if that was done."""
     if arguments.open:
-        return ask.each(arguments, terminal, _invite, start=False)
+        role = "observers" if arguments.observe else "hosts"
+        return ask.each(arguments, terminal, lambda asked: _invite(asked, role), start=False)
+    if arguments.observe:
+        raise Fault("not-open", "what a host may do is said where the window is opened", do="use --open --observe")
     if arguments.device is None:
         raise Fault("no-device", "no device was named", do="give the address that it shows: reactor pair HOST:PORT")
     if arguments.name in (options.ALL, *EMBEDDED):
@@ -41,10 +45,12 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     code = arguments.code or _asked(terminal)
     paired = pairing.pair(host, port, code, trust.default_home(), arguments.name)
     fields = {"address": paired.address, "fingerprint": paired.fingerprint, "known_as": paired.known_as}
+    fields["role"] = paired.role
     if terminal.as_json:
         terminal.tell({"event": "paired", "target": paired.name, **fields})
     else:
-        terminal.line(f"{paired.name} obeys this host, as {paired.known_as}: reactor dev -t {paired.name}")
+        does, command = ("lets this host look", "status") if paired.role == "observers" else ("obeys this host", "dev")
+        terminal.line(f"{paired.name} {does}, as {paired.known_as}: reactor {command} -t {paired.name}")
     return 0
 
 
@@ -57,11 +63,15 @@ def _asked(terminal: Terminal) -> str:
         raise Fault("no-code", "no code was given", do="type the one that the device shows") from None
 
 
-def _invite(asked: ask.Asked) -> bool:
-    told, _ = asked.link.call("invite", {})
+def _invite(asked: ask.Asked, role: str) -> bool:
+    told, _ = asked.link.call("invite", {"role": role})
+    if told.text("role", "hosts") != role:
+        raise Fault(
+            "other-protocol", "its window lets a host do everything", to=asked.name, do="upgrade it: reactor upgrade"
+        )
     code, port, open_s = clean(told.text("code")), whole(told.integer("port")), told.number("open_s")
     if asked.terminal.as_json:
-        fields = {"code": code, "port": port, "open_s": open_s}
+        fields = {"code": code, "port": port, "open_s": open_s, "role": role}
         asked.terminal.tell({"event": "pairing", "target": asked.name, **fields})
     else:
         asked.terminal.line(

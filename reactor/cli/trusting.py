@@ -1,7 +1,8 @@
 """``reactor trust``: whom this host and its devices trust; and the keys of a device, made by hand.
 
 ``make DIR``: the folder ``DIR/trust`` is what a device needs; copied to its state folder, it obeys this host.
-``list`` and ``remove`` are about the devices that this host knows; with ``-t``, about the hosts that those obey.
+``list`` and ``remove`` are about the devices that this host knows; with ``-t``, about the hosts that those obey, and
+so is ``role``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from ..settings import EMBEDDED
 from ..targets.linked import split
 from ..terminal import Terminal
 from . import ask, options
+
+_MAY = {"hosts": "may do everything", "observers": "may look, and change nothing"}
+"""The roles, and what each is."""
 
 _SHORT = 16
 """Digits of a fingerprint that people are shown."""
@@ -37,7 +41,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     remove = parts.add_parser("remove", help="trust one no more, here or on a device", description=what)
     remove.add_argument("name", metavar="NAME", help="a device; with -t, a host, as the list has it")
     remove.set_defaults(part=_remove)
-    for one in (listed, remove):
+    what = "Say what a host may do on a device that obeys this one: its open connections end, and it links again."
+    role = parts.add_parser("role", help="what a host may do on a device", description=what)
+    role.add_argument("name", metavar="NAME", help="a host, as the device's list has it")
+    role.add_argument("role", choices=tuple(_MAY), help="it may do everything, or it may look")
+    role.set_defaults(part=_role)
+    for one in (listed, remove, role):
         ask.add(one)
 
 
@@ -96,6 +105,16 @@ def _remove(arguments: argparse.Namespace, terminal: Terminal) -> int:
 def _dismiss(asked: ask.Asked, name: str) -> bool:
     asked.link.call("distrust", {"name": name})
     _say(asked.terminal, f"{asked.name} does not obey {name} any more", asked.name)
+    return True
+
+
+def _role(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    return ask.each(arguments, terminal, lambda asked: _assign(asked, arguments.name, arguments.role), start=False)
+
+
+def _assign(asked: ask.Asked, name: str, role: str) -> bool:
+    asked.link.call("role", {"name": name, "role": role})
+    _say(asked.terminal, f"on {asked.name}, {name} {_MAY[role]}", asked.name)
     return True
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bootloader.trust import SELF, Trust, admit, dismiss, mark
+from bootloader.trust import HOSTS, OBSERVERS, ROLES, SELF, Trust, admit, assign, dismiss, mark
 from bootloader.wire.errors import Fault, LinkDown, Refused, Untrusted
 from bootloader.wire.private import sealed
 from bootloader.wire.stream import fingerprint
@@ -137,7 +137,7 @@ def test_an_observer_may_look_and_is_refused_whatever_could_change_something(tar
 
 CHANGES = (
     "missing", "upload", "manifest", "apply", "start", "restart", "stack", "rollback", "upgrade", "confirm", "open",
-    "write", "read", "close", "trust", "distrust", "invite",
+    "write", "read", "close", "trust", "role", "distrust", "invite",
 )  # fmt: skip
 
 
@@ -232,12 +232,40 @@ def test_admitted_is_obeyed_dismissed_is_not_and_stays_away(folder: Path) -> Non
         assert [row[:2] for row in Trust.load(folder).rows()] == [(other, twin.fingerprint)]
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../device", "hosts/anna", "*"])
-def test_a_name_that_is_no_host_s_removes_nothing(folder: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["", ".", "..", "../device", "hosts/anna", "*", "anna\0", "x" * 5000])
+def test_a_name_that_is_no_host_s_changes_nothing(folder: Path, name: str) -> None:
     admit(folder, "anna", make_identity("anna").cert_pem)
     before = mark(folder)
     assert not dismiss(folder, name)
+    assert not any(assign(folder, name, role) for role in ROLES)
     assert mark(folder) == before
+
+
+def test_a_host_is_of_one_role_at_a_time_and_its_copy_does_not_bring_the_other_back(folder: Path) -> None:
+    anna = make_identity("anna")
+    admit(folder, "anna", anna.cert_pem)
+    for role in (OBSERVERS, HOSTS, HOSTS, OBSERVERS):
+        Trust.load(folder)  # which has a copy made
+        assert assign(folder, "anna", role)
+        for _ in range(2):
+            assert Trust.load(folder).rows() == [("anna", anna.fingerprint, role)]
+    assert admit(folder, "another name", anna.cert_pem) == "anna", (
+        "by its key it is known, and it does everything again"
+    )
+    assert Trust.load(folder).rows() == [("anna", anna.fingerprint, HOSTS)]
+
+
+def test_two_keys_of_one_name_in_both_folders_are_two_hosts_when_one_changes_its_role(folder: Path) -> None:
+    anna, twin = make_identity("anna"), make_identity("anna")
+    admit(folder, "anna", anna.cert_pem)
+    (folder / OBSERVERS).mkdir()
+    (folder / OBSERVERS / "anna.crt").write_text(sealed(twin.cert_pem))
+    assert assign(folder, "anna", OBSERVERS)
+    names = {which: (name, role) for name, which, role in Trust.load(folder).rows()}
+    assert names == {
+        twin.fingerprint: ("anna", OBSERVERS),
+        anna.fingerprint: (f"anna-{anna.fingerprint[:8]}", OBSERVERS),
+    }
 
 
 def test_an_observer_s_damaged_file_is_made_anew_from_its_copy(folder: Path) -> None:

@@ -250,15 +250,15 @@ def test_plain_tcp_and_silence_hold_up_nobody(device: Device, home: Path) -> Non
         sock.close()
 
 
-def test_an_observer_that_pairs_may_do_everything(device: Device, home: Path) -> None:
-    shown = device.pairing.open()
-    paired = pair("127.0.0.1", shown.port, shown.code, home)
-    hosts, observers = device.trust / "hosts", device.trust / "observers"
-    observers.mkdir()
-    (hosts / f"{paired.known_as}.crt").rename(observers / f"{paired.known_as}.crt")
-    shown = device.pairing.open()
-    again = pair("127.0.0.1", shown.port, shown.code, home)
-    assert [(name, kind) for name, _, kind in trust.Trust.load(device.trust).rows()] == [(again.known_as, "hosts")]
+def test_what_whoever_pairs_may_do_is_said_by_who_opens_the_window_whatever_it_was_before(
+    device: Device, home: Path
+) -> None:
+    for role in ("observers", "hosts", "observers"):
+        shown = device.pairing.open(role)
+        paired = pair("127.0.0.1", shown.port, shown.code, home)
+        assert paired.role == role
+        assert ("look" in shown.text) == (role == "observers")
+        assert [(name, kind) for name, _, kind in trust.Trust.load(device.trust).rows()] == [(paired.known_as, role)]
 
 
 # who stands between, and who only says that it is the device

@@ -156,9 +156,8 @@ def test_an_observer_looks_and_can_t_push(bench: Bench, device: Board) -> None:
     _, (paired,) = bench.run("pair", address, "--code", code)
     project = bench.project({"main.py": LOOP}, SETTINGS)
     assert bench.run("push", str(project), "-t", "porch")[0] == 0
-    trust = device.state / "trust"
-    (trust / "observers").mkdir(mode=0o700)
-    (trust / "hosts" / f"{paired['known_as']}.crt").rename(trust / "observers" / f"{paired['known_as']}.crt")
+    status, told = bench.run("trust", "role", paired["known_as"], "observers", "-t", "porch")
+    assert (status, told[0]["code"]) == (0, "trusted")
     until(lambda: bench.run("restart", "-t", "porch")[1][-1].get("code") == "observer")
     for command in ("status", "history", "logs"):
         assert bench.run(command, "-t", "porch")[0] == 0, command
@@ -168,6 +167,30 @@ def test_an_observer_looks_and_can_t_push(bench: Bench, device: Board) -> None:
     assert "this host may look, and change nothing" in json.dumps(told)
     (after,) = bench.run("status", "-t", "porch")[1]
     assert after["generation"]["generation"] == 1
+    assert bench.run("trust", "role", paired["known_as"], "hosts", "-t", "porch")[1][-1]["code"] == "observer"
+    for name, fate in (("nobody", (1, "unknown-host")), (paired["known_as"], (0, ""))):
+        status, told = at_the_console(device, bench, "trust", "role", name, "hosts")
+        assert (status, "".join(one["code"] for one in told)) == fate
+    until(lambda: bench.run("push", str(project), "-t", "porch")[0] == 0)
+
+
+@pytest.mark.parametrize("where", ["host", "console"])
+def test_a_window_may_be_for_one_who_only_looks(bench: Bench, device: Board, where: str) -> None:
+    code, address = window(device)
+    assert bench.run("pair", address, "--code", code)[1][0]["role"] == "hosts"
+    if where == "host":
+        status, (shown,) = bench.run("pair", "--open", "--observe", "-t", "porch")
+    else:
+        status, (shown,) = at_the_console(device, bench, "pair", "--observe")
+    assert (status, shown["role"]) == (0, "observers")
+    other = second(bench)
+    said = bench.plain("pair", f"127.0.0.1:{shown['port']}", "--code", shown["code"], env=other).stdout
+    assert "porch lets this host look, as second@" in said
+    assert bench.run("status", "-t", "porch", env=other)[0] == 0
+    assert bench.run("pair", "--open", "-t", "porch", env=other)[1][0]["code"] == "observer"
+    roles = {one["role"]: one["you"] for one in bench.run("trust", "list", "-t", "porch")[1]}
+    assert roles == {"hosts": True, "observers": False}
+    assert bench.run("pair", "--observe", address)[1][0]["code"] == "not-open"
 
 
 def test_a_code_is_asked_for_where_there_is_a_terminal_and_else_is_a_problem(bench: Bench, device: Board) -> None:
