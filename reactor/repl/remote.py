@@ -40,13 +40,20 @@ _PART_CHARS = 4000
 _STATEMENTS = 256
 _SOURCE_BYTES = 1024 * 1024
 _STOP_S = 2.0
+_HEARD_S = 1.0
+"""How long a process may take to say that it leaves a statement behind."""
+
+_DEAF = (
+    "the process does not answer at all, and the statement was left behind: something holds its interpreter; "
+    "'reactor stack' tells what, 'reactor restart' ends it"
+)
 
 Told = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Answer:
-    """What came of a statement. ``outcome``: of :data:`OUTCOMES`, or ``lost`` where its process ended before it."""
+    """What came of a statement. ``outcome``: of :data:`OUTCOMES`, or ``lost`` where its process ended before it, or is deaf."""
 
     outcome: str = ""
     text: str = ""
@@ -82,7 +89,7 @@ class Remote:
         self._width = width
         self._paths = Paths("", None)
         self._numbers = itertools.count(1)
-        self._last = 0
+        self._last = self._interrupted = 0
         self._sources: OrderedDict[int, str] = OrderedDict()
         self._lock = threading.RLock()
         self._writing = threading.Lock()
@@ -138,12 +145,17 @@ class Remote:
         return answer.value
 
     def interrupt(self) -> None:
-        """Have what runs end. At the second time, it is left behind."""
+        """Have what runs end. At the second time, it is left behind: there, or, where the process hears nothing, here."""
         with self._lock:
             number = max(self._waiting, default=0)
-        if number:
-            with suppress(Fault):  # the reader tells of it
-                self._send({"do": "interrupt", "id": number})
+            answer, _ = self._waiting.get(number, (None, 0.0))
+            is_repeated, self._interrupted = number == self._interrupted, number
+        if answer is None:
+            return
+        with suppress(Fault):  # the reader tells of it
+            self._send({"do": "interrupt", "id": number})
+        if is_repeated and not answer.is_over.wait(_HEARD_S):
+            self._lose(number, _DEAF)
 
     def complete(self, source: str, at: int, wait_s: float) -> Completion:
         """What may stand at a place in ``source``; nothing where the target does not say in time."""

@@ -112,6 +112,20 @@ def test_ctrl_c_reaches_the_statement_and_again_leaves_it_behind(bench: Bench) -
         screen.wait("^3$")
 
 
+def test_where_the_program_hangs_in_c_its_stack_is_shown_while_somebody_is_at_the_prompt(bench: Bench) -> None:
+    hangs = "import ctypes, os, time\ndef main():\n    while not os.path.exists('stop'):\n        time.sleep(0.01)\n"
+    with prompt(bench, hangs + "    ctypes.PyDLL(None).sleep(600)\n") as (screen, project):
+        enter(screen, "open('stop', 'w').close()")
+        shown = bench.plain("stack", "--path", str(project))
+        assert "! app did not answer within 2 s: a call into C that takes long" in shown.stdout
+        assert "    main.py:5 in main\n      ctypes.PyDLL(None).sleep(600)\n" in shown.stdout
+        enter(screen, "6 * 7")
+        screen.wait("^ running: Ctrl-C interrupts")
+        screen.press("C-c")
+        screen.press("C-c")
+        screen.wait("^! the process does not answer at all, and the statement was left behind")
+
+
 def test_what_happens_meanwhile_is_shown_above_what_is_typed(bench: Bench) -> None:
     with prompt(bench) as (screen, project):
         screen.type("limit + 1")
