@@ -53,7 +53,7 @@ Told = dict[str, Any]
 
 @dataclass(slots=True)
 class Answer:
-    """What came of a statement. ``outcome``: of :data:`OUTCOMES`, or ``lost`` where its process ended before it, or is deaf."""
+    """What came of a statement. ``outcome``: of :data:`OUTCOMES`, or ``lost`` where its process ended first, or is deaf."""
 
     outcome: str = ""
     text: str = ""
@@ -145,7 +145,7 @@ class Remote:
         return answer.value
 
     def interrupt(self) -> None:
-        """Have what runs end. At the second time, it is left behind: there, or, where the process hears nothing, here."""
+        """Have what runs end. At the second time, it is left behind: there or, where that hears nothing, here."""
         with self._lock:
             number = max(self._waiting, default=0)
             answer, _ = self._waiting.get(number, (None, 0.0))
