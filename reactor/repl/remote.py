@@ -53,7 +53,7 @@ Told = dict[str, Any]
 
 @dataclass(slots=True)
 class Answer:
-    """What came of a statement. ``outcome``: of :data:`OUTCOMES`, or ``lost`` where its process ended first, or is deaf."""
+    """What came of a statement. ``outcome``: of :data:`OUTCOMES`, or ``lost``: its process ended first, or is deaf."""
 
     outcome: str = ""
     text: str = ""
