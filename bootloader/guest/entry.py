@@ -45,8 +45,8 @@ from .repl import Repl
 from .stacks import Stacks
 
 _ANSWER_CHARS = 10_000
-_MARGIN_S = 0.05
-"""What is left of the grace time for the rest of the end."""
+_MARGIN_S = 0.25
+"""What is left of the grace time for the rest of the end; of a short one, a quarter."""
 
 
 class Guest:
@@ -213,8 +213,9 @@ class Guest:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         limit_s = self._gives["limit_s"]
         if self._stopping_since is not None:
-            left_s = self._gives["grace_s"] - (time.monotonic() - self._stopping_since) - _MARGIN_S
-            limit_s = max(_MARGIN_S, min(limit_s, left_s))
+            margin_s = min(_MARGIN_S, self._gives["grace_s"] / 4)
+            left_s = self._gives["grace_s"] - (time.monotonic() - self._stopping_since) - margin_s
+            limit_s = max(margin_s, min(limit_s, left_s))
         self._output.note(giving=True)
         result, state = handover.give(self._gives["entry"], limit_s)
         self._output.note(gave=_told(result), state=state)

@@ -167,7 +167,7 @@ def test_what_nobody_takes_is_gone(shared: Target) -> None:
 def test_what_can_not_be_given_is_told_and_the_next_starts_without(
     shared: Target, give: str, outcome: str, why: str
 ) -> None:
-    old, _ = well(shared, give, handover_s=0.2)
+    old, _ = well(shared, give, handover_s=0.2, grace_s=5.0)
     _, new = well(shared)
     told = step(shared, "give", old)
     assert (told["outcome"], told["why"], told["size_bytes"]) == (outcome, why, 0)
@@ -221,7 +221,7 @@ def test_a_crash_gives_nothing(shared: Target) -> None:
 
 
 def test_it_is_over_within_the_grace_time(shared: Target) -> None:
-    old, _ = well(shared, "def give(): threading.Event().wait()", grace_s=0.3)
+    old, _ = well(shared, "def give(): threading.Event().wait()", grace_s=1.0)
     well(shared)
     assert step(shared, "give", old)["outcome"] == "timed-out"
     assert [event for event in shared.events if event.get("code") == "killed"] == []
