@@ -6,7 +6,7 @@ methods mean, and takes nothing that the target sends on trust: shapes are check
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -54,15 +54,13 @@ class Link:
         body: Mapping[str, Any],
         blobs: Sequence[bytes] = (),
         timeout_s: float = CALL_S,
-        meanwhile: Callable[[], None] = lambda: None,
     ) -> tuple[Fields, list[bytes]]:
-        """What the target's ``method`` answers; :class:`Refused` where it says no. ``meanwhile`` is called once it is
-        asked, and raises nothing.
+        """What the target's ``method`` answers; :class:`Refused` where it says no.
 
         Besides that :class:`Malformed` (the answer makes no sense), :class:`CallTimeout`, :class:`LinkDown`,
         :class:`Untrusted` and :class:`LinkClosed`.
         """
-        return answer(self._caller.call(method, pack(body, blobs), timeout_s, meanwhile))
+        return answer(self._caller.call(method, pack(body, blobs), timeout_s))
 
     @property
     def closed(self) -> bool:

@@ -76,12 +76,10 @@ def send(
     shipment: Shipment,
     source: Scanner,
     progress: Progress,
-    meanwhile: Callable[[], None] = lambda: None,
     *,
     restart: bool = False,
 ) -> Fields:
-    """Ship it; the target's answer. ``restart``: it is not to be tried as a patch. ``meanwhile`` is called while the
-    target is at it, and raises nothing.
+    """Ship it; the target's answer. ``restart``: it is not to be tried as a patch.
 
     Blobs that turn out to be lost there are sent again, whichever they are.
     """
@@ -95,7 +93,7 @@ def send(
                 _upload(link, wanted, source, progress)
             overlay = Overlay(shipment.base.root, shipment.manifest.root, shipment.edits, blobs or {})
             body, inline = overlay.message()
-            answer, _ = link.call("apply", {**body, "restart": restart}, inline, CALL_S, meanwhile)
+            answer, _ = link.call("apply", {**body, "restart": restart}, inline, CALL_S)
             return answer
         except Refused as refused:
             if refused.code not in ("missing-blob", "wrong-part") or not tries:

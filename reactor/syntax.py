@@ -1,8 +1,8 @@
 """Does a file compile, on a target's Python, as far as this Python can tell.
 
-Pure. The target decides: it compiles what it gets in any case, and switches to nothing that does not. Meanwhile this is
-found out here, to tell of every file, and of the place as people see it. Where this Python is older than the target's,
-a failure proves nothing.
+Pure. The target decides: it compiles what it gets in any case, and switches to nothing that does not. Once it has said
+so, this is found out here, to tell of every file, and of the place as people see it. Where this Python is older than
+the target's, a failure proves nothing.
 """
 
 from __future__ import annotations

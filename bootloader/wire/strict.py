@@ -195,7 +195,7 @@ class _Calling(_Strict):
             case _:
                 raise Malformed("the target sent something else than an answer in bytes")
 
-    def call(self, method: str, request: bytes, timeout_s: float, meanwhile: Callable[[], None]) -> bytes:
+    def call(self, method: str, request: bytes, timeout_s: float) -> bytes:
         if len(request) + _ENVELOPE_BYTES > FRAME_BYTES:
             raise Malformed(f"the request is {len(request)} bytes, a frame holds {FRAME_BYTES}", to=method)
         answers: SimpleQueue[bytes | None] = SimpleQueue()
@@ -209,7 +209,6 @@ class _Calling(_Strict):
                 self._send(consts.MSG_REQUEST, seq, package)
             finally:
                 self._sendlock.release()
-            meanwhile()
             answer = answers.get(timeout=timeout_s)
         except Empty:
             raise CallTimeout(
@@ -288,16 +287,14 @@ class Caller:
         self._reader = threading.Thread(target=self._connection.read_answers, name=f"{name}-reader", daemon=True)
         self._reader.start()
 
-    def call(
-        self, method: str, request: bytes, timeout_s: float, meanwhile: Callable[[], None] = lambda: None
-    ) -> bytes:
-        """What the target's ``method`` answers to ``request``; ``meanwhile`` is called once that is sent.
+    def call(self, method: str, request: bytes, timeout_s: float) -> bytes:
+        """What the target's ``method`` answers to ``request``.
 
         ``timeout_s`` runs from when the request is sent, so that a slow link needs no longer one. :class:`CallTimeout`
         when it is over, :class:`LinkDown` or :class:`Untrusted` when the link ends first, :class:`LinkClosed` when this
         end closed it.
         """
-        return self._connection.call(method, request, timeout_s, meanwhile)
+        return self._connection.call(method, request, timeout_s)
 
     @property
     def closed(self) -> bool:

@@ -197,15 +197,11 @@ class Delivery:
     def _send(self, control: Link, parcel: shipment.Shipment, save: Save, began: float) -> None:
         sent = time.monotonic()
         progress = _Progress(self._tell, sent, len(parcel.edits))
-        problems: list[syntax.SyntaxProblem] = []
-
-        def look() -> None:
-            problems[:] = self._problems(parcel.edits)
-
         try:
-            answer = shipment.send(control, parcel, self._source, progress, look, restart=self._restart)
+            answer = shipment.send(control, parcel, self._source, progress, restart=self._restart)
         except Refused as refused:
-            if refused.code != "syntax-error" or not problems:
+            problems = self._problems(parcel.edits) if refused.code == "syntax-error" else []
+            if not problems:
                 raise
             self._does_not_compile(save, problems)
             return
