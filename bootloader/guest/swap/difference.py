@@ -292,15 +292,17 @@ class _Comparison:
         if old.kind == new.kind == "value" and old.value is not None and new.value is not None:
             return same(old.value, new.value, bodies=bodies)  # a hint beside it is none of the value's business
         whole = old.node is old.whole and new.node is new.whole
-        return (whole and self._old.segment(old.whole) == self._new.segment(new.whole)) or same(
-            old.node, new.node, bodies=bodies
-        )
+        return (whole and self._is_written(old.whole, new.whole)) or same(old.node, new.node, bodies=bodies)
+
+    def _is_written(self, old: ast.stmt, new: ast.stmt) -> bool:
+        """Whether the text of a statement is the same."""
+        return old is new or self._old.segment(old) == self._new.segment(new)
 
     def _pair(self, old: Part, new: Part) -> None:
         """Find the successor of all code in a statement."""
         if old.kind not in ("function", "class", "effect", "value"):
             return
-        if self._old.segment(old.whole) == self._new.segment(new.whole) and self._pair_moved(old.whole, new.whole):
+        if self._is_written(old.whole, new.whole) and self._pair_moved(old.whole, new.whole):
             return
         if old.kind == "class":
             if self._is_same(old, new):  # its body is compared for itself otherwise

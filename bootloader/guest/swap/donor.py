@@ -5,7 +5,6 @@ module's globals, true line numbers and qualified names, and ``super()`` in them
 """
 
 from __future__ import annotations
-import __future__
 
 import ast
 from collections.abc import Iterable, Mapping, Sequence
@@ -57,9 +56,8 @@ def run(
         body = [_class(name, keyword, body or [ast.Pass()], line)]
         inner = {_OWNER: owners[-1]}
     tree = ast.fix_missing_locations(ast.Module(body, []))
-    flags = source.code.co_flags & __future__.annotations.compiler_flag
     made: dict[str, Any] = dict(inner)
-    exec(compile(tree, source.filename, "exec", flags, dont_inherit=True), namespace, made)
+    exec(compile(tree, source.filename, "exec", source.flags, dont_inherit=True), namespace, made)
     return owners[0].namespace if owners else made
 
 

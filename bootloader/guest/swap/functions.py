@@ -60,6 +60,8 @@ def fits(old: CodeType, new: CodeType) -> bool:
 def swap(function: FunctionType, new: CodeType, undo: Undo, copies: Copies) -> None:
     """The new body, and its docstring where the function still had that of the old one."""
     old = function.__code__
+    if new is old:
+        return
     if (old.co_flags ^ new.co_flags) & _KIND:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # a function that becomes a generator, or the like

@@ -2,51 +2,104 @@
 
 Pure: what it is made from is handed in. A code object has no link to its syntax: the two are joined by name and first
 line, and where several lambdas share a line, by the columns of the instruction that makes each.
+
+Most saves change one statement of a module. So a source can be made from an earlier one: what stands where it stood has
+the syntax and the code that it had, the very same objects, and only the rest is compiled.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import dis
+import sys
 from collections.abc import Iterator
-from functools import cached_property
+from functools import reduce
 from importlib.util import decode_source
+from operator import or_
 from types import CodeType
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 Place = tuple[str, int]
 
 _OPTIMIZED = 0x1  # inspect.CO_OPTIMIZED: a function's code, not a class's or a module's
+_FUTURES = reduce(or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names))
+_MOST_UNITS = 16
+"""Made of more pieces than this, a source is compiled whole again: each keeps all that was compiled with it."""
+_SHARED = (ast.Global, ast.AnnAssign) if sys.version_info >= (3, 14) else (ast.Global,)
+"""What makes the rest of a module another one: all of its annotations are one function, since Python 3.14."""
+_ELSEWHERE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.expr)
 
 
 class Source:
-    """``path``: in the tree; ``filename``: what code objects are to call it, under the live folder."""
+    """``path``: in the tree; ``filename``: what code objects are to call it, under the live folder. ``like``: another
+    source of that file.
+    """
 
-    def __init__(self, path: str, data: bytes, filename: str) -> None:
+    def __init__(self, path: str, data: bytes, filename: str, like: Source | None = None) -> None:
         self.path = path
         self.data = data
         self.filename = filename
         text = decode_source(data)
-        self.tree = ast.parse(text, filename)
-        self.code: CodeType = compile(text, filename, "exec", dont_inherit=True)
         self._lines = text.encode().splitlines(keepends=True)
+        if like is None or not self._follow(like):
+            self.tree = _parsed(text, filename)
+            self._units = [compile(text, filename, "exec", dont_inherit=True)]
+            self.codes = _by_place(self._units[0])
+        self.flags = self._units[0].co_flags & _FUTURES
+        """The features that it imports from ``__future__``, as :func:`compile` wants them."""
+
+    def _follow(self, like: Source) -> bool:
+        """Take over what stands where it stood; False where the rest can't be compiled by itself, or is no module."""
+        first, last, before, after = self._rest(like)
+        text = "\n" * first + b"".join(self._lines[first:last]).decode()
+        above, below = like.tree.body[:before], like.tree.body[after:]
+        try:
+            part = _parsed(text, self.filename, like.flags)
+            tree = ast.Module([*above, *part.body, *below], [])
+            imported = _imported(tree)
+            if len(like._units) == _MOST_UNITS or imported is None or imported != _imported(like.tree):
+                return False
+            if any(map(_is_future, (*like.tree.body[before:], *part.body))):
+                return False
+            # Calls of what modules have are compiled otherwise than those of methods: by what is imported anywhere.
+            text += f"\nimport {', '.join(sorted(imported))}" if imported else ""
+            unit = compile(text, self.filename, "exec", like.flags, dont_inherit=True)
+        except SyntaxError:
+            return False  # it may well be one with what is around it
+        self.tree = tree
+        kept = {at: found for at, found in like.codes.items() if at[1] <= first or (below and at[1] > last)}
+        self._units = [*like._units, unit]
+        self.codes = {**kept, **_by_place(unit)}
+        return True
+
+    def _rest(self, like: Source) -> tuple[int, int, int, int]:
+        """The lines that are to be read, from the first to before the last; and the statements of ``like`` that they
+        take the place of. Where lines have moved, all that are below are read.
+        """
+        body, lines, its = like.tree.body, self._lines, like._lines
+        alike = next((at for at, pair in enumerate(zip(lines, its, strict=False)) if pair[0] != pair[1]), len(lines))
+        before = sum(1 for node in body if _end(node) <= alike)
+        while 0 < before < len(body) and _end(body[before - 1]) >= start(body[before]):
+            before -= 1  # they share a line
+        first = _end(body[before - 1]) if before else 0
+        if len(lines) != len(its):
+            return first, len(lines), before, len(body)
+        changed = next((at for at in range(len(lines), alike, -1) if lines[at - 1] != its[at - 1]), alike)
+        after = sum(1 for node in body if start(node) <= changed)
+        while 0 < after < len(body) and _end(body[after - 1]) >= start(body[after]):
+            after += 1
+        after = max(before, after)
+        return first, start(body[after]) - 1 if after < len(body) else len(lines), before, after
 
     def segment(self, node: ast.stmt) -> bytes:
         """The text of a statement, decorators included. Equal text is an equal statement."""
-        last = (node.end_lineno or node.lineno) - 1
+        last = _end(node) - 1
         first, column = start(node) - 1, node.col_offset
         if first == last:
             return self._lines[first][column : node.end_col_offset]
         lines = [self._lines[first][column:], *self._lines[first + 1 : last], self._lines[last][: node.end_col_offset]]
         return b"".join(lines)
-
-    @cached_property
-    def codes(self) -> dict[Place, list[CodeType]]:
-        """All code below the module's own, by name and first line, in the order of the constants."""
-        found: dict[Place, list[CodeType]] = {}
-        for code in nested(self.code):
-            found.setdefault(place(code), []).append(code)
-        return found
 
     def code_of(self, node: Function) -> CodeType | None:
         """The code object of a function; None where it can't be told apart, or the compiler left it out."""
@@ -61,11 +114,51 @@ class Source:
         span = (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset)
         return [
             each.argval
-            for outer in (self.code, *nested(self.code))
+            for unit in self._units
+            for outer in (unit, *nested(unit))
             if any(constant is one for constant in outer.co_consts for one in among)
             for each in dis.get_instructions(outer)
             if any(each.argval is one for one in among) and each.positions == span
         ]
+
+
+def _parsed(text: str, filename: str, flags: int = 0) -> ast.Module:
+    found = compile(text, filename, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+    assert isinstance(found, ast.Module)
+    return found
+
+
+def _by_place(unit: CodeType) -> dict[Place, list[CodeType]]:
+    """All code below a module's own, by name and first line, in the order of the constants."""
+    found: dict[Place, list[CodeType]] = {}
+    for code in nested(unit):
+        found.setdefault(place(code), []).append(code)
+    return found
+
+
+def _imported(tree: ast.Module) -> set[str] | None:
+    """The names that a module imports, on which depends how the rest of it compiles; None where it depends on more."""
+    names: set[str] = set()
+    todo: list[ast.AST] = [*tree.body]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, _ELSEWHERE):
+            continue
+        if isinstance(node, _SHARED):
+            return None
+        if isinstance(node, ast.alias):
+            names.add(node.asname or node.name.partition(".")[0])
+        todo += ast.iter_child_nodes(node)
+    return names - {"*"}
+
+
+def _is_future(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+
+
+def _end(node: ast.stmt) -> int:
+    """The line on which a statement ends."""
+    return node.end_lineno or node.lineno
 
 
 def start(node: ast.stmt | ast.expr) -> int:
@@ -94,6 +187,8 @@ def arity(code: CodeType) -> tuple[int, int, int]:
 
 def alike(one: CodeType, other: CodeType, *, inner: bool = True) -> bool:
     """Whether two code objects do the same, wherever they stand; ``inner``: and so do the functions that they make."""
+    if one is other:
+        return True
     if not (one.co_flags | other.co_flags) & _OPTIMIZED:
         return _are_alike_classes(one, other)
     return (

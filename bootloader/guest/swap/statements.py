@@ -184,6 +184,8 @@ def imported_in(statement: ast.stmt) -> Iterator[str]:
 
 def same(one: object, other: object, *, bodies: bool = True) -> bool:
     """Whether two pieces of syntax are the same, wherever they stand; ``bodies``: those of functions too."""
+    if one is other:
+        return True
     if isinstance(one, ast.AST):
         if type(one) is not type(other):
             return False

@@ -289,8 +289,9 @@ class _Survey:
         if data is None:
             return None
         try:
-            kept = self._kept.pop(path, None)
-            source = kept if kept and kept.data == data else Source(path, data, f"{self._live}/{path}")
+            kept = self._kept.get(path)
+            source = kept if kept and kept.data == data else Source(path, data, f"{self._live}/{path}", kept)
+            self._kept.pop(path, None)
             self._kept[path] = source
             if len(self._kept) > _KEPT:
                 del self._kept[next(iter(self._kept))]
