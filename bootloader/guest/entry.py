@@ -215,7 +215,7 @@ class Guest:
         if self._stopping_since is not None:
             margin_s = min(_MARGIN_S, self._gives["grace_s"] / 4)
             left_s = self._gives["grace_s"] - (time.monotonic() - self._stopping_since) - margin_s
-            limit_s = max(margin_s, min(limit_s, left_s))
+            limit_s = min(limit_s, max(margin_s, left_s))
         self._output.note(giving=True)
         result, state = handover.give(self._gives["entry"], limit_s)
         self._output.note(gave=_told(result), state=state)
