@@ -11,6 +11,7 @@ import ast
 import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from types import CodeType
 
 from . import order
@@ -54,7 +55,13 @@ def meaning_of(tree: ast.Module) -> Meaning:
                 imported.update({alias.asname or alias.name: f"{module}.{alias.name}" for alias in names})
             case _:
                 bound += bound_by(node)
-    return Meaning(imported, bound)
+    return _meaning(frozenset(imported.items()), frozenset(bound))
+
+
+@lru_cache(16)
+def _meaning(imported: frozenset[tuple[str, str]], bound: frozenset[str]) -> Meaning:
+    """One for all sources whose names mean the same, so that what follows from it can be kept."""
+    return Meaning(dict(imported), bound)
 
 
 class _Comparison:
@@ -289,6 +296,8 @@ class _Comparison:
         self._body(inner, old, new)
 
     def _is_same(self, old: Part, new: Part, *, bodies: bool = True) -> bool:
+        if old is new:
+            return True
         if old.kind == new.kind == "value" and old.value is not None and new.value is not None:
             return same(old.value, new.value, bodies=bodies)  # a hint beside it is none of the value's business
         whole = old.node is old.whole and new.node is new.whole

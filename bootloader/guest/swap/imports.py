@@ -9,14 +9,14 @@ from __future__ import annotations
 import ast
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 
 from .difference import meaning_of
 from .effects import reads
 from .modules import Modules, resolved
 from .order import runs
-from .statements import parts
+from .statements import Part, parts
 from .tree import Tree
 
 DEFINES, READS, RUNS = range(3)
@@ -31,18 +31,17 @@ class Imports:
         self._tree = tree
         self._known: dict[str, int] = {}
 
-    def sequence(self, tree: ast.Module, importer: ModuleType) -> dict[str, int]:
+    def sequence(self, told: Iterable[Part], importer: ModuleType) -> dict[str, int]:
         """What a module does, one after the other, each with its line: the names of those that it imports, each where
-        it does so first; and what it runs, which has no module's name.
+        it does so first; and what it runs, which has no module's name. ``told``: what is :func:`telling` of that.
         """
         found: dict[str, int] = {}
-        meaning = meaning_of(tree)
-        for part in parts(tree.body, meaning, runs_as_main=False):
+        for part in told:
             if isinstance(part.node, ast.Import | ast.ImportFrom):
                 for name in asked_for(part.node, importer):
                     if name in self._loaded:
                         found.setdefault(name, part.node.lineno)
-            elif runs(part, meaning):
+            else:
                 found[f"{part.name} {len(found)}" if part.name in found else f"{part.name} "] = part.node.lineno
         return found
 
@@ -83,7 +82,18 @@ class Imports:
                 return RUNS
             if part.kind == "value" and any(True for _ in reads(part.node if part.value is None else part.value)):
                 found = READS
-        return max(found, *(self.weight(name) for name in self.sequence(tree, module) if name in self._loaded), DEFINES)
+        return max(
+            found,
+            *(self.weight(name) for name in self.sequence(telling(tree), module) if name in self._loaded),
+            DEFINES,
+        )
+
+
+def telling(tree: ast.Module) -> list[Part]:
+    """The parts of a module that import something, or run something."""
+    meaning = meaning_of(tree)
+    found = parts(tree.body, meaning, runs_as_main=False)
+    return [part for part in found if isinstance(part.node, ast.Import | ast.ImportFrom) or runs(part, meaning)]
 
 
 def asked_for(node: ast.AST, importer: ModuleType | None) -> Iterator[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 
 from .effects import Meaning, reads
-from .imports import Imports, asked_for
+from .imports import Imports, asked_for, telling
 from .modules import Modules, resolved
 from .plan import Bind, Plan, Unbind
 from .refusal import Refusal, quoted
@@ -62,7 +62,10 @@ def check_imports(plans: Mapping[str, Plan], modules: Modules, old: Tree, new: T
     imports = Imports(modules, old)
     for path, plan in plans.items():
         for module in modules.by_path[path]:
-            before, after = imports.sequence(plan.old.tree, module), imports.sequence(plan.new.tree, module)
+            mine, its = telling(plan.old.tree), telling(plan.new.tree)
+            if mine == its:
+                continue
+            before, after = imports.sequence(mine, module), imports.sequence(its, module)
             if list(before) == list(after):
                 continue
             for name in imports.gone(list(before), list(after)):

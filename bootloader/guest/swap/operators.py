@@ -60,7 +60,7 @@ def _after(plan: Plan) -> Iterator[tuple[int, ast.expr]]:
 def _before(plan: Plan) -> Iterator[tuple[int, ast.expr]]:
     """What the names that change were given by the old source."""
     changed = {step.path for step in plan.steps if not isinstance(step, Describe)}
-    todo: list[tuple[tuple[str, ...], ast.stmt]] = [((), node) for node in plan.old.tree.body]
+    todo: list[tuple[tuple[str, ...], ast.stmt]] = [((), node) for node in plan.old.tree.body if changed]
     for scope, node in todo:  # grows while it is walked
         if isinstance(node, ast.ClassDef):
             todo += [((*scope, node.name), each) for each in node.body]

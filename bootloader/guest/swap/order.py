@@ -76,11 +76,13 @@ class _Order:
         self._plan, self._meaning, self._evaluated, self._deferred = plan, meaning, evaluated, deferred
         self._body = body
         self._before, self._after = dict(_keyed(body.before)), dict(_keyed(body.after))
-        self._bound_before, self._bound_after = _bindings(body.before), _bindings(body.after)
+        self._bound_before: dict[str, list[int]] = {}
+        self._bound_after: dict[str, list[int]] = {}
 
     def check(self) -> None:
         if not self._evaluated and list(self._before) == list(self._after):
             return
+        self._bound_before, self._bound_after = _bindings(self._body.before), _bindings(self._body.after)
         self._keeps_what_runs()
         self._keeps_members()
         places = {key: place for place, key in enumerate(self._before)}

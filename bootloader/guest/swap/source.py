@@ -46,6 +46,7 @@ class Source:
             self.tree = _parsed(text, filename)
             self._units = [compile(text, filename, "exec", dont_inherit=True)]
             self.codes = _by_place(self._units[0])
+            self._imported = _imported(self.tree)
         self.flags = self._units[0].co_flags & _FUTURES
         """The features that it imports from ``__future__``, as :func:`compile` wants them."""
 
@@ -58,7 +59,7 @@ class Source:
             part = _parsed(text, self.filename, like.flags)
             tree = ast.Module([*above, *part.body, *below], [])
             imported = _imported(tree)
-            if len(like._units) == _MOST_UNITS or imported is None or imported != _imported(like.tree):
+            if len(like._units) == _MOST_UNITS or imported is None or imported != like._imported:
                 return False
             if any(map(_is_future, (*like.tree.body[before:], *part.body))):
                 return False
@@ -67,7 +68,7 @@ class Source:
             unit = compile(text, self.filename, "exec", like.flags, dont_inherit=True)
         except SyntaxError:
             return False  # it may well be one with what is around it
-        self.tree = tree
+        self.tree, self._imported = tree, imported
         kept = {at: found for at, found in like.codes.items() if at[1] <= first or (below and at[1] > last)}
         self._units = [*like._units, unit]
         self.codes = {**kept, **_by_place(unit)}

@@ -20,6 +20,8 @@ _Found = TypeVar("_Found")
 Kind = Literal["function", "class", "import", "value", "annotation", "effect"]
 _TYPE_ALIAS = getattr(ast, "TypeAlias", ())
 _TYPE_CHECKING = ("typing.TYPE_CHECKING", "typing_extensions.TYPE_CHECKING")
+_MEANINGS = 4
+"""For so many meanings of the names of its module, what a statement is made of is kept."""
 _POSITIONS = frozenset({"lineno", "col_offset", "end_lineno", "end_col_offset", "ctx", "type_comment", "kind"})
 
 
@@ -42,33 +44,46 @@ class Part:
 
 
 def parts(body: Iterable[ast.stmt], meaning: Meaning, *, runs_as_main: bool) -> Iterator[Part]:
-    """The parts of a body, in order. What never runs, and what does nothing, is left out."""
+    """The parts of a body, in order. What never runs, and what does nothing, is left out.
+
+    Those of a statement are the same objects whenever they are asked for, also by the next patch.
+    """
     for node in body:
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef():
-                yield Part("function", node.name, node, node)
-            case ast.ClassDef():
-                yield Part("class", node.name, node, node)
-            case ast.ImportFrom(module="__future__") | ast.Pass():
-                pass
-            case ast.Expr(ast.Constant()):
-                pass
-            case ast.If(test=test) if meaning.dotted(test) in _TYPE_CHECKING or (is_main(test) and not runs_as_main):
-                yield from parts(node.orelse, meaning, runs_as_main=runs_as_main)
-            case ast.Import() | ast.ImportFrom() if not any(alias.name == "*" for alias in node.names):
-                for alias in node.names:
-                    single = _import_of(node, alias)
-                    yield Part("import", alias.asname or alias.name.partition(".")[0], single, node)
-            case ast.AnnAssign(target=ast.Name(name), value=None):
-                yield Part("annotation", name, node, node)
-            case ast.AnnAssign(target=ast.Name(name), value=ast.expr() as value):
-                yield from _value(name, node, value, node, meaning)
-            case ast.Assign(targets=targets, value=value):
-                yield from _assigned(node, targets, value, meaning)
-            case _ if isinstance(node, _TYPE_ALIAS):
-                yield Part("value", node.name.id, node, node)
-            case _:
-                yield Part("effect", "", node, node)
+        known: dict[tuple[Meaning, bool], list[Part]] = vars(node).setdefault("_parts", {})
+        found = known.get((meaning, runs_as_main))
+        if found is None:
+            if len(known) >= _MEANINGS:
+                known.clear()
+            found = known[meaning, runs_as_main] = list(_parts_of(node, meaning, runs_as_main))
+        yield from found
+
+
+def _parts_of(node: ast.stmt, meaning: Meaning, runs_as_main: bool) -> Iterator[Part]:
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            yield Part("function", node.name, node, node)
+        case ast.ClassDef():
+            yield Part("class", node.name, node, node)
+        case ast.ImportFrom(module="__future__") | ast.Pass():
+            pass
+        case ast.Expr(ast.Constant()):
+            pass
+        case ast.If(test=test) if meaning.dotted(test) in _TYPE_CHECKING or (is_main(test) and not runs_as_main):
+            yield from parts(node.orelse, meaning, runs_as_main=runs_as_main)
+        case ast.Import() | ast.ImportFrom() if not any(alias.name == "*" for alias in node.names):
+            for alias in node.names:
+                single = _import_of(node, alias)
+                yield Part("import", alias.asname or alias.name.partition(".")[0], single, node)
+        case ast.AnnAssign(target=ast.Name(name), value=None):
+            yield Part("annotation", name, node, node)
+        case ast.AnnAssign(target=ast.Name(name), value=ast.expr() as value):
+            yield from _value(name, node, value, node, meaning)
+        case ast.Assign(targets=targets, value=value):
+            yield from _assigned(node, targets, value, meaning)
+        case _ if isinstance(node, _TYPE_ALIAS):
+            yield Part("value", node.name.id, node, node)
+        case _:
+            yield Part("effect", "", node, node)
 
 
 def function_of(part: Part) -> Function:
