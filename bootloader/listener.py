@@ -9,20 +9,24 @@ from __future__ import annotations
 import select
 import socket
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
 from .trust import SELF, Trust
 from .wire.errors import Fault, LinkClosed, LinkDown, Malformed
+from .wire.limits import FRAME_BYTES
 from .wire.stream import TlsStream, shown
 from .wire.strict import Method, serve
 
 HANDSHAKE_S = 5.0
 MOST_CONNECTIONS = 64
 MOST_PER_ADDRESS = 16
+
+SHAKEN_S = 1.0
+"""A peer that has not shaken hands by then gives way where there is no room: silence keeps no host out."""
 
 _BACKLOG = 64
 _STARVED_S = 0.25
@@ -31,7 +35,19 @@ _STARVED_S = 0.25
 _CLOSE_S = 5.0
 _REFUSALS_EVERY_S = 1.0
 
+LOOK_BYTES = 64 * 1024
+"""Most bytes of one message of a host that may only look: its requests are short, and so is what they can cost."""
+
 OnEvent = Callable[[str, Mapping[str, str | int]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A connection that has a thread; from which address it is, and since when."""
+
+    stream: TlsStream
+    host: str
+    since: float
 
 
 class Listener:
@@ -64,7 +80,7 @@ class Listener:
         self._on_fault = on_fault
         self._lock = threading.Lock()
         self._closing = False
-        self._links: dict[threading.Thread, tuple[TlsStream, str]] = {}
+        self._links: dict[threading.Thread, _Place] = {}
         self._told: dict[str, tuple[float, int]] = {}
         self._expected = ""
         self._listening = listening or _bind(address)
@@ -82,7 +98,7 @@ class Listener:
         """From here on, this is who is obeyed. Links of hosts that are not, or are something else now, end at once."""
         before, self.trust = self.trust, trust  # first: a handshake that ends now is judged by the new one
         with self._lock:
-            streams = [stream for stream, _ in self._links.values()]
+            streams = [place.stream for place in self._links.values()]
         for stream in streams:
             if stream.peer_fingerprint and not trust.is_alike(before, stream.peer_fingerprint):
                 stream.close(partial(LinkClosed, "what this host may do here was changed", to=stream.peer))
@@ -103,8 +119,8 @@ class Listener:
             self._closing = True
             links = dict(self._links)
         self._waker.send(b"\0")
-        for stream, _ in links.values():
-            stream.close()
+        for place in links.values():
+            place.stream.close()
         deadline = monotonic() + _CLOSE_S
         threads = [thread for thread in (self._accepting, *links) if thread.is_alive()]
         for thread in threads:
@@ -133,12 +149,10 @@ class Listener:
 
     def _admit(self, sock: socket.socket, host: str, where: str) -> None:
         """Give a connection its thread, where there is room; it counts from here on."""
-        with self._lock:
-            crowd = len(self._links)
-            neighbours = Counter(address for _, address in self._links.values())[host]
-        if (crowd >= MOST_CONNECTIONS or neighbours >= MOST_PER_ADDRESS) and where != self._expected:
+        crowded = self._crowded(host)
+        if crowded and where != self._expected:
             sock.close()
-            self._refuse("too-many", f"there are {crowd} links, {neighbours} of them from there", where)
+            self._refuse("too-many", crowded, where)
             return
         try:
             stream = TlsStream(sock, self.trust.context, server_side=True)
@@ -150,7 +164,7 @@ class Listener:
             if self._closing:
                 stream.close()
                 return
-            self._links[thread] = (stream, host)
+            self._links[thread] = _Place(stream, host, monotonic())
             try:
                 thread.start()
             except RuntimeError as error:
@@ -161,6 +175,21 @@ class Listener:
         stream.close()
         self._refuse("starved", starved, where)
         self._pause()
+
+    def _crowded(self, host: str) -> str:
+        """Why there is no room for one from ``host``, where nobody is late with shaking hands and gives way."""
+        with self._lock:
+            there = [place for place in self._links.values() if not place.stream.closed]
+            going = len(self._links) - len(there)
+            near = [place for place in there if place.host == host]
+        if len(there) < MOST_CONNECTIONS and len(near) < MOST_PER_ADDRESS:
+            return ""
+        late_since = monotonic() - SHAKEN_S
+        for place in near if len(near) >= MOST_PER_ADDRESS else there:
+            if not place.stream.peer_fingerprint and place.since <= late_since and going < MOST_CONNECTIONS:
+                place.stream.close(partial(LinkDown, "it gave way to another peer", to=place.stream.peer))
+                return ""
+        return f"there are {len(there)} links, {len(near)} of them from there"
 
     def _carry(self, stream: TlsStream) -> None:
         """One connection, from its first byte to its end."""
@@ -196,7 +225,7 @@ class Listener:
         """Answer the host until the link ends, and say why it did."""
         try:
             with self._link(host, observes) as methods:
-                serve(stream, methods, self._on_fault)
+                serve(stream, methods, self._on_fault, LOOK_BYTES if observes else FRAME_BYTES)
         except Malformed as fault:
             return fault.what
         return stream.fault.what

@@ -118,20 +118,21 @@ class _Values:
 class _Frames(Channel):  # type: ignore[misc]  # rpyc has no types
     """RPyC's frames, within the cap, never compressed, and with deadlines."""
 
-    __slots__ = ()
+    __slots__ = ("_most_bytes",)
 
     stream: TlsStream
 
-    def __init__(self, stream: TlsStream) -> None:
+    def __init__(self, stream: TlsStream, most_bytes: int) -> None:
         super().__init__(stream, compress=False)
+        self._most_bytes = most_bytes
 
     def recv(self) -> memoryview:
         header = self.stream.read(self.FRAME_HEADER.size, idle_s=None)
         size, compressed = self.FRAME_HEADER.unpack(header)
         if compressed:
             raise Malformed("a frame of the link is compressed")
-        if size > FRAME_BYTES:
-            raise Malformed(f"a frame of the link claims {size} bytes, the most is {FRAME_BYTES}")
+        if size > self._most_bytes:
+            raise Malformed(f"a frame of the link claims {size} bytes, the most is {self._most_bytes}")
         body = self.stream.read(size + len(self.FLUSHER))
         if body[size:] != self.FLUSHER:
             raise Malformed("a frame of the link does not end where it says")
@@ -145,9 +146,9 @@ class _Frames(Channel):  # type: ignore[misc]  # rpyc has no types
 class _Strict(Connection):  # type: ignore[misc]  # rpyc has no types
     """What both ends have in common: values cross, and nothing else."""
 
-    def __init__(self, stream: TlsStream) -> None:
+    def __init__(self, stream: TlsStream, most_bytes: int = FRAME_BYTES) -> None:
         self._stream = stream
-        super().__init__(VoidService(), _Frames(stream), _SETTINGS)
+        super().__init__(VoidService(), _Frames(stream, most_bytes), _SETTINGS)
 
     def close(self) -> None:
         """End the stream; the peer sees its end, and needs no message that says so."""
@@ -239,8 +240,10 @@ class _Calling(_Strict):
 class _Answering(_Strict):
     """The target's end: takes requests, one at a time, and answers each."""
 
-    def __init__(self, stream: TlsStream, methods: Mapping[str, Method], on_fault: Callable[[Exception], None]) -> None:
-        super().__init__(stream)
+    def __init__(
+        self, stream: TlsStream, methods: Mapping[str, Method], on_fault: Callable[[Exception], None], most_bytes: int
+    ) -> None:
+        super().__init__(stream, most_bytes)
         self._methods = methods
         self._on_fault = on_fault
 
@@ -308,13 +311,20 @@ class Caller:
             self._reader.join(_JOIN_CLOSE_S)
 
 
-def serve(stream: TlsStream, methods: Mapping[str, Method], on_fault: Callable[[Exception], None]) -> None:
+def serve(
+    stream: TlsStream,
+    methods: Mapping[str, Method],
+    on_fault: Callable[[Exception], None],
+    most_bytes: int = FRAME_BYTES,
+) -> None:
     """Answer requests, one at a time, until the host goes or ``stream`` is closed. The stream is closed then.
+
+    ``most_bytes``: of one request, with its frame.
 
     A :class:`Fault` that a method raises is its answer; any other exception is handed to ``on_fault``, and the host is
     told only that there was one. :class:`Malformed` where the host broke the protocol.
     """
-    connection = _Answering(stream, methods, on_fault)
+    connection = _Answering(stream, methods, on_fault, most_bytes)
     try:
         while True:
             connection.receive()

@@ -269,6 +269,22 @@ def test_all_addresses_together_have_a_bound(target: Target) -> None:
         assert target.event("link-refused")["reason"] == "too-many"
 
 
+def test_who_is_late_with_shaking_hands_gives_way_and_keeps_no_host_out(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as stack:
+        linked = target.caller()
+        silent = [stack.enter_context(target.knock()) for _ in range(MOST_PER_ADDRESS - 1)]
+        assert is_over(stack.enter_context(target.knock())), "none of them is late yet"
+        monkeypatch.setattr(module, "SHAKEN_S", 0.0)
+        callers = [target.caller() for _ in silent]
+        assert all(caller.call("echo", b"x", SOON_S) == b"x" for caller in (linked, *callers)), "no link gives way"
+        assert all(map(is_over, silent))
+        assert is_over(stack.enter_context(target.knock())), "whoever has shaken hands stays"
+        for caller in (linked, *callers):
+            caller.close()
+
+
 def test_a_flood_of_refusals_is_one_event_a_second_and_a_count(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(module, "monotonic", lambda: now[0])
