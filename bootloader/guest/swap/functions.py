@@ -85,10 +85,9 @@ def forget(caches: Iterable[Cache[Any]], changed: Container[int], touched: Mappi
 def _reads(function: object, touched: Mapping[int, set[str]]) -> bool:
     if not isinstance(function, FunctionType):
         return False
-    names = touched.get(id(function.__globals__))
-    return bool(names) and any(
-        not names.isdisjoint(code.co_names) for code in (function.__code__, *nested(function.__code__))
-    )
+    names = touched.get(id(function.__globals__), set())
+    codes = (function.__code__, *nested(function.__code__)) if names else ()
+    return any(not names.isdisjoint(code.co_names) for code in codes)
 
 
 class Signatures:
