@@ -22,6 +22,7 @@ from .state import State
 from .streams import Streams
 from .supervisor.supervisor import Supervisor
 from .tether import Tether
+from .unpacking import Unpacking
 from .upgrade import Upgrade
 from .wire.errors import Fault
 from .wire.messages import Fields
@@ -79,7 +80,10 @@ class Bootloader:
             streams = Streams(folder / "run", supervisor.attachment)
             upgrade = Upgrade(state, tether)
             self.pairing = Pairing(state / "trust", name, folder / "run" / "pairing", self._notice)
-            service = Service(name, store, supervisor, changes, self.journal, chronicle, upgrade, streams, self.pairing)
+            unpacking = Unpacking(store)
+            parts.callback(unpacking.close)
+            rest = chronicle, upgrade, streams, self.pairing, unpacking
+            service = Service(name, store, supervisor, changes, self.journal, *rest)
             self._tell_of_keeper(tether.told)
             supervisor.start()
             self._tether, self._supervisor, self._grace_s = tether, supervisor, grace_s

@@ -65,6 +65,8 @@ class Changes:
                 if before is not None and (last := self._store.ledger.last()) not in (None, before):
                     self._journal.lose("went-back", f"at boot, {last.why}")
                     self._fallen.add(before.root)
+                if (launch := self._store.launch()) is not None and not start:
+                    self._supervisor.expect(launch)
                 if rung is not None and start:
                     self._start_live(BOOTLOADER, at_boot=True)
                 elif rung is None and self._store.ledger.last() is not None:  # else it is new, and that is no news

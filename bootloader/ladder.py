@@ -49,14 +49,14 @@ def decide(
 ) -> Decision:
     """What a change of the files ``changed`` asks for, where the applications ``running`` run now.
 
-    An init application is left alone while neither its settings, nor its own top-level package, nor a sibling
-    project has changed. ``reload`` is as in the settings; ``unpatchable``: why what runs can't take it in place, where
-    that is known. Where ``reload`` allows nothing but that, it is :class:`Refused`.
+    An init application is left alone while neither its settings, nor its own top-level package, nor a sibling project,
+    nor the packages that all of them import have changed. ``reload`` is as in the settings; ``unpatchable``: why what
+    runs can't take it in place, where that is known. Where ``reload`` allows nothing but that, it is :class:`Refused`.
     """
     paths = sorted(changed)
     old = {app.name: app for app in before.applications} if before is not None else {}
     new = {app.name: app for app in after.applications}
-    moved = before is not None and before.path != after.path
+    moved = before is not None and (before.path != after.path or _repacked(before, after))
     start = tuple(
         app.name
         for app in after.applications
@@ -71,6 +71,8 @@ def decide(
             do = 'press `r` in `reactor dev`, or set `reload = "auto"`, to have it restart'
             raise Refused("not-patchable", f"it can't be patched, and is not to restart: {unpatchable}", do=do)
     why = unpatchable if stop and reload != RESTART else ""
+    if stop and before is not None and _repacked(before, after):
+        why = why or "what it requires changed"
     return Decision(RESTART, why or _why(old, paths, stop), stop, start)
 
 
@@ -86,6 +88,11 @@ def fall(live: str, healthy: Sequence[str], base: str, fallen: Collection[str]) 
     return tuple(dict.fromkeys([*others, *last]))
 
 
+def _repacked(before: Launch, after: Launch) -> bool:
+    """Whether what is imported from elsewhere than the tree is another one."""
+    return (before.wheels, before.system_packages) != (after.wheels, after.system_packages)
+
+
 def _touches(app: Application, paths: list[str]) -> bool:
     package = app.entry.partition(":")[0].partition(".")[0]
     own = {package, f"{package}.py"}
@@ -99,6 +106,8 @@ def _unpatchable(before: Launch | None, after: Launch, paths: list[str], stop: t
     """
     if before is None:
         return "first start"
+    if _repacked(before, after):
+        return "what it requires changed"
     if (before.applications, before.path) != (after.applications, after.path):
         return "its settings changed"
     native = next((path for path in paths if path.endswith(_NATIVE)), "")

@@ -20,13 +20,16 @@ from . import __version__
 from .changes import Changes
 from .chronicle import Chronicle
 from .journal import Journal
+from .machine import platform
 from .pairing import Pairing
 from .store.store import Store
 from .streams import Streams
 from .supervisor.supervisor import Supervisor
 from .trust import HOSTS, ROLES, SELF, Trust, assign, dismiss
+from .unpacking import Unpacking
 from .upgrade import Upgrade
 from .wire.errors import Refused
+from .wire.layer import read_wheels
 from .wire.limits import PROTOCOL, STREAM_BYTES, UPLOAD_BLOBS
 from .wire.manifest import check_hash
 from .wire.messages import Fields, pack, unpack
@@ -78,6 +81,7 @@ class Service:
         upgrade: Upgrade,
         streams: Streams,
         pairing: Pairing,
+        unpacking: Unpacking,
     ) -> None:
         self._name = name
         self._upgrade = upgrade
@@ -88,6 +92,8 @@ class Service:
         self._chronicle = chronicle
         self._streams = streams
         self._pairing = pairing
+        self._unpacking = unpacking
+        self._platform = platform()
         self._started = time.monotonic()
         self._attached: set[Peer] = set()
         self._answers: dict[str, Answer] = {
@@ -95,6 +101,7 @@ class Service:
             "status": self._status,
             "missing": self._missing,
             "upload": self._upload,
+            "layer": self._layer,
             "manifest": self._manifest,
             "apply": self._apply,
             "start": self._start,
@@ -163,6 +170,7 @@ class Service:
                 "live": str(self._store.live_path),
                 "interpreter": sys.executable,
                 "release": self._upgrade.root,
+                "platform": self._platform,
             }
         )
 
@@ -206,7 +214,9 @@ class Service:
                     wanted.append((check_hash(name), size))
                 case _:
                     raise Refused("malformed", "not [blake3, size]", to="'names'")
-        return pack({"missing": self._store.objects.missing(wanted)})
+        missing = self._store.objects.missing(wanted)
+        begun = ((name, self._store.objects.begun(name)) for name in missing)
+        return pack({"missing": missing, "begun": [[name, size] for name, size in begun if size]})
 
     def _upload(self, fields: Fields, blobs: list[bytes], _peer: Peer) -> bytes:
         rows = fields.rows("parts")
@@ -220,6 +230,10 @@ class Service:
                     case _:
                         raise Refused("malformed", "not [blake3, offset, size]", to="'parts'")
         return pack({})
+
+    def _layer(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
+        wait_s = max(0.0, min(_WAIT_S, fields.number("wait_s", 0)))
+        return pack(self._unpacking.ask(read_wheels(fields), wait_s))
 
     def _manifest(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
         manifest = self._store.manifest_of(check_hash(fields.text("root")))

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import dump, libc
-from . import kin, limits
+from . import kin, limits, packages
 from .ahead import children, import_all
 from .descriptors import apart
 from .entry import Guest
@@ -60,6 +60,7 @@ class Warm:
         order = self._next_order()
         if order is None:
             return None
+        packages.settle(order["layer"], order["system"])
         self._warm_up(order["import"])
         control = self._control.fileno()
         while True:

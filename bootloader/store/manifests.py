@@ -17,9 +17,11 @@ from pathlib import Path
 
 from ..aside import Aside, is_other
 from ..wire.errors import Malformed
+from ..wire.launch import PATH as LAUNCH
 from ..wire.manifest import EMPTY, Manifest, blob_name, check_hash
 
 _BLOB = re.compile(rb"^[0-9a-f]{64}(?= )", re.MULTILINE)
+_LAUNCH = re.compile(rb"^([0-9a-f]{64}) .* " + re.escape(LAUNCH.encode()) + rb"$", re.MULTILINE)
 _NAME = re.compile(r"[0-9a-f]{64}")
 
 
@@ -75,6 +77,10 @@ class Manifests:
     def blobs(self, roots: Iterable[str]) -> set[str]:
         """The blobs that the manifests of ``roots`` name; they are not parsed, as there are many, and long ones."""
         return {name.decode() for block in self._blocks(roots) for name in _BLOB.findall(block)}
+
+    def launches(self, roots: Iterable[str]) -> set[str]:
+        """The blobs of the launch files in the trees ``roots``."""
+        return {name.decode() for block in self._blocks(roots) for name in _LAUNCH.findall(block)}
 
     def _blocks(self, roots: Iterable[str]) -> Iterator[bytes]:
         for name in {name for root in roots for name in self._names(root) or ()}:

@@ -64,6 +64,13 @@ class Objects:
         """Those of ``blobs`` (name, size) that are not here."""
         return [name for name, size in blobs if not self.has(check_hash(name), size)]
 
+    def begun(self, name: str) -> int:
+        """How many bytes of a large blob that is not here have come by now."""
+        try:
+            return (self._parts / check_hash(name)).stat().st_size
+        except OSError:
+            return 0
+
     def put(self, name: str, content: bytes) -> None:
         """Keep a blob whose content has the BLAKE3 ``name``; any other is :class:`Malformed`."""
         verified(name, content)

@@ -16,10 +16,13 @@ from .trees import NAMES, OnNotice, Tree
 
 
 class Source:
-    """``live``: the tree that its link of that name leads to, or None; ``trees``: all that it has."""
+    """``live``: the tree that its link of that name leads to, or None; ``trees``: all that it has; ``layers``: the
+    folder of those.
+    """
 
     def __init__(self, folder: Path, on_notice: OnNotice) -> None:
         self._objects = folder / "objects"
+        self.layers = folder / "layers"
         self._manifests = Manifests(folder / "manifests")
         places = [folder / "trees" / name for name in NAMES]
         aside = Aside(folder / "aside")  # where nothing is ever moved from here

@@ -1,8 +1,9 @@
 """Free space on the target's disk: what a change needs, and what may go to make room for it.
 
-Decides which roots are kept; the blobs that only others name go with their manifests. Never goes what the trees hold,
-what there is here of the base, nor the newest two healthy roots, which a rollback and a boot may want. Age is counted
-in generations, as a device may have no clock. Not thread-safe: the store's lock is held around every call.
+Decides which roots are kept; the blobs that only others name go with their manifests, and so do their layers. Never
+goes what the trees hold, what there is here of the base, nor the newest two healthy roots, which a rollback and a boot
+may want. Age is counted in generations, as a device may have no clock. Not thread-safe: the store's lock is held around
+every call.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from ..segments import shorten
 from ..wire.errors import Refused
 from ..wire.limits import MANIFEST_FILES
 from ..wire.manifest import Manifest
+from .launches import Launches
+from .layers import Layers
 from .ledger import Generation
 from .manifests import Manifests
 from .objects import Objects
@@ -49,6 +52,8 @@ class Space:
         objects: Objects,
         manifests: Manifests,
         aside: Aside,
+        layers: Layers,
+        launches: Launches,
         held: Callable[[], Collection[str]],
         newest_first: Callable[[], Sequence[Generation]],
         let_go: Callable[[], None],
@@ -58,6 +63,8 @@ class Space:
         self._objects = objects
         self._manifests = manifests
         self._aside = aside
+        self._layers = layers
+        self._launches = launches
         self._held = held
         self._newest_first = newest_first
         self._let_go = let_go
@@ -148,8 +155,14 @@ class Space:
         return {*self._held(), *islice(healthy, 2)}
 
     def _forget_all_but(self, kept: set[str], blobs: Collection[str]) -> None:
-        named = self._manifests.blobs(kept) | self._awaited
+        layers = self._launches.layers(self._manifests.launches(kept))
+        named = (
+            self._manifests.blobs(kept)
+            | self._awaited
+            | {wheel.blake3 for layer in (*layers, self._layers.awaited) for wheel in layer}
+        )
         named.update(blobs)
+        self._layers.forget_all_but(layers)
         self._manifests.forget(root for root in self._manifests.roots() if root not in kept)
         for name in self._objects.names():
             if name not in named:

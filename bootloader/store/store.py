@@ -10,7 +10,7 @@ is built upon: :meth:`Store.catch_up`. So a power cut may tear the newest tree, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ..aside import Aside, is_other
@@ -21,6 +21,8 @@ from ..wire.launch import Launch
 from ..wire.manifest import EMPTY, Edits, Manifest
 from ..wire.overlay import Overlay
 from ..wire.overlay import apply as apply_overlay
+from .launches import Launches
+from .layers import Layers
 from .ledger import Generation, Ledger
 from .loans import Loan, Loans
 from .manifests import Manifests
@@ -62,13 +64,16 @@ class Store:
         self._third = self._own[-1]
         self.objects = Objects(folder / "objects", self._files_of)
         self.ledger = self._open_ledger(folder / "ledger.jsonl")
-        newest = self.ledger.newest_first
-        self.space = Space(folder, self.objects, self._manifests, self._aside, self._held, newest, self._let_go)
+        self._launches = Launches(self.objects, on_notice)
+        lying = [source.layers for source in self._sources]
+        caches = folder / "pycache"
+        self.layers = Layers(folder / "layers", caches, self.objects, self._aside, on_notice, self.lock, lying)
+        parts = self.objects, self._manifests, self._aside, self.layers, self._launches
+        self.space = Space(folder, *parts, self._held, self.ledger.newest_first, self._let_go)
         self._loans = Loans()
         self.live_path = folder / "live"
         self._next_link = folder / "live.new"
         self._unsynced: dict[Path, None] = {}
-        self._last_launch: tuple[str, Launch | None] = "", None
         self.live = self._led_to()
         self.manifest = (self.live.noted if self.live is not None else None) or EMPTY
 
@@ -167,8 +172,10 @@ class Store:
         if tree is None:
             tree = self._remade(manifest)
             self._notice("tree-mended", f"root {root[:12]} was made anew from its blobs")
-        if self._launch_of(manifest) is None:
+        launch = self._launches.of(manifest)
+        if launch is None:
             raise Refused("no-launch", "the tree does not say what to run", to=LAUNCH_PATH)
+        self.layers.ensure(launch.wheels, self.room)
         if self._led_to() is not tree or not self.live_path.is_symlink():
             self._lead_to(tree)
             self._next_link.replace(self.live_path)
@@ -216,26 +223,11 @@ class Store:
         """A tree that is whole and holds the newest healthy generation. The lock need not be held for this."""
         healthy = self.ledger.last_healthy()
         trees = sorted(self._trees(), key=lambda tree: tree is not self.live)
-        return self._loans.lend(trees, healthy.root, healthy.number, self._launch_of) if healthy is not None else None
+        return self._loans.lend(trees, healthy.root, healthy.number, self._launches.of) if healthy is not None else None
 
     def launch(self) -> Launch | None:
         """What the live tree says to run, or None where it says nothing that can be read."""
-        return self._launch_of(self.manifest)
-
-    def _launch_of(self, manifest: Manifest, fresh: dict[str, bytes] | None = None) -> Launch | None:
-        entry = manifest.get(LAUNCH_PATH)
-        if entry is None:
-            return None
-        if self._last_launch[0] == entry.blake3:
-            return self._last_launch[1]
-        content = (fresh or {}).get(entry.blake3)
-        try:
-            launch = Launch.decode(self.objects.read(entry.blake3) if content is None else content)
-        except (Fault, OSError) as fault:
-            self._notice("launch-unreadable", str(fault))
-            return None
-        self._last_launch = entry.blake3, launch
-        return launch
+        return self._launches.of(self.manifest)
 
     def manifest_of(self, root: str) -> Manifest | None:
         """A manifest that this target knows, by its root."""
@@ -266,6 +258,8 @@ class Store:
         wanted = {entry.blake3: entry.size for entry in edits.values() if entry is not None}
         with disk(self._folder):
             self.space.need("the rollback", self.space.taken([*wanted.values()] * 2), after.blobs())
+            if (launch := self._launches.of(after)) is not None:
+                self.layers.ensure(launch.wheels, self.room)
             return self._staged(before, after, edits, {})
 
     def _verify(self, overlay: Overlay) -> dict[str, bytes]:
@@ -294,10 +288,11 @@ class Store:
         return fresh
 
     def _staged(self, before: Manifest, after: Manifest, edits: Edits, fresh: dict[str, bytes]) -> Staged:
-        launch = self._launch_of(after, fresh)
+        launch = self._launches.of(after, fresh)
         if launch is None:
             raise Refused("no-launch", "the tree does not say what to run", to=LAUNCH_PATH, do="push with `reactor`")
-        return Staged(after, before, edits, launch, self._launch_of(before), fresh)
+        self.layers.require(launch.wheels)
+        return Staged(after, before, edits, launch, self._launches.of(before), fresh)
 
     def build(self, staged: Staged) -> Path:
         """Keep the blobs, make the tree in the idle place, and prepare the switch to it: its folder."""
@@ -343,6 +338,11 @@ class Store:
         with self._loans.building(trees) as tree:
             tree.become(wanted, self.objects, fresh or {}, self._is_named)
             return tree
+
+    def room(self, sizes: Iterable[int]) -> None:
+        """Make room for a layer's files of these sizes, or refuse."""
+        with self.lock, disk(self._folder):
+            self.space.need("what it requires", self.space.taken(sizes), ())
 
     def upload(self, name: str, offset: int, size_bytes: int, content: bytes) -> None:
         """Keep one blob, or a part of a large one, ahead of the overlay that needs it."""

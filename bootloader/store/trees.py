@@ -70,7 +70,7 @@ class Tree:
 
     def identify(self, roots: Collection[str]) -> Manifest | None:
         """Where no manifest tells what should be here: what is, if that is one of ``roots`` or as noted."""
-        entries = {path: entry for path, place in self._files() if (entry := _entry(place)) is not None}
+        entries = {path: entry for path, place in self._files() if (entry := entry_of(place)) is not None}
         try:
             noted = self._note.read_text().strip() if self._note.is_file() else ""
             manifest = Manifest(entries)
@@ -102,7 +102,7 @@ class Tree:
             if wanted is None:
                 if _is_left_behind(place, partial(is_named, path)):
                     return f"'{path}' should be gone"
-            elif _entry(place) != wanted:
+            elif entry_of(place) != wanted:
                 return f"'{path}' is damaged"
             else:
                 right.add(path)
@@ -157,7 +157,7 @@ class Tree:
         self._begin()
         right: set[str] = set()
         for tree_path, path in list(self._files()):
-            found = _entry(path)
+            found = entry_of(path)
             if found is not None and found == wanted.get(tree_path):
                 path.chmod(found.mode)
                 os.utime(path, ns=(content_time_ns(found.blake3),) * 2)
@@ -293,7 +293,7 @@ class Tree:
         self._moved.append(path.name)
 
 
-def _entry(path: Path) -> Entry | None:
+def entry_of(path: Path) -> Entry | None:
     """The entry of a regular file that can be read, or None for anything else."""
     try:
         status = path.lstat()
@@ -306,7 +306,7 @@ def _entry(path: Path) -> Entry | None:
 
 def _is_left_behind(path: Path, is_named: Callable[[], bool]) -> bool:
     """Whether a file that should not be there is one of ours: whole, or torn before it had its time or its content."""
-    found = _entry(path)
+    found = entry_of(path)
     if found is None:
         return False
     time_ns = path.lstat().st_mtime_ns

@@ -23,6 +23,7 @@ from ..dump import Dump
 from ..wire.records import STDERR
 from .child import Child
 from .confine import Confinement, Group
+from .ground import Ground
 from .turns import Turns
 
 _FORK_S = 5.0
@@ -33,11 +34,9 @@ _END_S = 2.5
 class WarmParent:
     """A process that has imported ``modules`` and forks from there. Dead parents fork nothing: start another."""
 
-    def __init__(
-        self, modules: list[str], env: Mapping[str, str], turns: Turns, lock: int, confinement: Confinement
-    ) -> None:
+    def __init__(self, modules: list[str], ground: Ground, turns: Turns, lock: int, confinement: Confinement) -> None:
         self.modules = tuple(modules)
-        self.env = dict(env)
+        self.ground = ground
         self.ready = False
         self.dead = False
         self.retired = False
@@ -58,7 +57,7 @@ class WarmParent:
                 own = (theirs.fileno(), lock, _path(self._group), confinement.nicer)
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "bootloader.guest.warm", *map(str, own)],
-                    env=_environment(env),
+                    env=_environment(ground.env),
                     stdin=subprocess.DEVNULL,
                     stdout=2,  # whatever an import prints: standard output is the front door's
                     pass_fds=[theirs.fileno(), lock],
@@ -66,7 +65,7 @@ class WarmParent:
         except OSError:
             self._control.close()
             raise
-        self._send({"import": modules})
+        self._send({"import": modules, **ground.order})
         turns.selector.register(self._control, selectors.EVENT_READ, self._on_control)
 
     @property

@@ -76,6 +76,9 @@ class Supervisor:
         self._changes = 0
         self._closing: Future[None] | None = None
         self._warmth = Warmth(folder, journal, lock, self._turns, confinement)
+        self.warmth = self._warmth.told
+        self.expect: Callable[[Any], None] = lambda launch: self._turns.soon(partial(self._warmth.fit, launch))
+        """Has a process stand by for a launch that is to be started later."""
         aftermath = Aftermath(folder, journal, self._warmth, lend)
         self._recovery = Recovery(journal, aftermath, attached, self._proceed, self._follow)
         self._stack = Stack(folder, journal, self._turns, self._warmth, self._proceed, root_of, cut_off=cut_off)
@@ -131,10 +134,6 @@ class Supervisor:
     def left(self) -> None:
         """Nobody sits before it any more who mends what fails."""
         self._turns.soon(self._recovery.release)
-
-    def warmth(self) -> dict[str, Any]:
-        """The warm parent, for ``status``."""
-        return self._warmth.told()
 
     def longest_end_s(self, grace_s: float) -> float:
         """How long :meth:`close` may take, where applications have to be killed and their outputs be made safe."""
@@ -306,7 +305,7 @@ class Supervisor:
         if self._live is not None and self._live.fate in ("", "running"):
             self._fate(self._live, "replaced", "the next one came before it was healthy")
         self._live, self._change = change, None
-        self._warmth.fit(next((app.env for app in change.launch.applications if not app.init), {}))
+        self._warmth.fit(change.launch)
         self._recovery.forget()
         self._stack.renew(change.launch, change.decision.start, change.generation)
         for app in self._stack:

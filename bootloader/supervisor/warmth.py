@@ -16,10 +16,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ..journal import Journal
+from ..wire.launch import Launch
 from ..wire.records import BYTES, NOTE
 from .call import Call, Outcome, Task
 from .child import Child
 from .confine import Confinement
+from .ground import Ground
 from .process import WarmParent
 from .turns import Turns
 
@@ -62,13 +64,19 @@ class Warmth:
         self._standby: Child | None = None
         self._checks: dict[int, _Check] = {}
         self._numbers = itertools.count(1)
-        self._env: Mapping[str, str] = {}
+        self._ground = Ground()
         self._modules: list[str] = []
         self._cold: set[str] = set()
         self._remember()
 
     def start(self) -> None:
-        """Start a parent, which imports what the applications of the last time imported."""
+        """Start a parent, which imports what the applications of the last time imported; not before what these were
+        imported from has been looked at.
+        """
+        if not self._ground.layer:
+            self._start()
+
+    def _start(self) -> None:
         try:
             self._begin()
         except OSError as error:
@@ -146,9 +154,11 @@ class Warmth:
         def fork(again: bool) -> Child:
             if self._closing:
                 raise OSError("the bootloader ends")
-            if self._warm is not None and self._warm.ready and not self._warm.dead and not again:
-                return self._warm.fork()
-            bare.append(WarmParent([], self._env, self._turns, self._lock, self._confinement))
+            warm, ground = self._warm, task.orders.ground
+            fits = warm is not None and warm.ground.packages == ground.packages
+            if warm is not None and fits and warm.ready and not warm.dead and not again:
+                return warm.fork()
+            bare.append(WarmParent([], ground, self._turns, self._lock, self._confinement))
             self._bare.add(bare[-1])
             return bare[-1].fork()
 
@@ -213,18 +223,20 @@ class Warmth:
         try:
             kept = json.loads(self._file.read_bytes())
             env = {str(name): str(value) for name, value in kept["env"].items()}
+            ground = Ground(env, str(kept.get("layer", "")), kept.get("system", True) is not False)
             modules, cold = [str(name) for name in kept["modules"]], {str(name) for name in kept["cold"]}
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             self._journal.lose("warmth-lost", f"{self._file.name}: {error}")
             return
-        self._env, self._modules, self._cold = env, modules[:_MODULES], cold
+        self._ground, self._modules, self._cold = ground, modules[:_MODULES], cold
 
     def _keep(self) -> None:
         aside = self._file.with_suffix(".new")
         try:
-            text = json.dumps({"modules": self._modules, "cold": sorted(self._cold), "env": dict(self._env)})
+            ground = {"env": dict(self._ground.env), "layer": self._ground.layer, "system": self._ground.system}
+            text = json.dumps({"modules": self._modules, "cold": sorted(self._cold), **ground})
             aside.write_text(text)
             aside.replace(self._file)
         except OSError as error:
@@ -243,23 +255,29 @@ class Warmth:
         parts = name.split(".")
         return any(".".join(parts[:end]) in self._cold for end in range(1, len(parts) + 1))
 
-    def fit(self, env: Mapping[str, str]) -> None:
-        """Modules read the environment when they are imported, so another one needs another parent, and now."""
-        self._env = env
-        if self._next_warm is not None and self._next_warm.env != env:
+    def fit(self, launch: Launch) -> None:
+        """Modules read the environment when they are imported, and come from somewhere: another ground needs another
+        parent, and now.
+        """
+        ground = Ground.of(self._folder, launch)
+        if ground.packages != self._ground.packages:
+            self._cold.clear()  # what could not be imported ahead may be another version now
+        self._ground = ground
+        if self._next_warm is not None and self._next_warm.ground != ground:
             self._next_warm.close()
             self._next_warm = None
-        if self._warm is not None and self._warm.env != env:
+        if self._warm is None or self._warm.ground != ground:
             old, self._tries = self._warm, 0
             self._drop()
-            self.start()
-            old.retire()
+            self._start()
+            if old is not None:
+                old.retire()
 
     # the parents
 
     def _make(self, on_ready: Callable[[dict[str, Any]], None]) -> WarmParent:
         modules = [name for name in self._modules if not self._is_cold(name)] if self._tries < _TRIES else []
-        warm = WarmParent(modules, self._env, self._turns, self._lock, self._confinement)
+        warm = WarmParent(modules, self._ground, self._turns, self._lock, self._confinement)
         warm.on_ready = on_ready
         warm.on_dead = lambda cold: self._died(warm, cold)
         return warm
@@ -310,4 +328,4 @@ class Warmth:
 
     def _revive(self) -> None:
         if not self._closing and (self._warm is None or self._warm.dead):
-            self.start()
+            self._start()

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
 from .errors import Malformed
+from .layer import Wheel, read_wheels
 from .messages import Fields
 
 PATH = ".reactor/launch.json"
@@ -84,7 +85,8 @@ class Launch:
     """What to run from one tree. ``path``: folders of the tree that go to the front of ``sys.path``, in order.
 
     ``handler``: the callable that is asked what to do when an application died. ``deaths`` within ``window_s`` are a
-    crash loop.
+    crash loop. ``requirements`` are what the applications need besides, in words; ``wheels`` are what that comes to on
+    this target; ``system_packages``: what is installed there can be imported as well.
     """
 
     applications: tuple[Application, ...]
@@ -95,10 +97,14 @@ class Launch:
     handler_s: float = 5.0
     deaths: int = 5
     window_s: float = 60.0
+    requirements: tuple[str, ...] = ()
+    system_packages: bool = True
+    wheels: tuple[Wheel, ...] = ()
 
     def encode(self) -> bytes:
         """The launch file's text: JSON, the same for the same launch."""
-        return json.dumps({"version": VERSION, **asdict(self)}, indent=1, sort_keys=True).encode() + b"\n"
+        body = {"version": VERSION, **asdict(self), "wheels": [wheel.row for wheel in self.wheels]}
+        return json.dumps(body, indent=1, sort_keys=True).encode() + b"\n"
 
     @classmethod
     def decode(cls, text: bytes) -> Launch:
@@ -129,6 +135,9 @@ class Launch:
             _number(fields, "handler_s", 5.0),
             _whole(fields, "deaths", 5),
             _number(fields, "window_s", 60.0),
+            tuple(fields.texts("requirements")),
+            fields.flag("system_packages", True),
+            read_wheels(fields),
         )
 
 

@@ -38,3 +38,9 @@ SESSION_BYTES = 20 * 1024 * 1024
 
 VALUE_BYTES = 16 * 1024 * 1024
 """Most bytes of a value that is moved between host and target."""
+
+MOST_WHEELS = 512
+"""Most wheels in one layer."""
+
+LAYER_BYTES = 4 * 1024**3
+"""Most bytes of a layer's files, unpacked."""

@@ -45,7 +45,7 @@ class Disk:
 
     def overlay(self, files: Files) -> Overlay:
         """From what is live to ``files`` and a launch file, with all blobs."""
-        files = {**files, PATH: LAUNCH}
+        files = {PATH: LAUNCH, **files}
         bare = diff(self.store.manifest, manifest_of(files))
         edited = [files[path][0] for path, entry in bare.edits.items() if entry is not None]
         return replace(bare, blobs={blob_name(content): content for content in edited})

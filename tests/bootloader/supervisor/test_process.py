@@ -15,6 +15,7 @@ import pytest
 from bootloader.dump import Dump
 from bootloader.supervisor.child import Child
 from bootloader.supervisor.confine import Confinement
+from bootloader.supervisor.ground import Ground
 from bootloader.supervisor.process import WarmParent
 from bootloader.supervisor.turns import Turns
 from tests.bootloader.target import SOON_S, descendants, gone
@@ -37,7 +38,8 @@ class Parents:
 
     def start(self, *modules: str) -> WarmParent:
         def make() -> WarmParent:
-            warm = WarmParent(list(modules), {"PYTHONPATH": str(self.folder)}, self.turns, self.lock, Confinement())
+            ground = Ground({"PYTHONPATH": str(self.folder)})
+            warm = WarmParent(list(modules), ground, self.turns, self.lock, Confinement())
             warm.on_ready = lambda note: self.told.put(("ready", note))
             warm.on_dead = lambda cold: self.told.put(("dead", cold))
             return warm

@@ -1,0 +1,232 @@
+"""A wheel as an archive: what is in it, where in a layer each file of it belongs, and whether all is as it says.
+
+Trusts nothing of it: every file has to be in the wheel's own RECORD with its size and its hash, and nothing leaves the
+layer, is a symlink, comes twice, or holds more than it says. No code of a wheel is run, nor is any made. Where a layer
+lies is not known here. The format is that of the packaging standard (binary distribution format, version 1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import stat
+import struct
+from base64 import urlsafe_b64decode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ..wire.errors import Malformed, Refused
+from ..wire.layer import MODULES, PROGRAMS, Wheel
+from ..wire.limits import LAYER_BYTES, MANIFEST_FILES
+from ..wire.manifest import PLAIN, RUNNABLE, check_path
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile, ZipInfo
+
+_SCHEMES: Mapping[str, str] = {
+    "purelib": f"{MODULES}/",
+    "platlib": f"{MODULES}/",
+    "scripts": f"{PROGRAMS}/",
+    "headers": "include/",
+    "data": "",
+}
+"""Where the folders of a wheel's ``.data`` belong."""
+
+_HASHES = ("sha256", "sha384", "sha512")
+_CHUNK_BYTES = 1024 * 1024
+_RECORD_BYTES = 32 * 1024 * 1024
+_DIRECTORY_BYTES = 64 * 1024 * 1024
+_END = struct.Struct("<4s4H2IH")
+_ENCRYPTED = 0x1
+_METHODS = (0, 8)
+"""Stored, and deflated: what every Python that can unpack wheels can read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file of a wheel. ``path``: where it belongs in a layer; ``digest``: what RECORD says of its content."""
+
+    path: str
+    mode: int
+    size: int
+    algorithm: str
+    digest: bytes
+    info: ZipInfo
+
+
+class Archive:
+    """A wheel that is open. ``members``: its files, sorted by path."""
+
+    def __init__(self, wheel: Wheel, zipped: ZipFile) -> None:
+        self._wheel = wheel
+        self._zipped = zipped
+        infos: dict[str, ZipInfo] = {}
+        for info in zipped.infolist():
+            if not info.is_dir():
+                if info.filename in infos:
+                    raise self._bad(f"holds '{info.filename[:80]}' twice")
+                infos[info.filename] = info
+        if len(infos) > MANIFEST_FILES:
+            raise self._bad(f"holds {len(infos)} files, at most {MANIFEST_FILES} fit")
+        self._name = self._named(infos)
+        record = self._record(infos)
+        kept = {path: info for path, info in infos.items() if not self._is_signature(path)}
+        if unknown := record.keys() ^ kept.keys():
+            raise self._bad(f"'{min(unknown)[:80]}' is only in one of the archive and its RECORD")
+        found = [self._member(info, *record[path]) for path, info in kept.items()]
+        self.members = tuple(sorted(found, key=lambda member: member.path))
+        if len({member.path for member in found}) != len(found):
+            raise self._bad("two of its files belong in one place")
+        if sum(member.size for member in found) > LAYER_BYTES:
+            raise self._bad(f"is larger than {LAYER_BYTES} bytes, unpacked")
+
+    def _named(self, infos: Mapping[str, ZipInfo]) -> str:
+        """What its ``.dist-info`` and its ``.data`` begin with, which is what its file's name says."""
+        tops = {path.partition("/")[0] for path in infos if ".dist-info/" in path}
+        if len(tops) != 1:
+            raise self._bad("has not one folder '.dist-info'")
+        name = tops.pop().removesuffix(".dist-info")
+        if _plain(name) != _plain(f"{self._wheel.distribution}-{self._wheel.version}"):
+            raise self._bad(f"says that it is '{name[:80]}'")
+        told = self._text(infos, "WHEEL", _CHUNK_BYTES)
+        version = re.search(r"^Wheel-Version:\s*(\d+)\.\d+\s*$", told, re.MULTILINE)
+        if version is None or version[1] != "1":
+            raise self._bad("is not of the wheel format's version 1")
+        return name
+
+    def _text(self, infos: Mapping[str, ZipInfo], file: str, most_bytes: int) -> str:
+        info = next((info for path, info in infos.items() if path.endswith(f".dist-info/{file}")), None)
+        if info is None or info.file_size > most_bytes:
+            raise self._bad(f"has no {file}, or one that is too large")
+        self._check(info)
+        try:
+            return b"".join(self._chunks(info)).decode()
+        except UnicodeDecodeError as error:
+            raise self._bad(f"its {file} is not UTF-8") from error
+
+    def _record(self, infos: Mapping[str, ZipInfo]) -> dict[str, tuple[str, bytes, int]]:
+        """What RECORD says of each file: algorithm, digest, size."""
+        import csv  # here, as a stripped Python may be without
+
+        found: dict[str, tuple[str, bytes, int]] = {}
+        try:
+            rows = list(csv.reader(io.StringIO(self._text(infos, "RECORD", _RECORD_BYTES), newline="")))
+        except csv.Error as error:
+            raise self._bad(f"its RECORD can't be read: {error}") from error
+        for row in rows:
+            if not row or (len(row) == 3 and self._is_signature(row[0])):
+                continue
+            try:
+                path, told, size = row
+                algorithm, _, digest = told.partition("=")
+                value = path, algorithm, urlsafe_b64decode(digest + "=" * (-len(digest) % 4)), int(size)
+            except ValueError as error:
+                raise self._bad(f"its RECORD has a line that says neither hash nor size: {str(row)[:80]}") from error
+            if algorithm not in _HASHES or path in found:
+                raise self._bad(f"its RECORD has no good hash of '{path[:80]}', or two")
+            found[path] = value[1:]
+        return found
+
+    def _is_signature(self, path: str) -> bool:
+        """RECORD can't hold its own hash, nor that of what signs it."""
+        return path.partition("/")[2] in ("RECORD", "RECORD.jws", "RECORD.p7s") and ".dist-info/" in path
+
+    def _member(self, info: ZipInfo, algorithm: str, digest: bytes, size: int) -> Member:
+        self._check(info)
+        if size != info.file_size:
+            raise self._bad(f"'{info.filename[:80]}' has {info.file_size} bytes, its RECORD says {size}")
+        first, _, rest = info.filename.partition("/")
+        place = f"{MODULES}/{info.filename}"
+        if first == f"{self._name}.data":
+            scheme, _, inner = rest.partition("/")
+            if scheme not in _SCHEMES:
+                raise self._bad(f"has files of a kind that is not known, '{scheme[:40]}'")
+            place = _SCHEMES[scheme] + inner
+        try:
+            path = check_path(place)
+        except Malformed as error:
+            raise self._bad(f"{error.what}: {info.filename[:80]!r}") from error
+        runnable = info.external_attr >> 16 & 0o111 or path.startswith(f"{PROGRAMS}/")
+        return Member(path, RUNNABLE if runnable else PLAIN, size, algorithm, digest, info)
+
+    def _check(self, info: ZipInfo) -> None:
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG):
+            raise self._bad(f"'{info.filename[:80]}' is no plain file, but a symlink or the like")
+        if info.flag_bits & _ENCRYPTED or info.compress_type not in _METHODS:
+            raise self._bad(f"'{info.filename[:80]}' is encrypted, or compressed in a way that wheels are not")
+
+    def read(self, member: Member) -> Iterator[bytes]:
+        """Its content, in parts. Where it is not as RECORD says, a refusal comes in place of the last one."""
+        hasher, size, last = hashlib.new(member.algorithm), 0, b""
+        for chunk in self._chunks(member.info):
+            yield last
+            hasher.update(chunk)
+            size, last = size + len(chunk), chunk
+        if size != member.size or hasher.digest() != member.digest:
+            raise self._bad(f"'{member.path[:80]}' is not what its RECORD says")
+        yield last
+
+    def _chunks(self, info: ZipInfo) -> Iterator[bytes]:
+        from zipfile import BadZipFile
+        from zlib import error as zlib_error
+
+        try:
+            with self._zipped.open(info) as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    yield chunk
+        except (BadZipFile, zlib_error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+            raise self._bad(f"'{info.filename[:80]}' can't be unpacked: {str(error)[:80]}") from error
+
+    def _bad(self, what: str) -> Refused:
+        return bad(self._wheel, what)
+
+
+@contextmanager
+def opened(path: Path, wheel: Wheel) -> Iterator[Archive]:
+    """The archive ``path``, which is ``wheel``; one that is not as it should be is :class:`Refused`."""
+    try:
+        import csv  # noqa: F401 - to be sure of it
+        from zipfile import BadZipFile, ZipFile
+        from zlib import error as zlib_error
+    except ImportError as error:  # a stripped Python
+        do = "install the whole of Python's standard library there"
+        raise Refused("no-zlib", f"this device's Python can't unpack wheels: {error}", to=wheel.file, do=do) from error
+    with open(path, "rb") as file:
+        _check_directory(wheel, file)
+        try:
+            zipped = ZipFile(file)
+        except (BadZipFile, zlib_error, ValueError, NotImplementedError, UnicodeDecodeError) as error:
+            raise bad(wheel, f"is no archive: {str(error)[:80]}") from error
+        with zipped:
+            yield Archive(wheel, zipped)
+
+
+def _check_directory(wheel: Wheel, file: BinaryIO) -> None:
+    """The list of an archive's files is read at once, so it has to be bounded before."""
+    size = file.seek(0, io.SEEK_END)
+    tail_bytes = min(size, _END.size + 0xFFFF)
+    file.seek(size - tail_bytes)
+    tail = file.read(tail_bytes)
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or len(tail) - at < _END.size:
+        raise bad(wheel, "is no archive, or is cut")
+    fields: tuple[Any, ...] = _END.unpack_from(tail, at)
+    if 0xFFFF in fields[1:5] or 0xFFFFFFFF in fields[5:7] or fields[5] > _DIRECTORY_BYTES:
+        raise bad(wheel, f"holds more than {0xFFFF - 1} files, or more than {LAYER_BYTES} bytes")
+    file.seek(0)
+
+
+def bad(wheel: Wheel, what: str) -> Refused:
+    """The refusal of a wheel."""
+    do = "it is damaged, or was not built as wheels are: require another version of it"
+    return Refused("bad-wheel", what, to=wheel.file, do=do)
+
+
+def _plain(name: str) -> str:
+    """As names of distributions are compared."""
+    return re.sub(r"[-_.]+", "-", name).lower()
