@@ -102,7 +102,7 @@ def test_requirements_that_exclude_each_other_are_told(index: Path) -> None:
         ),
         (Platform("armv6l", "glibc", (2, 36), (3, 11, 0)), {"linux_armv6l"}, {"manylinux2014_armv6l"}),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, Platform) else "",
 )
 def test_a_platform_takes_the_wheels_that_its_own_pip_would(platform: Platform, some: set[str], none: set[str]) -> None:
     assert some <= set(platform.tags)
