@@ -48,6 +48,7 @@ def _main() -> int:
             history,
             logs,
             pair,
+            provision,
             push,
             repl,
             restart,
@@ -55,6 +56,7 @@ def _main() -> int:
             stack,
             status,
             trusting,
+            unprovision,
             upgrade,
         )
     except ModuleNotFoundError as error:
@@ -82,6 +84,8 @@ def _main() -> int:
         ("console", "a serial port, until the escape key", console.add, console.run),
         ("new", "make a project that runs", create.add, create.run),
         ("upgrade", "renew the bootloader of a target", upgrade.add, upgrade.run),
+        ("provision", "make a board with a stock Linux a target", provision.add, provision.run),
+        ("unprovision", "take all of it from a board again", unprovision.add, unprovision.run),
         ("pair", "know a device by the code that it shows", pair.add, pair.run),
         ("trust", "who is trusted, here and by devices", trusting.add, trusting.run),
     )

@@ -16,6 +16,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -35,6 +36,10 @@ _NONE = re.compile(r"No matching distribution found for (.+)")
 _CLASH = re.compile(r"(.+) depends on (.+)|The user requested (.+)")
 _UNREACHED = ("Retrying (", "ConnectionError", "ProxyError", "SSLError", "Network is unreachable", "Name or service")
 _SHORT = 400
+_MOST_MADE = 8
+"""Wheels that are made here for one set of requirements."""
+
+_COMPILED = (".c", ".cc", ".cpp", ".cxx", ".pyx", ".rs", ".go", ".f", ".f90", "/Cargo.toml")
 
 # pip has options for the tags of another platform, and none for its markers: it would answer `python_version < "3.12"`
 # for the Python that it runs on.
@@ -141,10 +146,52 @@ def _keep(cache: Path, path: Path) -> Wheel:
 
 
 def _download(wanted: Sequence[str], platform: Platform, folder: str, on_progress: Callable[[str], None]) -> None:
-    how = ["download", "--only-binary", ":all:", "--dest", folder, "--progress-bar", "off", "--implementation", "cp"]
+    """All that ``wanted`` comes to, into ``folder``. Where there is only the source of something, this host makes the
+    wheel, if that is Python alone, and so one for every platform.
+    """
+    how = ["--only-binary", ":all:", "--dest", folder, "--implementation", "cp"]
     how += ["--python-version", ".".join(map(str, platform.python)), "--abi", platform.abi]
     how += [word for tag in platform.tags for word in ("--platform", tag)]
-    words = [sys.executable, "-c", _PIP, json.dumps(platform.markers), *how, "--", *wanted]
+    with tempfile.TemporaryDirectory(prefix="wheels-") as made:
+        for _ in range(_MOST_MADE + 1):
+            said = _pip(["download", *how, "--find-links", made, "--", *wanted], platform, on_progress)
+            if said is None:
+                return
+            fault = _fault(said, platform)
+            if fault.code != "no-wheel" or not _make(fault.to.partition(" (from")[0], Path(made), on_progress):
+                break
+    raise fault
+
+
+def _make(requirement: str, folder: Path, on_progress: Callable[[str], None]) -> bool:
+    """Make the wheel of a package of which there is only the source; whether that goes, and is worth a try."""
+    with tempfile.TemporaryDirectory(prefix="source-") as place:
+        how = ["--no-deps", "--no-binary", re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]]
+        if _pip(["download", *how, "--dest", place, "--", requirement], None, on_progress) is not None:
+            return False
+        (source,) = Path(place).iterdir()
+        if not _is_python_alone(source):
+            return False
+        on_progress(f"Making a wheel of {source.name}")
+        before = set(folder.iterdir())
+        _pip(["wheel", "--no-deps", "--wheel-dir", str(folder), "--", str(source)], None, on_progress)
+        return any(path.name.endswith("-none-any.whl") for path in set(folder.iterdir()) - before)
+
+
+def _is_python_alone(source: Path) -> bool:
+    """Whether nothing in it is to be compiled, by the names of its files."""
+    try:
+        with tarfile.open(source) as archive:
+            return not any(name.endswith(_COMPILED) for name in archive.getnames())
+    except (tarfile.TarError, OSError):
+        return False
+
+
+def _pip(arguments: Sequence[str], platform: Platform | None, on_progress: Callable[[str], None]) -> str | None:
+    """Run pip, with the markers of ``platform``: None where that went well, else what it said."""
+    markers = json.dumps(platform.markers if platform is not None else {})
+    command, *more = arguments
+    words = [sys.executable, "-c", _PIP, markers, command, "--progress-bar=off", *more]
     env = {**os.environ, "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUTF8": "1"}
     with subprocess.Popen(
         words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env
@@ -160,14 +207,13 @@ def _download(wanted: Sequence[str], platform: Platform, folder: str, on_progres
                 said.append(text)
                 if text.startswith("Downloading "):
                     on_progress(text)
-            pip.wait()
+            code = pip.wait()
         except BaseException:
             pip.kill()
             raise
         finally:
             alarm.cancel()
-    if pip.returncode:
-        raise _fault("\n".join(said), platform)
+    return "\n".join(said) if code else None
 
 
 def _fault(said: str, platform: Platform) -> Fault:

@@ -139,7 +139,7 @@ def test_every_command_is_documented() -> None:
 
     def listed(command: str) -> Iterator[str]:
         yield f"{command} --help"
-        for name in re.findall(r"^    (\w+) ", documented.get(f"{command} --help", ""), re.MULTILINE):
+        for name in re.findall(r"^    (\w+)(?: |$)", documented.get(f"{command} --help", ""), re.MULTILINE):
             yield from listed(f"{command} {name}")
 
     assert list(documented) == [*listed("reactor"), *listed("bootloader")]

@@ -192,7 +192,8 @@ def _environment(env: Mapping[str, str]) -> dict[str, str]:
     """The parent's. An application's own PYTHONPATH does not hide an upgraded bootloader from it."""
     found = {**os.environ, **env}
     if "PYTHONPATH" in env:
-        found["PYTHONPATH"] = f"{env['PYTHONPATH']}{os.pathsep}{Path(__file__).parents[2]}"
+        ours = str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")
+        found["PYTHONPATH"] = os.pathsep.join(filter(None, (env["PYTHONPATH"], *ours)))
     return found
 
 

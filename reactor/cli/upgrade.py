@@ -13,19 +13,19 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from bootloader.wire import limits
 from bootloader.wire.errors import CallTimeout, Fault, LinkDown, Refused
 from bootloader.wire.manifest import EMPTY, PLAIN, Entry, Manifest, blob_name
 from bootloader.wire.overlay import Overlay, diff
 
 from .. import __version__
+from ..provision.payload import package, python_files
 from ..report import clean
 from ..targets import Target
 from ..targets.embedded import Embedded
 from ..terminal import Terminal
 from .ask import Asked, add, each
 
-__all__ = ["add", "run"]
+__all__ = ["add", "package", "run"]
 
 _SHIP_S = 180.0
 _RETURN_S = 90.0
@@ -42,21 +42,10 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     return each(arguments, terminal, lambda asked: _ask(asked, releases), start=False)
 
 
-def package() -> dict[str, bytes]:
-    """The bootloader that lies beside this host's own code: its Python files and what it needs, by path."""
-    folder = Path(limits.__file__).parents[1]
-    needs = folder / "requirements.txt"
-    return {**_files(folder), needs.relative_to(folder.parent).as_posix(): needs.read_bytes()}
-
-
 def carried() -> dict[str, bytes]:
     """What this host runs itself of that, for a target that has another version and needs it."""
     found = find_spec("rpyc")
-    return _files(Path(found.origin).parent) if found is not None and found.origin else {}
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder.parent).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.py"))}
+    return python_files(Path(found.origin).parent) if found is not None and found.origin else {}
 
 
 def release(contents: Mapping[str, bytes]) -> Overlay:

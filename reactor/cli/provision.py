@@ -1,0 +1,146 @@
+"""``reactor provision USER@HOST``: make a board with a stock Linux a target; says what it will do before it does it."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+import time
+from collections.abc import Callable
+
+from bootloader.wire.errors import Fault
+from bootloader.wire.stream import fingerprint
+
+from .. import __version__, trust
+from ..provision import plan
+from ..provision.board import Board, payload_for, reach, wish
+from ..provision.facts import Facts, Python
+from ..provision.payload import Payload
+from ..provision.plan import Step
+from ..provision.shell import Shell
+from ..settings import EMBEDDED
+from ..targets.linked import PORT, split
+from ..terminal import Terminal
+from . import options
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    add_board(parser)
+    parser.add_argument("--name", metavar="NAME", help="what the device is called (its host name)")
+    parser.add_argument("--listen", default="0.0.0.0", metavar="HOST", help="where it listens (%(default)s)")
+    parser.add_argument("--address", metavar="HOST[:PORT]", help="where this host reaches it (where ssh does)")
+    parser.add_argument("--fresh", action="store_true", help="ask the package index anew, whatever is cached")
+
+
+def add_board(parser: argparse.ArgumentParser) -> None:
+    """The arguments that name a board, and how it is done."""
+    parser.add_argument("board", metavar="USER@HOST", help="the board, as ssh knows it")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    parser.add_argument("--port", type=options.count, default=PORT, metavar="N", help="the bootloader's (%(default)s)")
+    parser.add_argument("--python", default="", metavar="PATH", help="the board's Python (the first that will do)")
+    parser.add_argument("--ssh", default="ssh", metavar="COMMAND", help="the ssh to use, with options (%(default)s)")
+    options.add_output(parser)
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Provision: 0 if the device was reached at the end, or with ``--dry-run``, if it could be done."""
+    began = time.monotonic()
+    if arguments.name in (options.ALL, *EMBEDDED):
+        raise Fault("bad-name", "means something else after -t", to=repr(arguments.name), do="choose another name")
+    home = trust.default_home()
+    shell = Shell(arguments.board, arguments.ssh)
+    board = Board(shell, arguments.port, arguments.python)
+    facts = board.facts
+    python = plan.python_of(facts)
+    wanted = wish(facts, home, arguments.name, arguments.listen, arguments.port)
+    name = wanted.name
+    say(terminal, name, "look", "done", described(facts, python))
+    payload, lacks = payload_for(
+        python, fresh=arguments.fresh, on_progress=lambda text: say(terminal, name, "fetch", "begun", text)
+    )
+    for note in (*plan.notes(facts, time.time()), *lacks):
+        terminal.notice("provision", note) if terminal.as_json else terminal.line(f"  note: {note}")
+    todo = plan.steps(facts, wanted, python, payload.root, payload.told, payload.size_bytes)
+    plan.refuse(facts, wanted, payload.size_bytes, changes=bool(todo))
+    told(terminal, name, todo)
+    if arguments.dry_run:
+        return 0
+    device = facts.device
+    if todo:
+        board.password = password(facts, shell, terminal)
+        device = board.perform(todo, payload, on_done(terminal, name)).device or device
+    address = arguments.address or f"{shell.address()}:{arguments.port}"
+    split(address)
+    trust.remember(home, name, device, address)
+    _reached(board, name, address)
+    board.sweep(payload.root)
+    _tell_end(terminal, name, address, device, payload, any(step.name == "code" for step in todo), began)
+    return 0
+
+
+def _reached(board: Board, name: str, address: str) -> None:
+    more = [f"[{board.facts.address}]:{board.port}"] if board.facts.address else []
+    try:
+        reach(name, address, more)
+    except Fault as fault:
+        said = board.why_not()
+        do = f"let port {board.port} through its firewall, or say where it is reached with --address; there: {said}"
+        raise Fault("not-reached", f"it is installed, and not reached ({fault})", to=name, do=do) from fault
+
+
+def _tell_end(
+    terminal: Terminal, name: str, address: str, device: str, payload: Payload, sent: bool, began: float
+) -> None:
+    took_s = time.monotonic() - began
+    if terminal.as_json:
+        told = {
+            "address": address,
+            "fingerprint": fingerprint(device),
+            "release": payload.root,
+            "sent_bytes": len(payload.tar) if sent else 0,
+            "took_s": round(took_s, 3),
+        }
+        terminal.tell({"event": "provisioned", "target": name, **told})
+    else:
+        terminal.line(f"{name} is ready, with bootloader {__version__}, in {took_s:.1f} s: reactor dev -t {name}")
+
+
+def described(facts: Facts, python: Python) -> str:
+    """A board, in a line."""
+    where = f"{python.platform or f'Python {python.told}'} ({python.path})"
+    init = "systemd" if facts.init == "systemd" else "no systemd"
+    return f"{facts.user}@{facts.name}: {where}, {init}, {facts.free_kb / 1024:.0f} MB free"
+
+
+def told(terminal: Terminal, name: str, todo: tuple[Step, ...]) -> None:
+    """Say what is to be done."""
+    for step in todo:
+        say(terminal, name, step.name, "planned", step.text)
+    if not todo:
+        say(terminal, name, "none", "planned", "nothing is to be done there")
+
+
+def say(terminal: Terminal, name: str, step: str, state: str, text: str) -> None:
+    """Tell of a step."""
+    if terminal.as_json:
+        terminal.tell({"event": "step", "target": name, "step": step, "state": state, "text": text})
+    elif state == "done" and not text:
+        terminal.line(f"  ✓ {step}")
+    else:
+        terminal.line(text if step == "look" else f"  {step:<8} {text}")
+
+
+def on_done(terminal: Terminal, name: str) -> Callable[[str], None]:
+    """What tells of a step that is done."""
+    return lambda step: say(terminal, name, step, "done", "")
+
+
+def password(facts: Facts, shell: Shell, terminal: Terminal) -> str:
+    """The user's on the board, where sudo asks for it there."""
+    if facts.root != "password":
+        return ""
+    if terminal.as_json or not sys.stdin.isatty():
+        do = "let it become root without (NOPASSWD in /etc/sudoers.d), log in as root, or run this in a terminal"
+        raise Fault("no-root", "sudo asks for a password there, and nobody can be asked for it", to=facts.name, do=do)
+    return getpass.getpass(f"password of {facts.user} on {shell.destination}, for sudo there: ")

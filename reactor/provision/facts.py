@@ -1,0 +1,137 @@
+"""What a board told of itself: the lines of ``look.sh`` as values, read with distrust. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bootloader.wire.errors import Fault, Malformed
+
+from ..platforms import Platform
+from ..report import clean, whole
+
+MOST_BYTES = 256 * 1024
+_LINE = re.compile(r"fact ([a-z_]+)=(.*)")
+_VERSION = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))?.*")
+_LIBC = re.compile(r"(glibc|musl) (\d{1,3})\.(\d{1,3}).*")
+
+
+@dataclass(frozen=True, slots=True)
+class Python:
+    """An interpreter of the board. ``platform``: for which wheels, None where nobody makes any; ``lacks``: of its
+    standard library, what a bootloader can't do without.
+    """
+
+    path: str
+    kind: str
+    version: tuple[int, int, int]
+    platform: Platform | None
+    lacks: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        """The version, as people write it."""
+        return ".".join(map(str, self.version))
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A board. ``root``: how one becomes root there (``root``, ``sudo``, ``password``, ``none``); ``called``: its name
+    since it was provisioned; ``releases``: those that are whole; ``left``: all there are; ``files``: SHA-256 by path;
+    ``device``, ``obeys``: certificates as PEM texts.
+    """
+
+    kernel: str
+    name: str
+    called: str
+    user: str
+    uid: int
+    root: str
+    init: str
+    address: str
+    mount: str
+    state: str
+    clock_s: int
+    free_kb: int
+    state_free_kb: int
+    writable: bool
+    tar: bool
+    taken: bool
+    runs: bool
+    enabled: bool
+    kept_kb: int
+    pythons: tuple[Python, ...]
+    releases: frozenset[str]
+    left: tuple[str, ...]
+    files: dict[str, str]
+    obeys: tuple[str, ...]
+    device: str
+
+
+def read(text: str) -> Facts:
+    """The facts in what a board's shell has said, among whatever its logins greet with."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if told := _LINE.fullmatch(line):
+            found.setdefault(told[1], []).append(clean(told[2])[:4096])
+    if "looked" not in found:
+        last = (clean(text).strip().splitlines() or ["nothing"])[-1]
+        do = "log in there yourself, and see whether its shell is a POSIX one"
+        raise Malformed(f"the board's shell did not answer as expected, but: {last[:200]}", do=do)
+
+    def one(key: str) -> str:
+        return found.get(key, [""])[0]
+
+    def number(key: str) -> int:
+        return whole(int(one(key))) if re.fullmatch(r"\d{1,18}", one(key)) else 0
+
+    files = [entry.split(" ", 1) for entry in found.get("file", []) if " " in entry]
+    return Facts(
+        kernel=one("kernel"),
+        name=one("name").split(".")[0],
+        called=one("called"),
+        user=one("user"),
+        uid=number("uid"),
+        root=one("root"),
+        init=one("init"),
+        address=one("address"),
+        mount=one("mount"),
+        state=one("state"),
+        clock_s=number("clock"),
+        free_kb=number("free_kb"),
+        state_free_kb=number("state_free_kb"),
+        writable=one("writable") == "yes",
+        tar=one("tar") == "yes",
+        taken=one("taken") == "yes",
+        runs=one("runs") == "yes",
+        enabled=one("enabled") == "yes",
+        kept_kb=number("kept"),
+        pythons=tuple({each.path: each for each in map(_python, found.get("python", [])[:16]) if each}.values()),
+        releases=frozenset(found.get("release", [])),
+        left=tuple(found.get("left", [])[:64]),
+        files={path: digest for digest, path in files},
+        obeys=tuple(map(_pem, found.get("obeys", []))),
+        device=_pem(one("device")),
+    )
+
+
+def _pem(line: str) -> str:
+    return line.replace("|", "\n")
+
+
+def _python(line: str) -> Python | None:
+    match line.split("\t"):
+        case [str(path), kind, version, threaded, machine, libc, lacks]:
+            told, libc_told = _VERSION.fullmatch(version), _LIBC.fullmatch(libc)
+            if told is None or not path.startswith("/"):
+                return None
+            python = int(told[1]), int(told[2]), int(told[3] or 0)
+            platform = None
+            if libc_told is not None:
+                libc_version = int(libc_told[2]), int(libc_told[3])
+                try:
+                    platform = Platform(machine, libc_told[1], libc_version, python, threaded == "t")
+                except Fault:  # nobody makes wheels for it: the plan says so
+                    platform = None
+            return Python(path, kind, python, platform, tuple(filter(None, lacks.split(","))))
+    return None
