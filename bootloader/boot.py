@@ -90,10 +90,12 @@ class Bootloader:
             place = folder / "run" / "address"
             presence = Announcement(name, lambda: store.manifest.root, self.journal.lose) if announce else None
             keys, pairing = state / "trust", self.pairing
-            self.reach = Reach(address, keys, service.link, streams.end, pairing, self.journal, tether, place, presence)
+            self.reach = Reach(
+                address, keys, service.link, service.forget, pairing, self.journal, tether, place, presence
+            )
             parts.callback(pairing.close)
             parts.callback(self.reach.close)
-            parts.callback(streams.end)
+            parts.callback(service.close)
             parts.callback(self.journal.close, _PART_S)  # the hosts that follow hear the end, and hang up
             parts.callback(supervisor.close, grace_s)  # the first to end, so that hosts hear how
             try:

@@ -13,15 +13,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from . import __version__
 from .changes import Changes
 from .chronicle import Chronicle
 from .journal import Journal
+from .lease import Lease
 from .machine import platform
 from .pairing import Pairing
+from .peer import Peer
 from .store.store import Store
 from .streams import Streams
 from .supervisor.supervisor import Supervisor
@@ -40,16 +41,13 @@ _MEASURE_S = 2.0
 _EVENTS = 5000
 _EVENT_BYTES = 1024 * 1024
 
-
-@dataclass(eq=False)
-class Peer:
-    """A host at the other end of one link, until that ends."""
-
-    host: str
-    observes: bool = False
-
-
 Answer = Callable[[Fields, list[bytes], Peer], bytes]
+
+_CHANGES = frozenset({"upload", "apply", "start", "restart", "rollback", "upgrade"})
+"""What needs the lease, of this very session."""
+
+_REACHES = frozenset({"open", "write"})
+"""What needs that no other host has the lease: it reaches into what runs, and ships no tree."""
 
 _LOOKS = frozenset({"hello", "status", "history", "boots", "events"})
 """What a host may ask that is let to look, and nothing more."""
@@ -94,11 +92,13 @@ class Service:
         self._pairing = pairing
         self._unpacking = unpacking
         self._platform = platform()
+        self._lease = Lease(lambda told: journal.add("lease", told), lambda host: streams.end(but=host))
         self._started = time.monotonic()
         self._attached: set[Peer] = set()
         self._answers: dict[str, Answer] = {
             "hello": self._hello,
             "status": self._status,
+            "lease": self._let,
             "missing": self._missing,
             "upload": self._upload,
             "layer": self._layer,
@@ -131,26 +131,46 @@ class Service:
         """
         peer = Peer(host, observes)
 
-        def bound(answer: Answer) -> Callable[[bytes], bytes]:
-            return lambda request: answer(*unpack(request), peer)
+        def bound(name: str, answer: Answer) -> Callable[[bytes], bytes]:
+            def answered(request: bytes) -> bytes:
+                if observes or name not in _CHANGES | _REACHES:
+                    return answer(*unpack(request), peer)
+                with self._lease.during(peer, peer.session if name in _CHANGES else peer.any_session):
+                    return answer(*unpack(request), peer)
+
+            return answered
 
         try:
             answers = self._answers if host != SELF else {"hello": self._pulse, "invite": self._invite}
             if observes:
                 answers = {name: answer if name in _LOOKS else _refuse for name, answer in answers.items()}
-            yield {name: bound(answer) for name, answer in answers.items()}
+            yield {name: bound(name, answer) for name, answer in answers.items()}
         finally:
-            if peer in self._attached:
-                self._attached.discard(peer)
-                if not self._attached:
-                    self._supervisor.left()
+            self._detach(peer)
             self._journal.leave(peer)
             self._streams.left(peer)
+            self._lease.left(peer)
 
     @property
     def attached(self) -> bool:
         """Whether somebody follows who mends what fails: a session of ``reactor dev``."""
         return bool(self._attached)
+
+    def _detach(self, peer: Peer) -> None:
+        if peer in self._attached:
+            self._attached.discard(peer)
+            if not self._attached:
+                self._supervisor.left()
+
+    def forget(self, host: str) -> None:
+        """A host is obeyed no more: what it has begun ends."""
+        self._streams.end(host)
+        self._lease.forget(host)
+
+    def close(self) -> None:
+        """End what goes on between requests."""
+        self._lease.close()
+        self._streams.end()
 
     # requests
 
@@ -179,7 +199,7 @@ class Service:
         self._supervisor.running()
         return self._hello(fields, blobs, peer)
 
-    def _status(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
+    def _status(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         last = self._store.ledger.last()
         disk = shutil.disk_usage(self._store.live_path.parent)
         window_s = min(_MEASURE_S, fields.number("measure_s", 0))
@@ -198,6 +218,7 @@ class Service:
                 "device": device,
                 "lost": self._journal.lost,
                 "attached": self.attached,
+                "lease": self._lease.told(peer.any_session),
                 "warm": self._supervisor.warmth(),
                 "confined": self._supervisor.confinement.told(),
                 "keeper": self._upgrade.told(),
@@ -205,6 +226,21 @@ class Service:
                 "disk_bytes": disk.total,
             }
         )
+
+    def _let(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
+        """Whose the lease is, once what is asked for was done. That another session has it is no refusal."""
+        if peer.join(fields):
+            self._lease.left(peer)
+        match fields.text("do"):
+            case "look":
+                pass
+            case "give":
+                self._lease.give(peer.session)
+            case "get" | "take" as do:
+                self._lease.get(peer, peer.session, take=do == "take")
+            case _:
+                raise Refused("malformed", "neither look, get, take nor give", to="'do'")
+        return pack({"lease": self._lease.told(peer.session)})
 
     def _missing(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
         wanted = []
@@ -278,6 +314,8 @@ class Service:
             if peer.observes:
                 _refuse(fields, [], peer)
             self._attached.add(peer)
+        elif "attached" in fields:
+            self._detach(peer)
         self._journal.enter(peer)
         if boot not in ("", self._journal.boot):
             past = self._chronicle.pull(boot, cursor, events, size)
@@ -317,6 +355,8 @@ class Service:
 
     def _close(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         self._streams.close(peer.host, fields.text("stream"))
+        if not self._streams.has(peer.host):
+            self._lease.give(peer.any_session)
         return pack({})
 
     # whom this device obeys

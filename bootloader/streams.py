@@ -168,10 +168,15 @@ class Streams:
                         stream.timer.name, stream.timer.daemon = "stream grace", True
                         stream.timer.start()
 
-    def end(self, host: str | None = None) -> None:
-        """End all of them, or all of one host."""
+    def has(self, host: str) -> bool:
+        """Whether a stream of that host is open."""
         with self._lock:
-            names = [name for name, stream in self._streams.items() if host in (None, stream.host)]
+            return any(stream.host == host for stream in self._streams.values())
+
+    def end(self, host: str | None = None, *, but: str | None = None) -> None:
+        """End all of them, or all of one host, or all ``but`` one host's."""
+        with self._lock:
+            names = [name for name, one in self._streams.items() if host in (None, one.host) and one.host != but]
         for name in names:
             self._drop(name)
 

@@ -44,6 +44,9 @@ class Desk:
             "filter": Order("[WORDS]", fit, self._filter, "f4"),
             "restart": Order("", "stop what runs, and start it again", self._restart, "f5"),
             "error": Order("", "show the last error again", self._repeat, "f8"),
+            "take": Order(
+                "", "take the lease from the session that has it, and ship what stayed here", self._take, "f7"
+            ),
             "quit": Order("", "end; so does Ctrl-D", lambda _: self._leave()),
         }
 
@@ -80,7 +83,8 @@ class Desk:
             with self._prompted(repl, project):
                 yield
         else:
-            with pressed(lambda key: loop.restart() if key == "r" else None):
+            keys = {"r": loop.restart, "t": loop.take}
+            with pressed(lambda key: keys.get(key, lambda: None)()):
                 yield
 
     @contextmanager
@@ -121,6 +125,10 @@ class Desk:
     def _restart(self, _argument: str) -> None:
         if self._loop is not None:
             self._loop.restart()
+
+    def _take(self, _argument: str) -> None:
+        if self._loop is not None:
+            self._loop.take()
 
     def _repeat(self, _argument: str) -> None:
         for error in self._errors:

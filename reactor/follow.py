@@ -93,7 +93,7 @@ class Follower:
 
     ``hear`` gets an event and when it came, on the monotonic clock; one that it calls :class:`Malformed` is counted.
     ``rest`` is called when all that came at once was heard. ``notice`` gets (code, text). It begins so many events
-    before the last. ``attached``: the target is told that somebody sits here who mends what fails. One thread at once.
+    before the last. ``attached``: whether somebody sits here who mends what fails. One thread at once.
     """
 
     def __init__(
@@ -103,9 +103,9 @@ class Follower:
         context_events: int = CONTEXT_EVENTS,
         *,
         rest: Callable[[], None] = lambda: None,
-        attached: bool = False,
+        attached: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._asks = {"max_events": _EVENTS, "max_bytes": _BATCH_BYTES, "attached": attached}
+        self._attached = attached
         self._hear = hear
         self._rest = rest
         self._notice = notice
@@ -159,7 +159,8 @@ class Follower:
         self._summarize(time.monotonic(), over=True)
 
     def _ask(self, link: Link, wait_s: float, slack_s: float) -> tuple[Fields, list[bytes], float]:
-        body = {**self._asks, "boot": self._boot, "cursor": self._cursor, "wait_s": wait_s}
+        asks = {"max_events": _EVENTS, "max_bytes": _BATCH_BYTES, "attached": self._attached()}
+        body = {**asks, "boot": self._boot, "cursor": self._cursor, "wait_s": wait_s}
         try:
             answer, blobs = link.call("events", body, timeout_s=wait_s + slack_s)
         except CallTimeout:

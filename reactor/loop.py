@@ -44,8 +44,10 @@ class Loop:
         tell: Tell,
         *,
         watching: bool,
+        take: bool = False,
         tell_many: TellMany | None = None,
     ) -> None:
+        """``take``: the targets' leases, from whoever has them."""
         self._show = tell
         self._show_many = tell_many or (lambda events: list(map(tell, events)))
         self._unshown: Exception | None = None
@@ -56,7 +58,7 @@ class Loop:
         self._sessions: list[Session] = []
         for target in targets:
             again, many = self._look_again, self._tell_many
-            session = Session(target, self._scanner, self._tell, again, watching=watching, tell_many=many)
+            session = Session(target, self._scanner, self._tell, again, watching=watching, take=take, tell_many=many)
             self._sessions.append(session)
         self._trees = dict.fromkeys(self._sessions, EMPTY)
         self._note()
@@ -93,6 +95,11 @@ class Loop:
         """Have all targets stop what runs, and start it again."""
         for session in self._sessions:
             session.restart()
+
+    def take(self) -> None:
+        """Have the lease of each target, whoever has it, and ship what it lacks."""
+        for session in self._sessions:
+            session.take()
 
     def close(self) -> None:
         """End the watcher, the targets that were started here, with their last words told, and the sessions."""

@@ -352,7 +352,7 @@ def _answers(event: Event, _verbose: bool) -> list[Line]:
 
 
 def _session(event: Event, _verbose: bool) -> list[Line]:
-    style = {"up": "good", "back": "good", "moved": "good"}.get(event["state"], "warn")
+    style = dict.fromkeys(("up", "back", "moved", "yours"), "good").get(event["state"], "warn")
     return [[("● ", style), (event["text"], "")]]
 
 
@@ -383,6 +383,7 @@ _SHOWN = {
     "handler": _handler,
     "handover": _handover,
     "link": _link,
+    "lease": _session,
     "output": _output,
     "answer": _answer,
     "answers": _answers,

@@ -266,6 +266,7 @@ def test_the_protocol_is_as_documented(tmp_path: Path, env: dict[str, str]) -> N
             "upload": ({"parts": [[entry.blake3, 0, entry.size]]}, [content]),
             "apply": overlay.message(),
             "history": ({"limit": 3}, []),
+            "lease": ({"do": "get"}, []),
             "rollback": ({"generation": 1}, []),
             "stack": ({"application": "app"}, []),
             "role": ({"name": "guest", "role": "observers"}, []),

@@ -17,6 +17,7 @@ from typing import Any
 from bootloader.wire.errors import Fault
 from bootloader.wire.messages import Fields
 
+from .. import lease
 from ..clocks import moment
 from ..follow import Earlier, Follower, Paths, translate
 from ..link import Link
@@ -140,8 +141,12 @@ def _at_once(ask: Callable[[Target], bool], targets: Sequence[Target]) -> list[b
     return well
 
 
-def change(asked: Asked, rung: str, request: Mapping[str, Any]) -> bool:
-    """Have a target take a ``rung``, which is also what that request is called, and show whether it becomes well."""
+def change(asked: Asked, rung: str, request: Mapping[str, Any], *, take: bool) -> bool:
+    """Have a target take a ``rung``, which is also what that request is called, and show whether it becomes well.
+
+    The lease is had meanwhile; ``take``: from whoever has it.
+    """
+    lease.have(asked.link, rung, take=take)
     outcomes = Outcomes()
     results: list[Told] = []
     is_under_way = False

@@ -18,6 +18,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
     options.add_project(parser, positional=False)
     options.add_output(parser)
+    options.add_take(parser)
     parser.add_argument("-a", "--application", default="", metavar="APP", help="which application (the main one)")
     parser.add_argument(
         "--port", type=int, default=_PORT, help=f"where the editor comes, on {LOOPBACK}; 0 for any ({_PORT})"
@@ -38,6 +39,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     with closing(target):
         target.connect("debug").close()  # it is there, or that is said at once
+        options.take_if_asked(arguments, targets, "debug")
         with closing(Debugger(target, arguments.application, project, arguments.port, tell)) as debugger:
             tell("listening", "")
             debugger.serve()

@@ -10,12 +10,13 @@ import argparse
 import os
 import re
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from bootloader.wire.errors import Fault
 
-from .. import trust
+from .. import lease, trust
 from ..project import Project
 from ..settings import EMBEDDED
 from ..targets import Target
@@ -53,6 +54,11 @@ def add_project(parser: argparse.ArgumentParser, *, positional: bool) -> None:
     )
 
 
+def add_take(parser: argparse.ArgumentParser) -> None:
+    """``--take``."""
+    parser.add_argument("--take", action="store_true", help="take the lease from the session that has it")
+
+
 def add_application(parser: argparse.ArgumentParser) -> None:
     """``-a``."""
     parser.add_argument("-a", "--application", metavar="APP", help="one application (each that runs)")
@@ -63,6 +69,7 @@ def add_shipping(parser: argparse.ArgumentParser) -> None:
     add_project(parser, positional=True)
     add_output(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="every state, and where the time of a save goes")
+    add_take(parser)
 
 
 def project_of(arguments: argparse.Namespace) -> Project:
@@ -120,6 +127,13 @@ def targets_of(
         raise Fault("unknown-target", "no target of that name", to=name, do=f"known here: {known}; or give HOST:PORT")
 
     return [target(name) for name in dict.fromkeys(wanted)]
+
+
+def take_if_asked(arguments: argparse.Namespace, targets: Sequence[Target], doing: str) -> None:
+    """``--take``, of what needs no more than that no other host has the lease: nobody has it then."""
+    for target in targets if arguments.take else ():
+        with target.connect(doing) as link:
+            lease.have(link, doing, take=True)
 
 
 def count(text: str) -> int:

@@ -24,6 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     options.add_project(parser, positional=False)
     options.add_output(parser)
     parser.add_argument("-a", "--application", default="", metavar="APP", help="which application (the main one)")
+    options.add_take(parser)
     parser.add_argument("-c", dest="code", metavar="CODE", help="run this, show what it is worth, and end")
 
 
@@ -34,6 +35,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     if project is not None:
         terminal.belongs_to([root.folder for root in project.roots])
     terminal.many = len(targets) > 1
+    options.take_if_asked(arguments, targets, "repl")
     if arguments.code is None and terminal.is_interactive and are_ours():
         from ..repl.talk import history_of, talk  # here, as a program need not wait for what a prompt takes
 

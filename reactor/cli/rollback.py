@@ -11,6 +11,7 @@ from . import ask, options
 def add(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
     ask.add(parser)
+    options.add_take(parser)
     parser.add_argument(
         "generation",
         nargs="?",
@@ -24,4 +25,4 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Go back: 0 if each target became healthy on what it ran before."""
     request = {"generation": arguments.generation}
-    return ask.each(arguments, terminal, lambda asked: ask.change(asked, "rollback", request))
+    return ask.each(arguments, terminal, lambda asked: ask.change(asked, "rollback", request, take=arguments.take))

@@ -6,9 +6,11 @@ import argparse
 
 from bootloader.wire.messages import Fields
 
-from .. import figures
+from .. import figures, lease
+from ..clocks import moment
 from ..figures import maybe as _maybe
 from ..figures import span
+from ..lease import Holder
 from ..report import clean, duration, size, whole
 from ..terminal import Terminal
 from .ask import Asked, Told, add, each, generation_of
@@ -26,11 +28,12 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 def _ask(asked: Asked) -> bool:
     answer, _ = asked.link.call("status", {"measure_s": _MEASURE_S})
-    told = _told(answer)
+    holder = lease.read(answer.child("lease"))
+    told = {**_told(answer), "lease": _lease(holder)}
     if asked.terminal.as_json:
         asked.terminal.tell({"event": "status", "target": asked.name, "running": asked.was_running, **told})
     else:
-        _show(asked, told)
+        _show(asked, told, holder)
     return True
 
 
@@ -58,6 +61,12 @@ def _told(answer: Fields) -> Told:
         "disk_free_bytes": whole(answer.integer("disk_free_bytes")),
         "disk_bytes": whole(answer.integer("disk_bytes")),
     }
+
+
+def _lease(holder: Holder | None) -> Told | None:
+    if holder is None:
+        return None
+    return {"holder": holder.host, "doing": holder.doing, "since": moment(holder.since), "yours": holder.yours}
 
 
 def _loss(one: Fields) -> Told:
@@ -94,7 +103,7 @@ def _application(one: Fields) -> Told:
     }
 
 
-def _show(asked: Asked, told: Told) -> None:
+def _show(asked: Asked, told: Told, holder: Holder | None) -> None:
     terminal, newest = asked.terminal, told["generation"]
     what = "nothing pushed yet"
     if newest is not None:
@@ -116,6 +125,8 @@ def _show(asked: Asked, told: Told) -> None:
         terminal.line(f"  an upgrade was undone: {keeper['undone']}")
     for loss in told["lost"]:
         terminal.line(f"  {loss['code']}: {loss['text']}")
+    if holder is not None:
+        terminal.line(f"  leased to {holder}{' (this host)' * holder.yours}")
     if told["attached"]:
         terminal.line("  a session of `reactor dev` is attached: what fails is left as its settings say")
     rows = [

@@ -17,13 +17,14 @@ from bootloader.wire.errors import CallTimeout, Fault, LinkDown, Refused
 from bootloader.wire.manifest import EMPTY, PLAIN, Entry, Manifest, blob_name
 from bootloader.wire.overlay import Overlay, diff
 
-from .. import __version__
+from .. import __version__, lease
 from ..provision.payload import package, python_files
 from ..report import clean
 from ..targets import Target
 from ..targets.embedded import Embedded
 from ..terminal import Terminal
-from .ask import Asked, add, each
+from . import ask, options
+from .ask import Asked, each
 
 __all__ = ["add", "package", "run"]
 
@@ -35,11 +36,17 @@ _CONFIRM_S = 30.0
 _POLL_S = 0.1
 
 
+def add(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    ask.add(parser)
+    options.add_take(parser)
+
+
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Upgrade: 0 if every target runs, and keeps, this host's bootloader."""
     contents = package()
     releases = release(contents), release({**contents, **carried()})
-    return each(arguments, terminal, lambda asked: _ask(asked, releases), start=False)
+    return each(arguments, terminal, lambda asked: _ask(asked, releases, take=arguments.take), start=False)
 
 
 def carried() -> dict[str, bytes]:
@@ -55,9 +62,10 @@ def release(contents: Mapping[str, bytes]) -> Overlay:
     return Overlay(bare.base, bare.root, bare.edits, {blob_name(content): content for content in contents.values()})
 
 
-def _ask(asked: Asked, releases: Sequence[Overlay]) -> bool:
+def _ask(asked: Asked, releases: Sequence[Overlay], *, take: bool) -> bool:
     if isinstance(asked.target, Embedded):
         raise Fault("no-upgrade", "the embedded target runs this host's own bootloader as it is", to=asked.name)
+    lease.have(asked.link, "upgrade", take=take)
     hello, _ = asked.link.call("hello", {})
     before, boot = clean(hello.text("release", "")), hello.text("boot")
     root = next((one.root for one in releases if one.root == before), "")

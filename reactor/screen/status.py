@@ -27,6 +27,7 @@ class _Target:
     states: dict[str, str] = field(default_factory=dict)
     saved: tuple[str, str] = ("", "")
     under_way: str = ""
+    leased: str = ""
 
     def heard(self, event: Event) -> None:
         match event["event"]:
@@ -37,6 +38,8 @@ class _Target:
                 self.link = event["state"]
             case "state" if event["application"] in self.states or len(self.states) < _MOST_APPLICATIONS:
                 self.states[event["application"]] = event["state"]
+            case "lease":
+                self.leased = f"leased to {event['holder']}" if event["state"] == "other" else ""
             case "result":
                 self._result(event)
             case "progress":
@@ -89,6 +92,8 @@ class _Target:
             made.append(
                 (4 if alone else 5, [(f"generation {self.generation}" if alone else f"g{self.generation}", "")])
             )
+        if self.leased:
+            made.append((1, [(self.leased, "warn")]))
         if self.saved[0] and (alone or self.saved[1]):
             made.append((2, [self.saved]))
         if latency_ms is not None and self.link == "up":

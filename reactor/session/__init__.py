@@ -7,31 +7,29 @@ told, waited out with growing pauses, and healed; faults of trust end the sessio
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bootloader.wire.errors import CallTimeout, Fault, LinkClosed, LinkDown, Malformed
-from bootloader.wire.limits import PROTOCOL
+from bootloader.wire.errors import CallTimeout, Fault, LinkClosed, LinkDown, Refused
 from bootloader.wire.messages import Fields
 
 from ..follow import Follower, Paths, translate
 from ..link import Link
 from ..outcomes import Fate
-from ..report import clean, problem, whole
+from ..report import clean, problem
 from ..scan import Scanner
 from ..targets import Target
 from .delivery import Delivery, Save, Tell, merged
+from .greeting import Greeting
+from .outage import PAUSES_S, Outage
+from .tenure import Tenure
 
-__all__ = ["CLOSE_S", "Save", "Session", "Tell", "TellMany"]
+__all__ = ["CLOSE_S", "PAUSES_S", "Save", "Session", "Tell", "TellMany"]
 
 PATIENCE_S = 15.0
 """How long a link that fails again and again is tried by a session that does not watch."""
-
-PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-"""How long to wait before the next try, after each failure in a row."""
 
 EVENTS_WAIT_S = 2.0
 SILENCE_S = 4.0
@@ -43,9 +41,6 @@ LATENCY_S = 5.0
 IDLE_S = 0.5
 """How long not to ask again when the target tells of no events and does not wait for them either."""
 
-_STEADY_S = 5.0
-"""A link that was up for so long failed for the first time."""
-
 CLOSE_S = 0.5
 """How long the end of a session waits for what is under way, such as a connection that is being made."""
 
@@ -53,9 +48,6 @@ TellMany = Callable[[Sequence[dict[str, Any]]], object]
 
 _CONTROL = "control"
 _JOIN_S = 1.0
-_RETOLD = 10
-_BOOT_CHARS = 64
-_OLDEST_PYTHON = (3, 7)
 
 
 class Session:
@@ -73,8 +65,10 @@ class Session:
         look_again: Callable[[], None],
         *,
         watching: bool,
+        take: bool = False,
         tell_many: TellMany | None = None,
     ) -> None:
+        """``take``: the lease, from whoever has it."""
         self.target = target
         self.fatal: Fault | None = None
         """Why the session ended, if it did by itself."""
@@ -87,23 +81,20 @@ class Session:
         self._look_again = look_again
         self._watching = watching
         self._delivery = Delivery(source, self._tell, self._is_superseded)
-        self._follower = Follower(self._heard, self._notice, rest=self._tell_said, attached=watching)
-        self._live = ""
-        self._paths = Paths("", source.project)
-        self._paths_of = source.project
+        self._tenure = Tenure(target.name, self._tell, watching=watching, take=take)
+        self._outage = Outage(None if watching else PATIENCE_S)
+        self._newest: Save | None = None
+        self._follower = Follower(self._heard, self._notice, rest=self._tell_said, attached=self._tenure.mends)
+        self._live, self._paths, self._paths_of = "", Paths("", source.project), source.project
         self._python = ""
         self._boot = ""
         self._is_ready = False
-        self._failures = 0  # in a row, though the link may have been up in between for a moment
-        self._failing_since = self._up_since = 0.0
-        self._down = 0  # failures since the link was up
-        self._told: Fault | None = None  # the last one of them that was looked at, and told if it was time
         self._runner = threading.Thread(target=self._run, name=f"{target.name} ship", daemon=True)
         self._following: threading.Thread | None = None
         # What follows is for several threads, under this.
         self._changed = threading.Condition()
         self._wanted: Save | None = None
-        self._restart_asked = False
+        self._restart_asked = self._take_asked = self._lease_moved = False
         self._broken: Fault | None = None
         self._closing = False
         self._links: dict[str, Link] = {}
@@ -124,13 +115,20 @@ class Session:
             self._restart_asked = True
             self._changed.notify_all()
 
+    def take(self) -> None:
+        """Have the lease, whoever has it, and ship the newest tree."""
+        with self._changed:
+            self._take_asked = True
+            self._changed.notify_all()
+
     def stop(self) -> None:
-        """Ship no more; events are told until :meth:`close`. Waits for nothing."""
+        """Ship no more; events are told until :meth:`close`. Waits for no more than a word to the target."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
             control = self._links.pop(_CONTROL, None)
         if control is not None:
+            self._tenure.give(control)
             control.close()
 
     def close(self, within_s: float = CLOSE_S, *, ended: bool = False) -> None:
@@ -192,27 +190,16 @@ class Session:
 
     def _wait_out(self, fault: Fault) -> None:
         """Tell of a fault of the link, and wait; raise it where that has been done for long enough."""
-        now = time.monotonic()
-        if self._up_since and now - self._up_since > _STEADY_S and not isinstance(fault, CallTimeout):
-            self._failures = 0
-        self._up_since = 0.0
-        if not self._failures:
-            self._failing_since = now
-        elif not self._watching and now - self._failing_since > PATIENCE_S:
+        pause_s = self._outage.failed(fault, time.monotonic())
+        if pause_s is None:
             raise fault
         self._tell_down(fault)
-        self._pause(PAUSES_S[min(self._failures, len(PAUSES_S) - 1)])
-        self._failures += 1
+        self._pause(pause_s)
 
     def _tell_down(self, fault: Fault) -> None:
-        """Tell of a fault of the link: the first, the second, and then now and then one."""
-        if fault is self._told:
-            return
-        self._told = fault
-        if self._down in (0, 1) or self._down % _RETOLD == 0:
-            state = "retrying" if self._down or isinstance(fault, CallTimeout) else "down"
+        state = self._outage.news(fault)
+        if state:
             self._tell({"event": "link", "state": state, "why": clean(str(fault))})
-        self._down += 1
 
     def _pause(self, pause_s: float) -> None:
         with self._changed:
@@ -221,8 +208,10 @@ class Session:
     def _connect(self) -> Link:
         """The control link. Events are followed from here on, and what is owed waits to be shipped."""
         control = self._link(_CONTROL)
-        hello, _ = control.call("hello", {})
-        boot = self._greet(hello)
+        told = Greeting.read(control.call("hello", {})[0], self.target.name)
+        boot, self._python, self._delivery.python = told.boot, told.python, told.compiles
+        self._live, self._paths = told.live, Paths(told.live, self._paths_of)
+        self._tenure.join(control)
         events = self._link("events")
         if self._follower.take_up(events, boot):
             self._delivery.give_up("the target started again before it was healthy")
@@ -230,36 +219,14 @@ class Session:
         name = f"{self.target.name} follow"
         self._following = threading.Thread(target=self._follow, args=(events,), name=name, daemon=True)
         self._following.start()
-        self._up_since = time.monotonic()
-        if self._down:
-            self._down = 0
+        if self._outage.up(time.monotonic()):
             self._tell({"event": "link", "state": "up", "why": ""})
+        self._tenure.tell()
         owed = self._delivery.resume(control, restarted=self._boot not in ("", boot))
         self._boot = boot
         with self._changed:
             self._wanted = self._wanted or owed
         return control
-
-    def _greet(self, hello: Fields) -> str:
-        """Take note of what the target says of itself; which start of its this is."""
-        if hello.integer("protocol") != PROTOCOL:
-            raise Fault(
-                "other-protocol",
-                f"it speaks protocol {whole(hello.integer('protocol'))}, this host speaks {PROTOCOL}",
-                to=self.target.name,
-                do="install the same version of live-reactor on both",
-            )
-        boot = hello.text("boot")
-        if not 0 < len(boot) <= _BOOT_CHARS:
-            raise Malformed("the target does not say which start of its this is", to=self.target.name)
-        python = [whole(number) for number in hello.integers("python")[:3]]
-        self._python = ".".join(map(str, python))
-        version = (python[0], python[1]) if len(python) > 1 else (0, 0)
-        # One that can't be says nothing: then the target, which compiles what it gets, has the only word.
-        self._delivery.python = version if _OLDEST_PYTHON <= version < (4, 0) else sys.version_info[:2]
-        self._live = clean(hello.text("live"))
-        self._paths = Paths(self._live, self._paths_of)
-        return boot
 
     def _link(self, purpose: str) -> Link:
         link = self.target.connect(purpose)
@@ -289,25 +256,52 @@ class Session:
         while True:
             with self._changed:
                 # Without a bound, as there is nothing to do before. A broken link and the session's end wake it.
-                self._changed.wait_for(
-                    lambda: (
-                        self._closing or self._broken or self._wanted or self._restart_asked or delivery.is_overtaken
-                    )
-                )
+                self._changed.wait_for(self._is_woken)
                 if self._closing:
                     raise LinkClosed(to=self.target.name)
                 if self._broken is not None:
                     raise self._broken
+                moved, self._lease_moved = self._lease_moved, False
+                take, self._take_asked = self._take_asked, False
+            if moved or take:
+                self._see_to_lease(control, take=take)
             if delivery.is_overtaken:
                 delivery.look(control)
             with self._changed:
                 save, self._wanted = self._wanted, None
                 restart, self._restart_asked = self._restart_asked, False
-            if save is not None and delivery.deliver(control, save) and not self._is_ready:
-                self._is_ready = True
-                self._ready()
+            if save is not None:
+                self._newest = save
+                self._ship(control, save)
             if restart:
                 delivery.restart(control)
+
+    def _is_woken(self) -> object:
+        asked = self._wanted or self._restart_asked or self._take_asked
+        return self._closing or self._broken or asked or self._lease_moved or self._delivery.is_overtaken
+
+    def _see_to_lease(self, control: Link, *, take: bool) -> None:
+        """Something has happened to it, or somebody has said to ``take`` it: then the newest tree is owed."""
+        held = self._tenure.held
+        (self._tenure.take if take else self._tenure.look)(control)
+        self._tenure.tell()
+        if take and self._tenure.held and not held:
+            with self._changed:
+                self._wanted = self._wanted or self._newest
+
+    def _ship(self, control: Link, save: Save) -> None:
+        """Where the lease is had, or free; else the save stays here, and the next one brings what is in it."""
+        try:
+            if self._tenure.claim(control):
+                self._tenure.tell()
+                if self._delivery.deliver(control, save) and not self._is_ready:
+                    self._is_ready = True
+                    self._ready()
+                return
+        except Refused:  # it was taken a moment ago
+            self._tenure.look(control)
+        self._tenure.tell()
+        self._delivery.withhold(save, "another session has the lease")
 
     def _ready(self) -> None:
         has = self._delivery.has
@@ -363,6 +357,11 @@ class Session:
             self._tell_said()  # it came before
             self._delivery.heard(Fate.read(event, at))
             with self._changed:
+                self._changed.notify_all()
+            return
+        if event.text("event", "") == "lease":
+            with self._changed:
+                self._lease_moved = True
                 self._changed.notify_all()
             return
         if self._paths_of is not self._source.project:  # its settings changed, and so may where siblings lie

@@ -141,6 +141,9 @@ class Delivery:
                     return False
             except Fault as refused:
                 fault = refused
+                if refused.code == "leased":
+                    self._under_way = None
+                    raise
                 if refused.code != "stale-root":
                     break
                 self.has = None
@@ -257,6 +260,11 @@ class Delivery:
             return
         change, generation = whole(answer.integer("change")), whole(answer.integer("generation"))
         self._expect(Outcome(change, generation, clean(answer.text("root")), (), "restart", "asked to", began))
+
+    def withhold(self, save: Save, why: str) -> None:
+        """Another session has the lease: ``save`` does not go there. What is there already is no news."""
+        if save.edits:
+            self._held(save, why)
 
     def _expect(self, outcome: Outcome) -> None:
         self._tell_each(self._outcomes.expect(outcome))

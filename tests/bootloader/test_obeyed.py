@@ -89,6 +89,7 @@ def test_a_host_whose_file_comes_is_obeyed_and_one_whose_file_goes_is_not_and_it
 
 def test_a_removed_host_s_streams_end_with_its_links(target: Target, guest: Guest) -> None:
     target.ship(WAIT, app(settle_s=0.0)).healthy()
+    target.call("lease", do="give")
     guest.put("hosts")
     target.notice("host-added")
     with guest.link() as link:
@@ -136,8 +137,8 @@ def test_an_observer_may_look_and_is_refused_whatever_could_change_something(tar
 
 
 CHANGES = (
-    "missing", "upload", "manifest", "apply", "start", "restart", "stack", "rollback", "upgrade", "confirm", "open",
-    "write", "read", "close", "trust", "role", "distrust", "invite",
+    "lease", "missing", "upload", "manifest", "apply", "start", "restart", "stack", "rollback", "upgrade", "confirm",
+    "open", "write", "read", "close", "trust", "role", "distrust", "invite",
 )  # fmt: skip
 
 

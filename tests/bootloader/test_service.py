@@ -288,6 +288,7 @@ def test_with_that_policy_and_nothing_healthy_before_the_failure_is_held(target:
 
 
 def test_of_two_overlays_from_one_root_the_second_is_stale(target: Target) -> None:
+    target.call("lease", do="get", session="one")
     target.ship(DONE).healthy()
     overlays = [target.overlay({"app.py": f"def main(): print({number})\n"}) for number in range(4)]
     told: list[str] = []
@@ -295,6 +296,7 @@ def test_of_two_overlays_from_one_root_the_second_is_stale(target: Target) -> No
     def send(overlay: Overlay) -> None:
         with target.link("another") as link:
             try:
+                link.call("lease", {"do": "get", "session": "one"})
                 link.call("apply", *overlay.message(), timeout_s=SOON_S)
                 told.append("taken")
             except Refused as refused:

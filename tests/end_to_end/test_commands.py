@@ -262,6 +262,8 @@ def test_a_push_beside_a_running_dev_uses_its_target(lived: Lived) -> None:
     save(lived.project / "main.py", LOOP.replace("version 1", "pushed beside"))
     assert lived.dev.wait("result", since=mark)["healthy"]
     code, told = lived.bench.run("push", str(lived.project))
+    assert (code, told[-1]["code"]) == (1, "leased")
+    code, told = lived.bench.run("push", str(lived.project), "--take")
     assert code == 0
     (result,) = only(told, "result")
     assert (result["rung"], result["healthy"]) == ("none", True)
@@ -273,7 +275,7 @@ def test_a_restart_beside_a_running_dev_starts_the_same_generation_again(lived: 
     mark = lived.dev.mark()
     save(lived.project / "main.py", LOOP.replace("version 1", "to be restarted"))
     assert lived.dev.wait("result", since=mark)["healthy"]
-    code, told = lived.bench.run("restart", "--path", str(lived.project))
+    code, told = lived.bench.run("restart", "--path", str(lived.project), "--take")
     assert code == 0
     (result,) = only(told, "result")
     assert (result["rung"], result["reason"], result["healthy"]) == ("restart", "asked to", True)
@@ -284,7 +286,7 @@ def test_a_restart_beside_a_running_dev_starts_the_same_generation_again(lived: 
 
 def test_a_rollback_beside_a_running_dev_is_told_there_and_the_next_save_takes_its_place(lived: Lived) -> None:
     mark = lived.dev.mark()
-    code, told = lived.bench.run("rollback", "1", "--path", str(lived.project))
+    code, told = lived.bench.run("rollback", "1", "--path", str(lived.project), "--take")
     assert code == 0
     (result,) = only(told, "result")
     assert (result["rung"], result["healthy"], result["files"]) == ("rollback", True, [])
@@ -300,7 +302,7 @@ def test_a_rollback_beside_a_running_dev_is_told_there_and_the_next_save_takes_i
 
 @pytest.mark.parametrize(("number", "words"), [("999", "no such generation"), ("3", "exited with status 1")])
 def test_a_rollback_that_does_not_get_there_fails_and_says_why(lived: Lived, number: str, words: str) -> None:
-    code, told = lived.bench.run("rollback", number, "--path", str(lived.project))
+    code, told = lived.bench.run("rollback", number, "--path", str(lived.project), "--take")
     assert code == 1
     last = told[-1]
     assert words in last.get("message", "") + last.get("reason", "")

@@ -334,7 +334,7 @@ def test_broken_settings_are_told_with_their_line_and_when_they_are_well_again(
 def test_a_project_that_the_target_has_already_lists_no_files_as_changed(bench: Bench) -> None:
     project = bench.project({"main.py": COUNTER})
     assert "main.py" in bench.dev(project).wait("result", healthy=True)["files"]
-    code, events = bench.run("push", str(project))
+    code, events = bench.run("push", str(project), "--take")
     result = next(one for one in events if one["event"] == "result")
     assert (code, result["rung"], result["files"]) == (0, "none", [])
 

@@ -309,7 +309,9 @@ def test_a_host_that_the_device_does_not_obey_is_told_so_and_a_second_one_that_i
     first.wait("result", since=mark, healthy=True)
     mark = first.mark()
     copy = bench.project({"main.py": LOOP.replace("version 1", "from the second host")}, SETTINGS, name="app2")
-    assert bench.run("push", str(copy), "-t", "porch", env=other)[0] == 0
+    code, (problem,) = bench.run("push", str(copy), "-t", "porch", env=other)
+    assert (code, problem["code"]) == (1, "leased")
+    assert bench.run("push", str(copy), "-t", "porch", "--take", env=other)[0] == 0
     assert "from the second host" in first.wait("log", since=mark)["text"]
     assert first.wait("notice", since=mark, code="changed-elsewhere")
     assert first.end() == 0

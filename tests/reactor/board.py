@@ -16,7 +16,8 @@ from reactor import trust
 from reactor.link import Link
 from reactor.project import Project
 from reactor.scan import Change, Scanner
-from reactor.session import Save
+from reactor.session import Save, Session
+from reactor.targets import Target
 from reactor.targets.embedded import Embedded, state_folder
 from tests.reactor.proxy import Proxy
 
@@ -162,6 +163,41 @@ class Board:
         ended = self._embedded.close()
         self.proxy.close()
         return ended
+
+
+class Bench:
+    """A project, a board, and sessions between them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.desk = Desk(folder, {"main.py": COUNT})
+        self.board = Board(folder)
+        self.told = Told()
+        self.looked_again = 0
+        self.look_again: Callable[[], None] = lambda: None
+        self.sessions: list[Session] = []
+
+    def open(self, target: Target | None = None, *, watching: bool = True) -> Session:
+        """A session that runs, with the board or another target. Nothing is submitted yet."""
+        session = Session(target or self.board, self.desk.scanner, self.told, self._look_again, watching=watching)
+        self.sessions.append(session)
+        session.start()
+        return session
+
+    def healthy(self) -> Session:
+        """A session whose first save runs."""
+        session = self.open()
+        session.submit(self.desk.first())
+        self.told.wait("result", healthy=True)
+        return session
+
+    def close(self) -> None:
+        for session in self.sessions:
+            session.close()
+        self.board.close()
+
+    def _look_again(self) -> None:
+        self.looked_again += 1
+        self.look_again()
 
 
 def until(condition: Callable[[], object], wait_s: float = SOON_S) -> None:

@@ -18,49 +18,13 @@ from bootloader.wire.messages import Fields
 from reactor import session as module
 from reactor import shipment
 from reactor.link import Link
-from reactor.session import Save, Session
-from reactor.targets import Target
-from tests.reactor.board import COUNT, Board, Desk, Told, until
+from reactor.session import Save, Session, outage
+from tests.reactor.board import COUNT, Bench, Board, until
 from tests.reactor.simulated import Simulated
 
 VERSION_2 = COUNT.replace("version 1", "version 2")
 VERSION_3 = COUNT.replace("version 1", "version 3")
 BROKEN = "def main(:\n"
-
-
-class Bench:
-    """A project, a board, and sessions between them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.desk = Desk(folder, {"main.py": COUNT})
-        self.board = Board(folder)
-        self.told = Told()
-        self.looked_again = 0
-        self.look_again: Callable[[], None] = lambda: None
-        self.sessions: list[Session] = []
-
-    def open(self, target: Target | None = None, *, watching: bool = True) -> Session:
-        """A session that runs, with the board or another target. Nothing is submitted yet."""
-        session = Session(target or self.board, self.desk.scanner, self.told, self._look_again, watching=watching)
-        self.sessions.append(session)
-        session.start()
-        return session
-
-    def healthy(self) -> Session:
-        """A session whose first save runs."""
-        session = self.open()
-        session.submit(self.desk.first())
-        self.told.wait("result", healthy=True)
-        return session
-
-    def close(self) -> None:
-        for session in self.sessions:
-            session.close()
-        self.board.close()
-
-    def _look_again(self) -> None:
-        self.looked_again += 1
-        self.look_again()
 
 
 @pytest.fixture
@@ -339,6 +303,7 @@ def test_a_save_that_the_target_lost_with_its_power_is_sent_again(bench: Bench, 
 
 def roll_back(board: Board, generation: int = 1) -> None:
     with board.direct() as link:
+        link.call("lease", {"do": "take"})
         link.call("rollback", {"generation": generation}, timeout_s=20)
 
 
@@ -396,22 +361,6 @@ def test_the_targets_own_rollback_of_what_failed_is_told(bench: Bench) -> None:
     assert not bench.told.wait("result", since=mark)["healthy"]
     notice = bench.told.wait("notice", since=mark, code="changed-elsewhere")
     assert "by bootloader (rollback: to generation 1: generation 2 failed" in notice["text"]
-
-
-def test_two_hosts_that_save_in_turns_ship_over_each_other(bench: Bench, tmp_path: Path) -> None:
-    session = bench.healthy()
-    desk = Desk(tmp_path / "other", {"main.py": COUNT.replace("version 1", "of another")})
-    told = Told()
-    other = Session(bench.board, desk.scanner, told, lambda: None, watching=True)
-    bench.sessions.append(other)
-    other.start()
-    other.submit(desk.first())
-    assert told.wait("result")["healthy"]
-    bench.told.wait("notice", code="changed-elsewhere")
-    mark = bench.told.mark()
-    session.submit(bench.desk.save("main.py", VERSION_2))
-    assert bench.told.wait("result", since=mark)["healthy"]
-    told.wait("notice", code="changed-elsewhere")
 
 
 def test_a_tree_that_changed_unheard_of_is_found_out_and_shipped_over(bench: Bench, simulated: Simulated) -> None:
@@ -527,7 +476,7 @@ def test_a_dev_waits_for_a_target_that_is_not_there_and_says_so_now_and_then(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PATIENCE_S", 0.0)
-    monkeypatch.setattr(module, "PAUSES_S", (0.001,))
+    monkeypatch.setattr(outage, "PAUSES_S", (0.001,))
     session, target = nowhere(bench, lambda: LinkDown("no connection"), watching=True)
     until(lambda: target.tries > 100)
     assert session.fatal is None
