@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .tether import Tether
 
 PORT = 7717
+BAUD = 115200
 SHUTDOWN_GRACE_S = 3.0
 ALONE_S = 10
 """How much longer than its applications take a bootloader whose keeper is gone may take to end."""
@@ -86,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--name", default=socket.gethostname(), help="what the target calls itself (%(default)s)")
     run.add_argument("--no-announce", action="store_true", help="do not tell the network that it is here")
+    run.add_argument(
+        "--rescue",
+        type=_serial_port,
+        metavar="PORT",
+        help=f"a serial port to come in by when there is no network: PATH or PATH:BAUD ({BAUD})",
+    )
     run.add_argument("--hold", action="store_true", help="start no application before a host says so")
     run.add_argument(
         "--grace",
@@ -197,6 +204,15 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _serial_port(text: str) -> tuple[str, int]:
+    path, colon, baud = text.rpartition(":")
+    if not colon:
+        path, baud = text, str(BAUD)
+    if not path.startswith("/") or not baud.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not PATH or PATH:BAUD, such as /dev/ttyGS0")
+    return path, int(baud)
+
+
 def _run(arguments: argparse.Namespace, line: int) -> int:
     """The bootloader itself, on its ``line`` to the keeper."""
     from .tether import Tether
@@ -242,6 +258,7 @@ def _boot(arguments: argparse.Namespace, tether: Tether, bell: int, on_boot: Cal
         hold=arguments.hold,
         grace_s=arguments.grace,
         announce=not arguments.no_announce,
+        rescue=arguments.rescue,
     )
     on_boot(bootloader)
     follow = threading.Thread(target=_follow, args=(bootloader,), name="follow", daemon=True)

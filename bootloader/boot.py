@@ -17,6 +17,7 @@ from .lacking import lacking
 from .pairing import Pairing
 from .priority import spare
 from .reach import Reach
+from .rescue import Rescue
 from .service import Service
 from .state import State
 from .streams import Streams
@@ -44,9 +45,11 @@ class Bootloader:
         hold: bool,
         grace_s: float,
         announce: bool = True,
+        rescue: tuple[str, int] | None = None,
     ) -> None:
         """Boot on the folder ``state``, with the folder ``base`` as the last resort, if it is there. With ``hold``,
-        applications start only when a host says so. With ``announce``, hosts on the network find it.
+        applications start only when a host says so. With ``announce``, hosts on the network find it; over the serial
+        port ``rescue`` (path and baud rate), they come in without a network.
         """
         with ExitStack() as parts:
             self.journal = Journal()
@@ -95,6 +98,10 @@ class Bootloader:
             )
             parts.callback(pairing.close)
             parts.callback(self.reach.close)
+            if rescue is not None:
+                way_in = Rescue(*rescue, self.reach.admit, self._notice)
+                way_in.start()
+                parts.callback(way_in.close)
             parts.callback(service.close)
             parts.callback(self.journal.close, _PART_S)  # the hosts that follow hear the end, and hang up
             parts.callback(supervisor.close, grace_s)  # the first to end, so that hosts hear how

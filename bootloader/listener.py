@@ -107,6 +107,10 @@ class Listener:
         """The descriptor that it listens on."""
         return self._listening.fileno()
 
+    def admit(self, sock: socket.socket, where: str) -> None:
+        """Take a connection that came ``where`` no network leads: one of a few, and let in however crowded it is."""
+        self._admit(sock, where, where, always=True)
+
     def start(self) -> None:
         """Begin to accept."""
         self._accepting.start()
@@ -147,15 +151,15 @@ class Listener:
                 continue
             self._admit(sock, peer[0], shown(peer))
 
-    def _admit(self, sock: socket.socket, host: str, where: str) -> None:
+    def _admit(self, sock: socket.socket, host: str, where: str, *, always: bool = False) -> None:
         """Give a connection its thread, where there is room; it counts from here on."""
-        crowded = self._crowded(host)
+        crowded = "" if always else self._crowded(host)
         if crowded and where != self._expected:
             sock.close()
             self._refuse("too-many", crowded, where)
             return
         try:
-            stream = TlsStream(sock, self.trust.context, server_side=True)
+            stream = TlsStream(sock, self.trust.context, server_side=True, peer=where)
         except LinkDown as fault:
             self._refuse(fault.code, fault.what, where)
             return

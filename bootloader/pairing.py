@@ -115,6 +115,15 @@ class Pairing:
         self._show(shown)
         return shown
 
+    def admit(self, sock: socket.socket, where: str) -> bool:
+        """Take a connection to the window that came ``where`` no network leads; False where none is open."""
+        with self._lock:
+            window = self._window
+        if window is None or window.is_over:
+            return False
+        window.admit(sock, where)
+        return True
+
     def close(self) -> None:
         """End the window, if there is one."""
         with self._lock:
@@ -198,7 +207,7 @@ class _Window:
                 sock, _ = self._listening.accept()
             except OSError:
                 continue  # it was woken, or the peer went before it was let in
-            self._admit(sock)
+            self.admit(sock)
         self._listening.close()
         with self._lock:
             streams = list(self._under_way.items())
@@ -210,12 +219,13 @@ class _Window:
         self._wake.close()
         self._waker.close()
 
-    def _admit(self, sock: socket.socket) -> None:
+    def admit(self, sock: socket.socket, where: str = "") -> None:
+        """Carry an exchange with whoever is at the other end of ``sock``, where there is room for one."""
         if len(self._under_way) >= _MOST_AT_ONCE:
             sock.close()
             return
         try:
-            stream = TlsStream(sock, self._context, server_side=True)
+            stream = TlsStream(sock, self._context, server_side=True, peer=where)
         except Fault:
             return  # it is gone
         thread = threading.Thread(target=self._carry, args=(stream,), name="pairing exchange", daemon=True)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from socket import socket
 
 from .announce import Announcement
 from .journal import Journal
@@ -20,6 +21,7 @@ from .pulse import Pulse
 from .tether import Tether
 from .trust import SELF, Trust, begin, mark
 from .wire.errors import Fault
+from .wire.line import LINK, PAIRING
 from .wire.messages import answer, pack
 from .wire.strict import Method
 
@@ -80,6 +82,16 @@ class Reach:
                 return None
             self._told = told
             return self.fault
+
+    def admit(self, service: str, sock: socket, path: str) -> str:
+        """Take a connection to a service that came over the serial port at ``path``; why not, if not."""
+        where, listener = f"serial {path}", self._listener
+        if service == PAIRING:
+            return "" if self._pairing.admit(sock, where) else "no window to pair in is open"
+        if service != LINK or listener is None:
+            return str(self.fault or "this device has no such service")
+        listener.admit(sock, where)
+        return ""
 
     def close(self) -> None:
         """Be reachable no more."""

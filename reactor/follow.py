@@ -31,9 +31,6 @@ CONTEXT_EVENTS = 10
 """How many earlier events of a target are told at the first connection."""
 
 _EVENTS = 5000
-_BATCH_BYTES = 128 * 1024
-"""Most bytes of events of one pull: no link is so slow that these alone look like a target that does not answer."""
-
 _LONGEST_BYTES = 8 * 1024 * 1024
 """Most bytes of one pull: a single event may be longer than a batch, but not by much."""
 
@@ -159,7 +156,7 @@ class Follower:
         self._summarize(time.monotonic(), over=True)
 
     def _ask(self, link: Link, wait_s: float, slack_s: float) -> tuple[Fields, list[bytes], float]:
-        asks = {"max_events": _EVENTS, "max_bytes": _BATCH_BYTES, "attached": self._attached()}
+        asks = {"max_events": _EVENTS, "max_bytes": link.batch_bytes, "attached": self._attached()}
         body = {**asks, "boot": self._boot, "cursor": self._cursor, "wait_s": wait_s}
         try:
             answer, blobs = link.call("events", body, timeout_s=wait_s + slack_s)

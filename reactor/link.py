@@ -8,24 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from socket import socket
 from typing import Any, Self
 
 from bootloader.wire.errors import Fault
 from bootloader.wire.messages import Fields, answer, pack
-from bootloader.wire.stream import client_context, connect, fingerprint
+from bootloader.wire.stream import client_context, connect, fingerprint, secured
 from bootloader.wire.strict import Caller
 
-from .trust import KeyPair
+from .trust import Device, KeyPair
 
 CALL_S = 10.0
+BATCH_BYTES = 128 * 1024
+"""No network is so slow that these alone look like a target that does not answer."""
 
 
 class Link:
     """One live connection. Threads may share it; the first fault that is a link's ends it for all of them."""
 
-    def __init__(self, caller: Caller) -> None:
-        """Use :meth:`connect`."""
+    def __init__(self, caller: Caller, batch_bytes: int = BATCH_BYTES) -> None:
+        """Use :meth:`connect`, or :meth:`over`."""
         self._caller = caller
+        self.batch_bytes = batch_bytes
+        """Most bytes to ask for at once where there may be many, so that others get a word in."""
 
     @classmethod
     def connect(
@@ -35,18 +40,21 @@ class Link:
 
         :class:`LinkDown` where nothing answers, :class:`Untrusted` where something else does.
         """
-        try:
-            pem = device_cert.read_text("ascii")
-            pin = fingerprint(pem)
-        except (OSError, ValueError) as error:
-            raise Fault(
-                "unusable-identity",
-                f"the device's certificate can't be read ({error})",
-                to=str(device_cert),
-                do="pair with the device again",
-            ) from error
+        pem, pin = _pem(device_cert)
         context = client_context(identity.certificate, identity.key, pem)
         return cls(Caller(connect(address, port, context, pin, timeout_s), name))
+
+    @classmethod
+    def over(
+        cls, sock: socket, peer: str, identity: KeyPair, devices: Sequence[Device], timeout_s: float, name: str
+    ) -> Link:
+        """The link to one of ``devices`` over ``sock``, which leads to ``peer``."""
+        known = "".join(_pem(one.certificate)[0] for one in devices)
+        context = client_context(identity.certificate, identity.key, known)
+        stream = secured(sock, context, None, timeout_s, peer)
+        if stream.peer_fingerprint not in {one.fingerprint for one in devices}:
+            raise stream.distrust()
+        return cls(Caller(stream, name))
 
     def call(
         self,
@@ -76,3 +84,13 @@ class Link:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _pem(certificate: Path) -> tuple[str, str]:
+    """A device's certificate, and its fingerprint."""
+    try:
+        pem = certificate.read_text("ascii")
+        return pem, fingerprint(pem)
+    except (OSError, ValueError) as error:
+        what = f"the device's certificate can't be read ({error})"
+        raise Fault("unusable-identity", what, to=str(certificate), do="pair with the device again") from error

@@ -7,18 +7,21 @@ only then. Everything it says is read with distrust. Knows nothing of how a devi
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from socket import socket
 
 from bootloader.wire import pairing as exchange
 from bootloader.wire.errors import Fault, Malformed, Untrusted
 from bootloader.wire.pairing import Proof, octets, receive, send
-from bootloader.wire.stream import TlsStream, connect, fingerprint, pairing_host_context
+from bootloader.wire.stream import TlsStream, connect, fingerprint, pairing_host_context, secured, shown
 
 from . import trust
 from .report import clean
 
 _CONNECT_S = 5.0
+_HANDSHAKE_S = 10.0
 _ANSWER_S = 20.0
 
 
@@ -40,15 +43,28 @@ def pair(host: str, port: int, code: str, home: Path, name: str | None = None) -
     :class:`Refused` where the device says no, :class:`Untrusted` where whoever answers does not know the code.
     """
     code = exchange.digits(code)
-    me = trust.host_identity(home).certificate.read_text("ascii")
     stream = connect(host, port, pairing_host_context(), None, _CONNECT_S)
+    return _paired(stream, lambda told: shown((host, told)), code, home, name)
+
+
+def pair_over(sock: socket, where: str, code: str, home: Path, name: str | None = None) -> Paired:
+    """The same with the device that ``sock`` leads to, which is to be found at ``where``."""
+    code = exchange.digits(code)
+    stream = secured(sock, pairing_host_context(), None, _HANDSHAKE_S, where)
+    return _paired(stream, lambda _: where, code, home, name)
+
+
+def _paired(stream: TlsStream, address: Callable[[int], str], code: str, home: Path, name: str | None) -> Paired:
     try:
-        return _exchange(stream, host, code, me, home, name)
+        me = trust.host_identity(home).certificate.read_text("ascii")
+        return _exchange(stream, address, code, me, home, name)
     finally:
         stream.close()
 
 
-def _exchange(stream: TlsStream, host: str, code: str, me: str, home: Path, name: str | None) -> Paired:
+def _exchange(
+    stream: TlsStream, address: Callable[[int], str], code: str, me: str, home: Path, name: str | None
+) -> Paired:
     pem = stream.peer_pem
     proof = Proof(code, is_host=True, host=fingerprint(me), device=stream.peer_fingerprint)
     try:
@@ -69,13 +85,13 @@ def _exchange(stream: TlsStream, host: str, code: str, me: str, home: Path, name
     if not 0 < port < 65536:
         raise Malformed("it does not say where it listens", to=stream.peer)
     name = name or re.sub(r"[^A-Za-z0-9._@-]", "-", clean(told.text("name"))).lstrip(".-@_")[:64]
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    where = address(port)
     before = next((one for one in trust.known(home) if one.name == name), None)
     if before is not None and before.fingerprint != stream.peer_fingerprint:
         do = f"give this one another with --name, or forget the other: reactor trust remove {name}"
         raise Fault("name-taken", "another device has this name here", to=name, do=do)
-    trust.remember(home, name, pem, address)  # before the device keeps this host: it could not be paired with again
+    trust.remember(home, name, pem, where)  # before the device keeps this host: it could not be paired with again
     send(stream, {"kept": True})
     told = receive(stream, _ANSWER_S)
     role = "observers" if told.text("role", "") == "observers" else "hosts"
-    return Paired(name, address, stream.peer_fingerprint, clean(told.text("name")), role)
+    return Paired(name, where, stream.peer_fingerprint, clean(told.text("name")), role)

@@ -109,22 +109,22 @@ class TlsStream:
     host that the target refused) once the world has broken the connection; the stream is then closed by itself.
     """
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, server_side: bool) -> None:
-        """Takes ``sock`` over. No byte is sent or read yet."""
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, server_side: bool, peer: str = "") -> None:
+        """Takes ``sock`` over. No byte is sent or read yet. ``peer``: what is at its other end, for people."""
         self._server_side = server_side
         self._lock = threading.Lock()
         self._waiting = 0
         self._why: Callable[[], Fault] | None = None
         self._heard = False
         self._refused = False
-        self.peer = "a peer that is gone"
+        self.peer = peer or "a peer that is gone"
         """The other end's address, for people."""
         self.peer_fingerprint = ""
         """The SHA-256 of the other end's certificate, in lower-case hexadecimal; empty before the handshake."""
         self.peer_pem = ""
         """That certificate; empty before the handshake, and where the other end has shown none."""
         try:
-            self.peer = shown(sock.getpeername())
+            self.peer = peer or shown(sock.getpeername())
             _tune(sock)
             self._ssl = context.wrap_socket(sock, server_side=server_side, do_handshake_on_connect=False)
         except OSError as error:
@@ -291,7 +291,14 @@ def connect(host: str, port: int, context: ssl.SSLContext, pin: str | None, time
         raise LinkDown(
             f"no connection ({_reason(error)})", to=where, do="check the address, and that the bootloader runs there"
         ) from error
-    stream = TlsStream(sock, context, server_side=False)
+    return secured(sock, context, pin, timeout_s)
+
+
+def secured(
+    sock: socket.socket, context: ssl.SSLContext, pin: str | None, timeout_s: float, peer: str = ""
+) -> TlsStream:
+    """The same, over a socket that is connected already; ``peer`` is who is at its other end, for people."""
+    stream = TlsStream(sock, context, server_side=False, peer=peer)
     try:
         stream.handshake(timeout_s)
     except BaseException:
@@ -311,6 +318,8 @@ def shown(address: tuple[object, ...]) -> str:
 def _tune(sock: socket.socket) -> None:
     """Non-blocking, no waiting for acknowledgements, and half-open connections noticed within half a minute."""
     sock.setblocking(False)
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     probing_s = _KEEPALIVE_INTERVAL_S * _KEEPALIVE_PROBES

@@ -23,6 +23,7 @@ from ..targets import Target
 from ..targets.embedded import NAME as LOCAL
 from ..targets.embedded import Embedded
 from ..targets.linked import Linked
+from ..targets.wired import Wired, is_wired
 from ..terminal import Terminal
 
 ALL = "all"
@@ -49,7 +50,7 @@ def add_project(parser: argparse.ArgumentParser, *, positional: bool) -> None:
         action="append",
         default=[],
         metavar="TARGET",
-        help="local, a name from the settings, a known device, HOST[:PORT], or all; may be repeated"
+        help="local, a name from the settings, a known device, HOST[:PORT], serial:PORT[:BAUD], or all; may be repeated"
         " ($REACTOR_TARGET, else local)",
     )
 
@@ -115,12 +116,15 @@ def targets_of(
             return Embedded(project.folder, attach=attach, start=start)
         address = profiles[name].address if name in profiles else None
         if address or name in devices:
-            return Linked(name, address or devices[name])
+            where = address or devices[name]
+            return Wired(name, where) if is_wired(where) and name not in devices else Linked(name, where)
         if name.endswith(LOCAL_NAME) and name.removesuffix(LOCAL_NAME) in devices:
             known_as = name.removesuffix(LOCAL_NAME)
             return Linked(known_as, devices[known_as])
         if name in profiles:
             raise Fault("no-address", "has no 'address' in the settings", to=name, do="add it, or name another target")
+        if is_wired(name):
+            return Wired(name, name)
         if re.search(r"[.:]", name):
             return Linked(name, name)
         known = ", ".join(dict.fromkeys([LOCAL, *profiles, *devices]))

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import closing
 
 from bootloader.wire.errors import Fault
+from bootloader.wire.line import PAIRING
 from bootloader.wire.pairing import PORT, spoken
 
 from .. import pairing, trust
 from ..report import clean, whole
 from ..settings import EMBEDDED
 from ..targets.linked import split
+from ..targets.wired import Wire, is_wired
 from ..terminal import Terminal
 from . import ask, options
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
-    parser.add_argument(
-        "device", nargs="?", metavar="DEVICE", help=f"HOST or HOST:PORT, as the device shows it (port {PORT})"
-    )
+    where = f"HOST or HOST:PORT, as the device shows it (port {PORT}), or serial:PORT[:BAUD]"
+    parser.add_argument("device", nargs="?", metavar="DEVICE", help=where)
     parser.add_argument("--code", metavar="CODE", help="the code that the device shows (asked for)")
     parser.add_argument("--name", metavar="NAME", help="what this host is to call the device (as it calls itself)")
     parser.add_argument(
@@ -41,9 +43,14 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         raise Fault("no-device", "no device was named", do="give the address that it shows: reactor pair HOST:PORT")
     if arguments.name in (options.ALL, *EMBEDDED):
         raise Fault("bad-name", "means something else after -t", to=repr(arguments.name), do="choose another name")
-    host, port = split(arguments.device, PORT)
+    device, home = arguments.device, trust.default_home()
+    host, port = split(device, PORT)
     code = arguments.code or _asked(terminal)
-    paired = pairing.pair(host, port, code, trust.default_home(), arguments.name)
+    if is_wired(device):
+        with closing(Wire(device)) as wire:
+            paired = wire.over(PAIRING, lambda sock, where: pairing.pair_over(sock, where, code, home, arguments.name))
+    else:
+        paired = pairing.pair(host, port, code, home, arguments.name)
     fields = {"address": paired.address, "fingerprint": paired.fingerprint, "known_as": paired.known_as}
     fields["role"] = paired.role
     if terminal.as_json:

@@ -139,6 +139,14 @@ class Port:
             raise
         self.shared_with = holders(self._name)
 
+    def fileno(self) -> int:
+        """The descriptor to poll, read and write, without blocking. A Fault where there is none: ``bad-port``."""
+        if self._fd is None:
+            do = "name a device of this machine, or socket://HOST:PORT"
+            raise Fault("bad-port", "can't be used for this", to=self._name, do=do)
+        os.set_blocking(self._fd, False)
+        return int(self._fd)
+
     def read(self) -> bytes:
         """What has come, at most ``READ_BYTES``; nothing where nothing came for ``TURN_S``. :class:`Gone`."""
         try:

@@ -2,7 +2,8 @@
 
 Its addresses are raced: the one that was given, those at which it was found before, and what it announces on the
 network. The first that proves to have the right key wins and is remembered; where a device has moved to, nobody has to
-tell. What answers at one of them with another key has lost, and is not spoken to.
+tell. What answers at one of them with another key has lost, and is not spoken to. A serial line is for when no network
+has led there.
 """
 
 from __future__ import annotations
@@ -18,21 +19,29 @@ from bootloader.wire.errors import Fault, LinkClosed, LinkDown, Untrusted
 from .. import trust
 from ..discovery import Discovery
 from ..link import Link
+from . import wired
+from .wired import Wire, is_wired
 
 PORT = 7717
 _CONNECT_S = 5.0
 _HEAD_START_S = 0.3
 """How long an address that was proven a moment ago has before others, and all of them before the network is asked."""
 
+_NETWORK_S = 1.5
+"""How long a network has before a serial line is tried, where the one does not say no."""
+
 _SEARCH_S = 1.5
 _LOOK_S = 0.1
+_HANG_UP_S = 1.0
 _MOST_ADDRESSES = 16
 
 Connect = Callable[[str], Link]
 
 
 class Linked:
-    """The device ``name`` at ``address`` (``host``, ``host:port`` or ``[ipv6]:port``), or wherever it is by now."""
+    """The device ``name`` at ``address`` (``host``, ``host:port``, ``[ipv6]:port`` or ``serial:port``), or wherever it
+    is by now.
+    """
 
     def __init__(self, name: str, address: str, *, more: Sequence[str] = (), search: bool = True) -> None:
         """``more``: where it may be as well; ``search``: on the network, where it is at none of these."""
@@ -54,6 +63,7 @@ class Linked:
         self._lock = threading.Lock()
         self._closed = False
         self._discovery: Discovery | None = None
+        self._wires: dict[str, Wire] = {}
 
     def connect(self, purpose: str) -> Link:
         """A link to the device."""
@@ -61,18 +71,22 @@ class Linked:
         def connect(address: str) -> Link:
             host, port = split(address)
             name = f"{self.name} {purpose}"
+            if is_wired(address):
+                return wired.linked(self._wire(address), self._identity, [self._device], name)
             return Link.connect(host, port, self._identity, self._device.certificate, _CONNECT_S, name=name)
 
-        known = list(filter(None, (self._last, *self._given, *self._device.addresses)))
+        known = sorted(filter(None, (self._last, *self._given, *self._device.addresses)), key=is_wired)
         with Race(connect) as race:
             self._run(race, known)
             if race.won is None:
                 raise self._lost(race, known)
             address, link = race.won
         self._end_search()
+        self._hang_up(but=address)
         if address != self._last:
             self._last = address
-            trust.saw(self._home, self._device.name, address)
+            if not is_wired(address):
+                trust.saw(self._home, self._device.name, address)
         return link
 
     def close(self) -> bool:
@@ -80,19 +94,24 @@ class Linked:
         with self._lock:
             self._closed = True
         self._end_search()
+        for hanging_up in self._hang_up():
+            hanging_up.join(_HANG_UP_S)
         return False
 
     def _run(self, race: Race, known: list[str]) -> None:
         """To its end. Where it was proven a moment ago comes first; what is announced, if the others don't answer."""
         is_far = self._search and not all(map(_is_loopback, known))
         began = time.monotonic()
-        for address in known[:1] if self._last else known:
+        first = [address for address in known if not is_wired(address)] or known
+        for address in first[:1] if self._last else first:
             race.enter(address)
         while race.won is None and (race.running or (is_far and time.monotonic() < began + _SEARCH_S)):
             race.wait(_LOOK_S)
             if race.won is None and (not race.running or time.monotonic() > began + _HEAD_START_S):
+                is_late = not race.running or time.monotonic() > began + _NETWORK_S
                 for address in (*known, *(self._announced() if is_far else ())):
-                    race.enter(address)
+                    if is_late or not is_wired(address):
+                        race.enter(address)
 
     def _announced(self) -> list[str]:
         """Where the device is, in the words of whoever says to be it; the search goes on until it is found."""
@@ -109,6 +128,21 @@ class Linked:
         except Fault:  # it is told by `reactor devices`; here, the known addresses are what there is
             return []
         return [where for one in found if one.presence.id == self._device.fingerprint for where in one.addresses]
+
+    def _wire(self, address: str) -> Wire:
+        with self._lock:
+            if self._closed:
+                raise LinkClosed(to=self.name)
+            return self._wires.setdefault(address, Wire(address))
+
+    def _hang_up(self, but: str = "") -> list[threading.Thread]:
+        """Give all serial ports back but one; what is being tried there ends first."""
+        with self._lock:
+            wires = [self._wires.pop(address) for address in list(self._wires) if address != but]
+        threads = [threading.Thread(target=wire.close, name=wire.address, daemon=True) for wire in wires]
+        for thread in threads:
+            thread.start()
+        return threads
 
     def _end_search(self) -> None:
         with self._lock:
@@ -198,7 +232,13 @@ def _is_loopback(address: str) -> bool:
 
 
 def split(address: str, port_if_none: int = PORT) -> tuple[str, int]:
-    """Host and port of an address; the port is 7717, or another one, where none is given."""
+    """Host and port of an address; the port is 7717, or another one, where none is given.
+
+    A serial line's is itself, with port 0.
+    """
+    if is_wired(address):
+        wired.split(address)
+        return address, 0
     host, colon, port = address.rpartition(":")
     if not colon or address.endswith("]") or (":" in host and not host.endswith("]")):
         return address.strip("[]"), port_if_none

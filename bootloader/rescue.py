@@ -1,0 +1,116 @@
+"""The way in when the network is gone: a serial port of this device, through which the same service answers.
+
+Owns a thread and the port, which is opened again for as long as it is not there: a gadget's comes and goes with its
+cable. What it carries is TLS from end to end, so whoever is at the other end of the cable may do no more than on the
+network. It needs nothing but Python's own `termios`; where that is missing, it is told.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from socket import socket
+
+from .wire.ferry import Ferry
+
+_AGAIN_S = 1.0
+
+Admit = Callable[[str, socket, str], str]
+
+
+class Rescue:
+    """Answers on a serial port, from :meth:`start` to :meth:`close`."""
+
+    def __init__(self, path: str, baud: int, admit: Admit, notice: Callable[[str, str], None]) -> None:
+        """``admit`` takes a socket for a service, and where it is from, or says why not. ``notice`` is told why the
+        port can't be had; each reason once.
+        """
+        self._path = path
+        self._baud = baud
+        self._admit = admit
+        self._tell = notice
+        self._ending = threading.Event()
+        self._lock = threading.Lock()
+        self._ferry: Ferry | None = None
+        self._said = ""
+        self._thread = threading.Thread(target=self._run, name="rescue", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer no more, and say so to the host at the other end."""
+        self._ending.set()
+        with self._lock:
+            ferry = self._ferry
+        if ferry is not None:
+            ferry.close("the bootloader ends")
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            try:
+                fd = _opened(self._path, self._baud)
+            except (OSError, ValueError, ImportError) as error:
+                why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+                self._notice("no-rescue", f"nobody can come in over {self._path}: {why}; it is tried again")
+            else:
+                self._notice("rescue", f"hosts that this device obeys can come in over {self._path}")
+                try:
+                    self._carry(fd)
+                finally:
+                    os.close(fd)
+            self._ending.wait(_AGAIN_S)
+
+    def _carry(self, fd: int) -> None:
+        """Until the port is gone."""
+        ferry = Ferry(fd, is_host=False, baud=self._baud, name="rescue ferry", admit=self._let_in)
+        with self._lock:
+            if self._ending.is_set():
+                return
+            self._ferry = ferry
+        ferry.start()
+        ferry.join()
+        with self._lock:
+            self._ferry = None
+        if ferry.gone:
+            self._notice("no-rescue", f"nobody can come in over {self._path}: {ferry.gone}; it is tried again")
+
+    def _let_in(self, service: str, sock: socket) -> str:
+        return self._admit(service, sock, self._path)
+
+    def _notice(self, code: str, text: str) -> None:
+        if text != self._said:
+            self._said = text
+            self._tell(code, text)
+
+
+def _opened(path: str, baud: int) -> int:
+    """The port's descriptor: bytes as they are, nobody else's from now on, and no modem to wait for."""
+    import termios
+    from fcntl import ioctl
+
+    speed = getattr(termios, f"B{baud}", None)
+    if speed is None:
+        raise ValueError(f"no serial port here has {baud} baud")
+    fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # nothing that is known here lacks it
+            ioctl(fd, termios.TIOCEXCL)
+        iflag, oflag, cflag, lflag, _, _, chars = termios.tcgetattr(fd)
+        iflag, oflag, lflag = termios.IGNBRK | termios.IGNPAR, 0, 0
+        cflag &= ~(termios.CSIZE | termios.CSTOPB | termios.PARENB | termios.HUPCL | getattr(termios, "CRTSCTS", 0))
+        cflag |= termios.CS8 | termios.CREAD | termios.CLOCAL
+        chars[termios.VMIN], chars[termios.VTIME] = 1, 0
+        termios.tcsetattr(fd, termios.TCSANOW, [iflag, oflag, cflag, lflag, speed, speed, chars])
+        termios.tcflush(fd, termios.TCIOFLUSH)
+    except termios.error as error:
+        os.close(fd)
+        raise ValueError(f"it is no serial port ({error.args[-1]})") from error
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
