@@ -53,31 +53,30 @@ class Rescue:
     def _run(self) -> None:
         while not self._ending.is_set():
             try:
-                fd = _opened(self._path, self._baud)
-            except (OSError, ValueError, ImportError) as error:
+                why = self._answer()
+            except (OSError, ValueError, ImportError, RuntimeError) as error:  # the last where no thread is to be had
                 why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            if why:
                 self._notice("no-rescue", f"nobody can come in over {self._path}: {why}; it is tried again")
-            else:
-                self._notice("rescue", f"hosts that this device obeys can come in over {self._path}")
-                try:
-                    self._carry(fd)
-                finally:
-                    os.close(fd)
             self._ending.wait(_AGAIN_S)
 
-    def _carry(self, fd: int) -> None:
-        """Until the port is gone."""
-        ferry = Ferry(fd, is_host=False, baud=self._baud, name="rescue ferry", admit=self._let_in)
-        with self._lock:
-            if self._ending.is_set():
-                return
-            self._ferry = ferry
-        ferry.start()
-        ferry.join()
-        with self._lock:
-            self._ferry = None
-        if ferry.gone:
-            self._notice("no-rescue", f"nobody can come in over {self._path}: {ferry.gone}; it is tried again")
+    def _answer(self) -> str:
+        """Open the port and answer there until it is gone; why it is."""
+        fd = _opened(self._path, self._baud)
+        try:
+            ferry = Ferry(fd, is_host=False, baud=self._baud, name="rescue ferry", admit=self._let_in)
+            with self._lock:
+                if self._ending.is_set():
+                    return ""
+                self._ferry = ferry
+                ferry.start()
+            self._notice("rescue", f"hosts that this device obeys can come in over {self._path}")
+            ferry.join()
+            return ferry.gone
+        finally:
+            with self._lock:
+                self._ferry = None
+            os.close(fd)
 
     def _let_in(self, service: str, sock: socket) -> str:
         return self._admit(service, sock, self._path)

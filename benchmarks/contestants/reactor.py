@@ -25,14 +25,14 @@ RESULT_S = 15.0
 class Dev:
     """One running ``reactor dev``. Its state lies in ``state`` and nowhere in the user's home."""
 
-    def __init__(self, project: Path, state: Path, log: Path) -> None:
+    def __init__(self, project: Path, state: Path, log: Path, *more: str) -> None:
         self.results: list[Mapping[str, Any]] = []
         self.counted = 0
         self._ready = False
         self._ended = False
         self._problem = ""
         self._changed = threading.Condition()
-        command = [sys.executable, "-m", "reactor", "dev", str(project), "--json"]
+        command = [sys.executable, "-m", "reactor", "dev", str(project), "--json", *more]
         self._program = Program(command, cwd=project, log=log, env={"REACTOR_HOME": str(state)}, pipe=True)
         output = self._program.process.stdout
         assert output is not None

@@ -21,6 +21,9 @@ PACKET_BYTES = 256
 _ROUND, _TURNS = 256, 65536
 _STATE = struct.Struct(">BBH")
 _PACKET = struct.Struct(">BH")
+_PATIENT = 2
+"""So many times something is sent again without growing pauses: a line is not congested, it is noisy."""
+
 _MOST_DOUBLINGS = 4
 
 assert _STATE.size + _PACKET.size + PACKET_BYTES < BODY_BYTES
@@ -82,7 +85,8 @@ class Carrier:
             bodies.append(self._state())
         self._owes = self._owes and not bodies
         if self._under_way and self._again_at is None:
-            self._again_at = now + self._again_s * 2 ** min(self._silences, _MOST_DOUBLINGS)
+            doublings = max(0, min(self._silences - _PATIENT, _MOST_DOUBLINGS))
+            self._again_at = now + self._again_s * 2**doublings
         return bodies
 
     def owe(self) -> None:

@@ -62,7 +62,7 @@ class Ferry:
         self._berths: dict[int, _Berth] = {}
         self._asked: SimpleQueue[tuple[str, socket.socket]] = SimpleQueue()
         self._unsent = b""
-        self._ending = False
+        self._ending = self._is_over = False
         self._why = ""
         self._wake, self._waker = socket.socketpair()
         self._waker.setblocking(False)
@@ -75,7 +75,11 @@ class Ferry:
     def open(self, service: str) -> socket.socket:
         """A socket that leads to ``service`` at the other end; one that ends at once where there is no session."""
         ours, theirs = _pair()
-        self._asked.put((service, ours))
+        with self.changed:
+            if self._is_over:
+                ours.close()
+            else:
+                self._asked.put((service, ours))
         self._ring()
         return theirs
 
@@ -113,6 +117,7 @@ class Ferry:
             self._drop_all()
             self._wake.close()
             with self.changed:
+                self._is_over = True
                 self.changed.notify_all()
             self._take_asked()
 
