@@ -37,13 +37,21 @@ _LABEL_CHARS = 40
 class Announcement:
     """This device's presence on the network, from :meth:`start` to :meth:`close`.
 
-    ``root``: what runs, asked again and again; ``notice`` is told why nothing is announced. Neither may wait.
+    ``root``: what runs, and ``pairing``: the port of a window that is open, or 0, asked again and again; ``notice`` is
+    told why nothing is announced. None of them may wait.
     """
 
-    def __init__(self, name: str, root: Callable[[], str], notice: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        root: Callable[[], str],
+        notice: Callable[[str, str], None],
+        pairing: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._name = name
         self._root = root
         self._notice = notice
+        self._pairing = pairing
         self._ending = threading.Event()
         self._lock = threading.Lock()
         self._interfaces: Interfaces | None = None
@@ -97,27 +105,28 @@ class Announcement:
 
     def _announce(self, speaker: Zeroconf, interfaces: Interfaces, host: str, port: int, fingerprint: str) -> None:
         """Until the end, or until sockets have to be made anew as the addresses they are on went and came back."""
-        were, root = reachable(host), self._root()
-        speaker.register_service(self._told(were, port, fingerprint, root), cooperating_responders=True)
+        were, now = reachable(host), (self._root(), self._pairing())
+        speaker.register_service(self._told(were, port, fingerprint, *now), cooperating_responders=True)
         last = monotonic()
         while not self._ending.is_set():
             change = interfaces.wait(_ROOT_EVERY_S)
-            are, runs = reachable(host), self._root()
+            are, new = reachable(host), (self._root(), self._pairing())
             if change.removed and are == were:
                 return
             if change.any or are != were:
                 speaker.update_interfaces()
-            elif runs == root or monotonic() < last + _ROOT_EVERY_S:
+            elif new == now or monotonic() < last + _ROOT_EVERY_S:
                 continue
-            were, root, last = are, runs, monotonic()
-            speaker.update_service(self._told(were, port, fingerprint, root))
+            were, now, last = are, new, monotonic()
+            speaker.update_service(self._told(were, port, fingerprint, *now))
 
-    def _told(self, where: list[str], port: int, fingerprint: str, root: str) -> ServiceInfo:
+    def _told(self, where: list[str], port: int, fingerprint: str, root: str, pairing: int) -> ServiceInfo:
         from zeroconf import ServiceInfo
 
         plain = re.sub(r"[^A-Za-z0-9-]", "-", self._name)[:_LABEL_CHARS]
         python, machine = ".".join(map(str, sys.version_info[:3])), uname().machine
-        presence = Presence(fingerprint, self._name[:NAME_CHARS], str(PROTOCOL), __version__, python, machine, root)
+        said = (fingerprint, self._name[:NAME_CHARS], str(PROTOCOL), __version__, python, machine, root)
+        presence = Presence(*said, pairing=str(pairing or ""))
         return ServiceInfo(
             SERVICE,
             f"{plain}-{fingerprint[:8]}.{SERVICE}",

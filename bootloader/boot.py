@@ -91,7 +91,8 @@ class Bootloader:
             supervisor.start()
             self._tether, self._supervisor, self._grace_s = tether, supervisor, grace_s
             place = folder / "run" / "address"
-            presence = Announcement(name, lambda: store.manifest.root, self.journal.lose) if announce else None
+            heard = (lambda: store.manifest.root, self.journal.lose, lambda: self.pairing.port)
+            presence = Announcement(name, *heard) if announce else None
             keys, pairing = state / "trust", self.pairing
             self.reach = Reach(
                 address, keys, service.link, service.forget, pairing, self.journal, tether, place, presence

@@ -115,6 +115,12 @@ class Pairing:
         self._show(shown)
         return shown
 
+    @property
+    def port(self) -> int:
+        """Where a window is open; 0 where none is."""
+        window = self._window
+        return 0 if window is None or window.is_over else window.shown.port
+
     def admit(self, sock: socket.socket, where: str) -> bool:
         """Take a connection to the window that came ``where`` no network leads; False where none is open."""
         with self._lock:

@@ -172,14 +172,14 @@ class Reach:
         pulse.start()
         self._parts, self._listener = [pulse, listener], listener
         self._publish(listener.address)
-        if self._announcement is not None:
-            self._announcement.start(listener.address, trust.fingerprint)
         with self._lock:
             self.fault, self.address = None, listener.address
             self._told(listener.address)
         self._pairing.listens(listener.address)
         if not trust.rows() and not trust.problems:
             self._invite()
+        if self._announcement is not None:
+            self._announcement.start(listener.address, trust.fingerprint)
 
     def _invite(self) -> None:
         """A device that obeys nobody opens a window; later ones are opened at a host's word, or at its own console."""

@@ -7,7 +7,7 @@ only then. Everything it says is read with distrust. Knows nothing of how a devi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
@@ -18,9 +18,13 @@ from bootloader.wire.pairing import Proof, octets, receive, send
 from bootloader.wire.stream import TlsStream, connect, fingerprint, pairing_host_context, secured, shown
 
 from . import trust
+from .discovery import Found
 from .report import clean
 
 _CONNECT_S = 5.0
+_ID_CHARS = 6
+"""How many digits of an id are enough to name one."""
+
 _HANDSHAKE_S = 10.0
 _ANSWER_S = 20.0
 
@@ -35,6 +39,21 @@ class Paired:
     known_as: str
     role: str
     """``hosts`` or ``observers``: it may do everything there, or look."""
+
+
+def windows(found: Iterable[Found], named: str) -> dict[str, list[tuple[str, int]]]:
+    """Where devices of a name, or whose id begins so, say that a window is open; all of them, where none is ``named``.
+
+    By their ids, two of which may have one name. Whoever announces that proves nothing by it: the code does.
+    """
+    where: dict[str, list[tuple[str, int]]] = {}
+    for one in found:
+        told = one.presence
+        is_meant = named in ("", told.name) or (len(named) >= _ID_CHARS and told.id.startswith(named.lower()))
+        if told.pairing and is_meant:
+            hosts = [address.rpartition(":")[0].strip("[]") for address in one.addresses]
+            where.setdefault(told.id, []).extend((host, int(told.pairing)) for host in hosts)
+    return where
 
 
 def pair(host: str, port: int, code: str, home: Path, name: str | None = None) -> Paired:

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 SERVICE = "_live-reactor._tcp.local."
 NAME_CHARS = 63
 _VALUE_CHARS = 64
 _ID = re.compile(r"[0-9a-f]{64}")
 _ROOT = re.compile(r"(?:[0-9a-f]{64})?")
+_PORT = re.compile(r"(?:[1-9][0-9]{0,4})?")
 
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """``id``: the SHA-256 of its certificate; ``root``: of what runs there; the others are words for people."""
+    """``id``: the SHA-256 of its certificate; ``root``: of what runs there; ``pairing``: the port of a window that is
+    open, or nothing; the others are words for people.
+    """
 
     id: str
     name: str
@@ -27,6 +30,7 @@ class Presence:
     python: str
     machine: str
     root: str
+    pairing: str = ""
 
     def told(self) -> dict[str, str]:
         """As it is told."""
@@ -40,4 +44,6 @@ class Presence:
             return (told.get(name.encode()) or b"")[: 4 * _VALUE_CHARS].decode(errors="replace")[:_VALUE_CHARS]
 
         presence = cls(*(value(field.name) for field in fields(cls)))
+        if not _PORT.fullmatch(presence.pairing) or int(presence.pairing or 0) > 65535:
+            presence = replace(presence, pairing="")
         return presence if _ID.fullmatch(presence.id) and _ROOT.fullmatch(presence.root) else None

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+import threading
+import time
 from contextlib import closing
+from pathlib import Path
 
-from bootloader.wire.errors import Fault
+from bootloader.wire.errors import Fault, LinkDown
 from bootloader.wire.line import PAIRING
 from bootloader.wire.pairing import PORT, spoken
 
 from .. import pairing, trust
+from ..discovery import Discovery
 from ..report import clean, whole
 from ..settings import EMBEDDED
 from ..targets.linked import split
@@ -18,10 +23,19 @@ from ..targets.wired import Wire, is_wired
 from ..terminal import Terminal
 from . import ask, options
 
+_SEARCH_S = 3.0
+"""How long a device may take to be found that has only just opened its window."""
+
+_OTHERS_S = 0.8
+"""How long to look for another one of that name."""
+
+_LOOK_S = 0.2
+_SHORT_ID = 8
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
-    where = f"HOST or HOST:PORT, as the device shows it (port {PORT}), or serial:PORT[:BAUD]"
+    where = f"its name, HOST[:PORT] as it shows it (port {PORT}), or serial:PORT[:BAUD] (the one that announces itself)"
     parser.add_argument("device", nargs="?", metavar="DEVICE", help=where)
     parser.add_argument("--code", metavar="CODE", help="the code that the device shows (asked for)")
     parser.add_argument("--name", metavar="NAME", help="what this host is to call the device (as it calls itself)")
@@ -39,18 +53,17 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         return ask.each(arguments, terminal, lambda asked: _invite(asked, role), start=False)
     if arguments.observe:
         raise Fault("not-open", "what a host may do is said where the window is opened", do="use --open --observe")
-    if arguments.device is None:
-        raise Fault("no-device", "no device was named", do="give the address that it shows: reactor pair HOST:PORT")
     if arguments.name in (options.ALL, *EMBEDDED):
         raise Fault("bad-name", "means something else after -t", to=repr(arguments.name), do="choose another name")
-    device, home = arguments.device, trust.default_home()
-    host, port = split(device, PORT)
-    code = arguments.code or _asked(terminal)
+    device, home = arguments.device or "", trust.default_home()
     if is_wired(device):
+        code = arguments.code or _asked(terminal)
         with closing(Wire(device)) as wire:
             paired = wire.over(PAIRING, lambda sock, where: pairing.pair_over(sock, where, code, home, arguments.name))
     else:
-        paired = pairing.pair(host, port, code, home, arguments.name)
+        places = _places(device)
+        code = arguments.code or _asked(terminal)
+        paired = _pair(places, code, home, arguments.name)
     fields = {"address": paired.address, "fingerprint": paired.fingerprint, "known_as": paired.known_as}
     fields["role"] = paired.role
     if terminal.as_json:
@@ -59,6 +72,50 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         does, command = ("lets this host look", "status") if paired.role == "observers" else ("obeys this host", "dev")
         terminal.line(f"{paired.name} {does}, as {paired.known_as}: reactor {command} -t {paired.name}")
     return 0
+
+
+def _places(device: str) -> list[tuple[str, int]]:
+    """Where the window may be: at an address, or where whoever announces that name says that one is open."""
+    if re.search(r"[.:]", device) and not device.endswith(options.LOCAL_NAME):
+        return [split(device, PORT)]
+    found = _announced(device.removesuffix(options.LOCAL_NAME))
+    if len(found) > 1:
+        do = f"name one by its id: {', '.join(one[:_SHORT_ID] for one in sorted(found))}; or give the address it shows"
+        raise Fault("several-devices", "several devices wait to be paired with", to=device, do=do)
+    if found:
+        return next(iter(found.values()))
+    if not device:
+        do = "have the device open a window (`bootloader pair`), or give the address that it shows"
+        raise Fault("no-device", "no device announces that it waits to be paired with", do=do)
+    return [split(device, PORT)]
+
+
+def _announced(name: str) -> dict[str, list[tuple[str, int]]]:
+    """The windows that are announced, as soon as there is one; what is found without multicast is none."""
+    changed, until = threading.Event(), time.monotonic() + _SEARCH_S
+    try:
+        with Discovery(changed.set) as discovery:
+            while True:
+                changed.wait(_LOOK_S)
+                changed.clear()
+                discovery.refresh()
+                found = pairing.windows(discovery.found, name)
+                if time.monotonic() > until or (name and found and time.monotonic() > until - _SEARCH_S + _OTHERS_S):
+                    return found
+    except Fault:
+        if not name:
+            raise
+        return {}  # a name may be a host's, too
+
+
+def _pair(places: list[tuple[str, int]], code: str, home: Path, name: str | None) -> pairing.Paired:
+    """At the first of them that answers."""
+    for host, port in places[:-1]:
+        try:
+            return pairing.pair(host, port, code, home, name)
+        except LinkDown:
+            continue  # the last one tells why it can't be reached
+    return pairing.pair(*places[-1], code, home, name)
 
 
 def _asked(terminal: Terminal) -> str:

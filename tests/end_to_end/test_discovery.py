@@ -100,6 +100,30 @@ def test_a_device_is_listed_with_what_it_runs_and_whether_it_is_trusted(bench: B
     assert "generation 1 (healthy)" in lines[2]
 
 
+def test_a_new_device_is_paired_with_by_its_name_or_as_the_only_one_that_waits(bench: Bench, network: Network) -> None:
+    porch, attic = Plugged(bench, network, "porch", DEVICE), Plugged(bench, network, "attic", DEVICE)
+    try:
+        porch.on()
+        attic.on(listen=f"[::]:{PORT + 10}")
+        codes = {}
+        for one in (porch, attic):
+            file = one.state / "run" / "pairing"
+            until(lambda file=file: file.exists() and len(file.read_text().split()) == 3)  # type: ignore[misc]
+            codes[one.name] = file.read_text().split()[0]
+        code, (problem,) = bench.run("pair", "--code", codes["porch"])
+        assert (code, problem["code"]) == (1, "several-devices")
+        code, (paired,) = bench.run("pair", "attic", "--code", codes["attic"])
+        assert (code, paired["target"]) == (0, "attic")
+        assert bench.run("status", "-t", "attic")[0] == 0
+        until(
+            lambda: bench.run("pair", "--code", codes["porch"])[0] == 0
+        )  # once the other one has told that it is done
+        assert bench.run("status", "-t", "porch")[0] == 0
+    finally:
+        porch.off()
+        attic.off()
+
+
 def test_two_devices_of_one_name_are_told_apart_by_their_keys(bench: Bench, plug: Make) -> None:
     plug("porch")
     plug("other", listen=f"[::]:{PORT + 1}", called="porch", trusted=False)
