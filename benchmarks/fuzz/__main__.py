@@ -28,7 +28,7 @@ from bootloader.wire.session import framed
 
 from .. import machine
 from ..guard import guarded
-from . import pure
+from . import line, pure
 from .exchange import Exchange
 from .live import Live, hello, living
 from .mutate import Mutator
@@ -81,6 +81,8 @@ def parts_of(live: Live, scratch: Path) -> dict[str, Part]:
         "messages of a pairing": Part(pure.pairings, tuple(exchange.seeds()), 10),
         "text records": Part(pure.records_of_text, (txt,), 5),
         "multicast packets": Part(pure.packets, (pure.packet(),), 5),
+        "a serial line, at the device": Part(line.at_device, tuple(line.seeds()), 10),
+        "a serial line, at the host": Part(line.at_host, tuple(line.seeds()), 5),
         "an editor": Part(pure.editors, (editor,), 3),
         "a host that pairs": Part(exchange.check, tuple(exchange.seeds()), 1),
         "a bootloader's door": Part(live.door, (hello(), live.frames()[0]), 1, live.at_rest),

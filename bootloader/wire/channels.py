@@ -69,8 +69,9 @@ class _Channel:
 
 @dataclass(slots=True)
 class Channels:
-    """One end's channels."""
+    """One end's channels. ``lets_in``: whether the other end may open some, as a host may at a device."""
 
+    lets_in: bool = True
     _open: dict[int, _Channel] = field(default_factory=dict)
     _urgent: deque[bytes] = field(default_factory=deque)
 
@@ -157,8 +158,8 @@ class Channels:
         raise Malformed("a packet of no kind that is known")
 
     def _opened(self, channel: int, name: bytes) -> Opened:
-        if channel in self._open:
-            raise Malformed("a channel is opened twice")
+        if channel in self._open or not self.lets_in:
+            raise Malformed("a channel is opened twice, or by a device")
         if len(self._open) >= MOST_CHANNELS:
             raise Malformed("too many channels")
         self._open[channel] = _Channel()

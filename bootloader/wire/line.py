@@ -60,7 +60,7 @@ class Line:
         self.over = ""
         self.is_echoed = False
         """Whether what a host says comes back: something else than a device listens."""
-        self.channels = Channels()
+        self.channels = Channels(lets_in=not is_host)
         self._is_host = is_host
         self._draw = draw
         self._again_s = _TURNAROUND_S + 2 * WINDOW * BODY_BYTES * _BITS / baud  # a window there, and one back
@@ -131,7 +131,7 @@ class Line:
 
     def _end(self, why: str) -> None:
         self.is_up, self.over = False, why
-        self.channels = Channels()
+        self.channels = Channels(lets_in=not self._is_host)
         self._events.append(Cut(why))
 
     def _called(self, version: int, call: bytes, now: float) -> None:

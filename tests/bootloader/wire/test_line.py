@@ -311,6 +311,14 @@ def test_a_peer_may_say_anything_and_takes_a_bounded_amount_of_memory_and_answer
         assert len(pair.device.channels._open) <= MOST_CHANNELS
 
 
+def test_a_device_opens_nothing_at_its_host() -> None:
+    pair = Pair(Random(8))
+    pair.until(lambda: pair.host.is_up)
+    pair.device.channels.open("link")
+    pair.until(lambda: not pair.host.is_up)
+    assert "broke the protocol" in pair.host.over
+
+
 def test_a_host_opens_no_more_channels_than_a_device_lets_in() -> None:
     channels = Channels()
     for _ in range(MOST_CHANNELS):
