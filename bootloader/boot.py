@@ -83,7 +83,7 @@ class Bootloader:
             streams = Streams(folder / "run", supervisor.attachment)
             upgrade = Upgrade(state, tether)
             self.pairing = Pairing(state / "trust", name, folder / "run" / "pairing", self._notice)
-            unpacking = Unpacking(store, changes.locked)
+            unpacking = Unpacking(store)
             parts.callback(unpacking.close)
             rest = chronicle, upgrade, streams, self.pairing, unpacking
             service = Service(name, store, supervisor, changes, self.journal, *rest)

@@ -22,3 +22,5 @@ def lacking() -> Iterator[str]:
             import_module(name)
         except Exception as error:  # noqa: BLE001 - a damaged one may raise anything
             yield f"'{name}' can't be imported here ({type(error).__name__}: {error}): {cost}"
+    if getattr(import_module("blake3"), "SLOW", False):
+        yield "'blake3' is Python alone here, as provisioned where nobody has a wheel of it: what is hashed takes long"

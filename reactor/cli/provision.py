@@ -6,7 +6,7 @@ import argparse
 import getpass
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bootloader.wire.errors import Fault
 from bootloader.wire.stream import fingerprint
@@ -73,20 +73,20 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     address = arguments.address or f"{shell.address()}:{arguments.port}"
     split(address)
     trust.remember(home, name, device, address)
-    _reached(board, name, address)
+    also = [f"[{facts.address}]:{arguments.port}"] if facts.address and not arguments.address else []
+    _reached(board, name, address, also)
     board.sweep(payload.root)
     _tell_end(terminal, name, address, device, payload, any(step.name == "code" for step in todo), began)
     return 0
 
 
-def _reached(board: Board, name: str, address: str) -> None:
-    more = [f"[{board.facts.address}]:{board.port}"] if board.facts.address else []
+def _reached(board: Board, name: str, address: str, more: Sequence[str]) -> None:
     try:
         reach(name, address, more)
     except Fault as fault:
-        said = board.why_not()
-        do = f"let port {board.port} through its firewall, or say where it is reached with --address; there: {said}"
-        raise Fault("not-reached", f"it is installed, and not reached ({fault})", to=name, do=do) from fault
+        do = f"let port {board.port} through its firewall, or say where it is reached with --address"
+        said = f"; it says: {said}" if (said := board.why_not()) else ""
+        raise Fault("not-reached", f"it is installed, and not reached ({fault}){said}", to=name, do=do) from fault
 
 
 def _tell_end(

@@ -28,7 +28,7 @@ from .plan import Step, Wish
 from .shell import Shell
 
 _PERFORM_S = 1800.0
-_REACH_S = 120.0
+_REACH_S = 180.0
 _OBEY_S = 15.0
 _POLL_S = 0.2
 _SUDO_ASKS = "sudo -k -S -p ''"
@@ -101,10 +101,12 @@ class Board:
         return self._shell.run(script, stdin, root=how, on_line=hear, most_s=_PERFORM_S)
 
     def why_not(self) -> str:
-        """What its system says of a bootloader that can't be reached; empty where it can't be asked."""
+        """What it says itself, the last of it, where it can't be reached; empty where nothing keeps that."""
         with suppress(Fault):
-            said = self._shell.run("systemctl status --no-pager --lines=5 bootloader 2>&1 | tail -n 5; true")
-            return clean(said).strip()
+            said = self._as_root(
+                "journalctl --unit bootloader --lines 3 --output cat --no-pager 2>/dev/null || true", b""
+            )
+            return "; ".join(clean(said).split("\n")).strip("; ")
         return ""
 
 
@@ -118,24 +120,31 @@ def payload_for(python: Python, *, fresh: bool, on_progress: Callable[[str], Non
     def get(wanted: Sequence[str]) -> tuple[Wheel, ...]:
         return fetch(wanted, platform, fresh=fresh, on_progress=on_progress)
 
-    needs, more = requirements(), extras(*OPTIONAL)
-    more["pairing"].append("spake2<0.9")  # that one is Python alone, and needs no cryptography
-    try:
-        return Payload.of(get([*needs, *chain.from_iterable(more.values())])), []
-    except Fault as fault:
-        if fault.code != "no-wheel":
-            raise
-    lacks = []
-    wheels = get(needs)
-    for name, each in more.items():
+    def got(wanted: Sequence[str]) -> str:
+        """Whether they can be had: empty, or why not."""
         try:
-            wheels = get([*needs, *each])
-            needs += each
+            get(wanted)
         except Fault as fault:
             if fault.code != "no-wheel":
                 raise
-            lacks.append(f"{OPTIONAL[name]} ({fault.to}: {fault.what})")
-    return Payload.of(wheels), lacks
+            return f"{fault.to}: {fault.what}"
+        return ""
+
+    needs, more = requirements(), extras(*OPTIONAL)
+    more["pairing"].append("spake2<0.9")  # that one is Python alone, and needs no cryptography
+    if not got([*needs, *chain.from_iterable(more.values())]):
+        return Payload.of(get([*needs, *chain.from_iterable(more.values())])), []
+    lacks = []
+    slow = bool(why := got(needs))
+    if slow:
+        needs = [one for one in needs if not one.startswith("blake3")]
+        lacks.append(f"it hashes slowly, in Python alone, a second or more for what others do in a millisecond ({why})")
+    for name, each in more.items():
+        if why := got([*needs, *each]):
+            lacks.append(f"{OPTIONAL[name]} ({why})")
+        else:
+            needs += each
+    return Payload.of(get(needs), slow=slow), lacks
 
 
 def reach(name: str, address: str, more: Sequence[str]) -> str:

@@ -1,0 +1,111 @@
+"""A whole machine as the board: a stock Debian, provisioned by the real command, its power cut while saves arrive.
+
+    REACTOR_DEVICE=1 ./bootstrap pytest -n0 -s tests/device
+
+Some minutes; 1 GB of memory, 2 GB of disk. What it lacks of Debian is said; to build the image, it has to be root.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.conftest import Bench, benched, save
+
+from .machine import Machine, Unavailable
+
+pytestmark = pytest.mark.timeout(3600)
+
+WAIT_S = 600.0
+FILES = (
+    "find / -xdev -not -path '/proc/*' -not -path '/var/log/*' -not -path '/var/cache/*'"
+    " -not -path '/var/lib/systemd/*'"
+    " -not -path '/tmp/*' -not -path '/var/tmp/*' -not -path '*/__pycache__*' | sort"
+)
+CUTS_S = (0.0, 0.1, 0.4)
+"""When the power is cut, after a save was seen: before it is sent, while it is stored, while it is started."""
+
+
+@dataclass(frozen=True)
+class Porch:
+    """The machine, how this host reaches it, and which files it had before."""
+
+    machine: Machine
+    bench: Bench
+    before: str
+
+    def run(self, command: str, *more: str) -> list[dict[str, Any]]:
+        """Run ``reactor provision`` or ``unprovision``, which has to go well; its events."""
+        code, events = self.bench.run(
+            command, "pi@board", "--ssh", f"ssh -F {self.machine.config}", *more, wait_s=WAIT_S
+        )
+        assert code == 0, events
+        return events
+
+
+@pytest.fixture(scope="module")
+def porch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Porch]:
+    if not os.environ.get("REACTOR_DEVICE"):
+        pytest.skip("a whole machine takes minutes: REACTOR_DEVICE=1 runs it")
+    folder = tmp_path_factory.mktemp("machine")
+    try:
+        with Machine.booted(folder) as machine, benched(tmp_path_factory.mktemp("bench")) as bench:
+            yield Porch(machine, bench, machine.ssh(FILES))
+    except Unavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def provisioned(porch: Porch) -> list[dict[str, Any]]:
+    return porch.run("provision", "--name", "porch", "--address", f"127.0.0.1:{porch.machine.port}")
+
+
+def program(version: int) -> str:
+    return f"import signal\n\ndef main():\n    print('version', {version}, flush=True)\n    signal.pause()\n"
+
+
+def test_a_stock_debian_is_provisioned_and_again_changes_nothing(
+    porch: Porch, provisioned: list[dict[str, Any]]
+) -> None:
+    assert provisioned[-1]["event"] == "provisioned"
+    again = porch.run("provision", "--address", f"127.0.0.1:{porch.machine.port}")
+    assert [one["step"] for one in again if one.get("state") == "planned"] == ["none"]
+    assert porch.machine.ssh("systemctl is-active bootloader; systemctl is-enabled bootloader").split() == [
+        "active",
+        "enabled",
+    ]
+
+
+def test_power_cuts_while_saves_arrive_cost_nothing_and_the_loop_goes_on_by_itself(
+    porch: Porch, provisioned: list[dict[str, Any]]
+) -> None:
+    project = porch.bench.project({"main.py": program(0)})
+    running = porch.bench.start("dev", str(project), "-t", "porch")
+    running.wait("result", wait_s=WAIT_S, healthy=True)
+    for version, cut_s in enumerate(CUTS_S, 1):
+        since = running.mark()
+        save(project / "main.py", program(version))
+        running.wait("save", since, WAIT_S)
+        threading.Event().wait(cut_s)
+        porch.machine.cut()
+        took_s = porch.machine.boot()
+        running.wait("log", since, WAIT_S, text=f"version {version}")
+        running.wait("state", since, WAIT_S, application="app", state="healthy")
+        print(f"cut {cut_s} s after a save: ssh after {took_s:.0f} s, and version {version} runs")
+    assert running.end() == 0
+    code, told = porch.bench.run("status", "-t", "porch", wait_s=WAIT_S)
+    assert code == 0
+    (status,) = [one for one in told if one["event"] == "status"]
+    assert status["applications"][0]["state"] == "healthy"
+    assert not [line for line in porch.machine.ssh("dmesg").splitlines() if "EXT4-fs error" in line]
+
+
+def test_unprovision_leaves_the_machine_as_it_was(porch: Porch, provisioned: list[dict[str, Any]]) -> None:
+    porch.run("unprovision")
+    assert porch.machine.ssh(FILES).splitlines() == porch.before.splitlines()
+    assert porch.machine.ssh("systemctl list-unit-files 'bootloader*' --no-legend; pgrep -f bootloader; true") == ""
