@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import __version__
+from . import __version__, unit
 from .changes import Changes
 from .chronicle import Chronicle
 from .journal import Journal
@@ -222,6 +222,7 @@ class Service:
                 "warm": self._supervisor.warmth(),
                 "confined": self._supervisor.confinement.told(),
                 "keeper": self._upgrade.told(),
+                "unit": unit.told(),
                 "disk_free_bytes": disk.free,
                 "disk_bytes": disk.total,
             }

@@ -45,6 +45,7 @@ def _main() -> int:
             debug,
             dev,
             devices,
+            doctor,
             history,
             logs,
             pair,
@@ -86,6 +87,7 @@ def _main() -> int:
         ("upgrade", "renew the bootloader of a target", upgrade.add, upgrade.run),
         ("provision", "make a board with a stock Linux a target", provision.add, provision.run),
         ("unprovision", "take all of it from a board again", unprovision.add, unprovision.run),
+        ("doctor", "what is wrong here and with a target, and what to do", doctor.add, doctor.run),
         ("pair", "know a device by the code that it shows", pair.add, pair.run),
         ("trust", "who is trusted, here and by devices", trusting.add, trusting.run),
     )

@@ -116,11 +116,21 @@ def _zeroconf() -> Zeroconf:
         return Zeroconf(ip_version=IPVersion.V4Only)
 
 
-def _own() -> set[str]:
-    """This host's addresses."""
+def own_addresses() -> list[tuple[str, str]]:
+    """Of each of this host's addresses its interface, and itself with the length of its network's prefix."""
     import ifaddr
 
-    return {str(one.ip) for adapter in ifaddr.get_adapters() for one in adapter.ips}
+    found = []
+    for adapter in ifaddr.get_adapters():
+        for one in adapter.ips:
+            host = one.ip if isinstance(one.ip, str) else one.ip[0]
+            found.append((adapter.nice_name, f"{host}/{one.network_prefix}"))
+    return found
+
+
+def _own() -> set[str]:
+    """This host's addresses."""
+    return {f"{address}%{name}" for name, address in own_addresses()}
 
 
 def _read(zeroconf: Zeroconf, name: str) -> Found | None:

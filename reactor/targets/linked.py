@@ -65,6 +65,11 @@ class Linked:
         self._discovery: Discovery | None = None
         self._wires: dict[str, Wire] = {}
 
+    @property
+    def addresses(self) -> list[str]:
+        """Where it may be, without looking for it."""
+        return list(dict.fromkeys(filter(None, (*self._given, *self._device.addresses))))
+
     def connect(self, purpose: str) -> Link:
         """A link to the device."""
 

@@ -1,0 +1,84 @@
+"""What the doctor finds where it is so: a device and a host in network namespaces, with a cable between."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from .conftest import WAIT_S, Bench
+from .network import DEVICE, PORT, Network, Plugged, networked
+
+
+@pytest.fixture
+def network(bench: Bench) -> Iterator[Network]:
+    """A cable, and commands at the host's end of it."""
+    with networked() as made:
+        bench.inside = ("ip", "netns", "exec", made.host)
+        yield made
+
+
+@pytest.fixture
+def porch(bench: Bench, network: Network) -> Iterator[Plugged]:
+    """A device that is trusted and on."""
+    made = Plugged(bench, network, "porch", DEVICE)
+    made.trust()
+    made.on()
+    yield made
+    made.off()
+
+
+def doctor(bench: Bench, *words: str) -> dict[str, list[dict[str, Any]]]:
+    """What is not well, by check; that the exit code says whether something is wrong."""
+    code, told = bench.run("doctor", *words)
+    assert {one["event"] for one in told} == {"finding"}
+    assert code == any(one["state"] == "wrong" for one in told)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in told:
+        if one["state"] != "well":
+            found.setdefault(one["check"], []).append(one)
+    return found
+
+
+def test_nothing_is_wrong_where_nothing_is_and_a_board_that_is_down_or_shut_off_is_told_apart(
+    bench: Bench, network: Network, porch: Plugged
+) -> None:
+    assert set(doctor(bench, "-t", "porch")) <= {"unit", "disk", "lost"}  # of the machine that the test runs on
+    lines = bench.plain("doctor", "porch").stdout
+    assert "✓ this host: multicast leaves from 10.77.0.1\n" in lines
+    assert "✓ porch: porch and this host know each other's key\n" in lines
+    porch.off()
+    (finding,) = doctor(bench, "-t", "porch")["reach"]
+    assert f"porch at {DEVICE}:{PORT}: the machine is there, and nothing listens" in finding["message"]
+    network.ip("route", "add", "prohibit", DEVICE, at=network.host)
+    (finding,) = doctor(bench, "-t", "porch")["reach"]
+    assert "a firewall says no" in finding["message"]
+
+
+def test_a_flashed_board_an_open_key_and_a_vpn_that_takes_what_is_for_the_board_are_found(
+    bench: Bench, network: Network, porch: Plugged
+) -> None:
+    porch.off()
+    shutil.rmtree(porch.state)
+    porch.on()  # as flashed anew: another key
+    found = doctor(bench, "-t", "porch")
+    assert "reactor trust remove porch" in found["trust"][0]["hint"]
+
+    key = bench.home / "identity" / "host.key"
+    key.chmod(0o644)
+    found = doctor(bench)
+    assert str(key) in found["key"][0]["message"]
+    assert found["key"][0]["hint"].startswith("chmod go-rwx")
+    key.chmod(0o600)
+
+    words = ("ip", "-n", network.host, "tuntap", "add", "tun0", "mode", "tun")
+    if subprocess.run(words, capture_output=True, timeout=WAIT_S).returncode:
+        pytest.skip("no tunnel can be made here")
+    network.ip("link", "set", "tun0", "up", at=network.host)
+    network.ip("address", "add", "10.8.0.2/24", "dev", "tun0", at=network.host)
+    network.ip("route", "add", f"{DEVICE}/32", "dev", "tun0", at=network.host)
+    found = doctor(bench, "-t", "porch")
+    assert found["route"][0]["message"] == f"tun0 (a VPN) takes what is for {DEVICE}"
