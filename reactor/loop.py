@@ -51,6 +51,7 @@ class Loop:
         self._show = tell
         self._show_many = tell_many or (lambda events: list(map(tell, events)))
         self._unshown: Exception | None = None
+        self._showing = threading.RLock()
         self._scanning = threading.Lock()  # scanning, and handing over what was found, in that order
         self._scanner = Scanner(project, targets[0].name)
         self._broken: tuple[dict[str, Any], float] | None = None  # why nothing can be shipped, and when that was told
@@ -147,7 +148,8 @@ class Loop:
     def _submit(self, change: Change, at: float, stages_ms: dict[str, float], *, is_save: bool = False) -> bool:
         """Hand each session what changed in its own tree: a target's profile makes a launch file of its own.
 
-        Whether there was anything. ``is_save``: it is told, before anything that comes of it.
+        Whether there was anything. ``is_save``: it is told, before anything that comes of it, and while that is on its
+        way already.
         """
         saves: list[tuple[Session, Save]] = []
         for session in self._sessions:
@@ -159,11 +161,12 @@ class Loop:
             if edits:
                 self._trees[session] = tree
                 saves.append((session, Save(tree, previous, edits, at, dict(stages_ms))))
-        if saves and is_save:
-            files = {shown(self._scanner.project, path) for _, save in saves for path in save.edits}
-            self._tell({"event": "save", "target": "", "files": sorted(files)})
-        for session, save in saves:
-            session.submit(save)
+        with self._showing:
+            for session, save in saves:
+                session.submit(save)
+            if saves and is_save:
+                files = {shown(self._scanner.project, path) for _, save in saves for path in save.edits}
+                self._tell({"event": "save", "target": "", "files": sorted(files)})
         return bool(saves)
 
     def _progress(self, began: float) -> Progress:
@@ -195,14 +198,15 @@ class Loop:
         self._perform(lambda: self._show_many(events))
 
     def _perform(self, show: Callable[[], object]) -> None:
-        if self._unshown is not None:
-            return
-        try:
-            show()
-        except Exception as error:  # noqa: BLE001 - raised by `run`; here, it would end some thread that tells
-            self._unshown = error
-            for session in self._sessions:
-                session.stop()
+        with self._showing:
+            if self._unshown is not None:
+                return
+            try:
+                show()
+            except Exception as error:  # noqa: BLE001 - raised by `run`; here, it would end some thread that tells
+                self._unshown = error
+                for session in self._sessions:
+                    session.stop()
 
 
 def _ms(start: float, end: float) -> float:

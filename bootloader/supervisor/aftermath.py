@@ -1,7 +1,7 @@
 """What follows when an application ended badly: its outputs are put in their safe state, its handler is asked.
 
 Both run code of the application's, in a process of its own that has a time limit (``call``), and come to an end
-whatever that code does. What an answer leads to is not decided here. Lives on the supervisor's thread.
+whatever that code does. What an answer leads to is not decided here. Lives in the supervisor's turns.
 """
 
 from __future__ import annotations

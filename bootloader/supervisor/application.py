@@ -1,6 +1,6 @@
 """One application as the supervisor runs it: its state, its process, its timers, its words.
 
-Performs what ``lifecycle`` decides. Lives on the supervisor's thread. Knows nothing of overlays and generations but
+Performs what ``lifecycle`` decides. Lives in the supervisor's turns. Knows nothing of overlays and generations but
 the number that its events carry.
 """
 

@@ -1,7 +1,7 @@
 """A process beside an application: with its environment, its path and its limits, and none of its code run.
 
 For a host that wants to look around where the application does not run. Owns the process from its fork to the end of
-its group. What it prints is journaled as the application's. Lives on the supervisor's thread.
+its group. What it prints is journaled as the application's. Lives in the supervisor's turns.
 """
 
 from __future__ import annotations

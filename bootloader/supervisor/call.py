@@ -1,7 +1,7 @@
 """One callable of an application's code, called in a process of its own: told to go, listened to, ended, told of.
 
 Owns the process from its fork to the end of its group, and the time that it may take. What it prints is journaled as
-its application's. Lives on the supervisor's thread. Knows nothing of what the answer is for.
+its application's. Lives in the supervisor's turns. Knows nothing of what the answer is for.
 """
 
 from __future__ import annotations

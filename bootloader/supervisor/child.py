@@ -1,7 +1,7 @@
 """A process that a warm parent has forked, and all that it starts, as the supervisor sees them.
 
 Owns its pipes, and its groups: the process group, and the cgroup where there is one. Decides nothing: it sends orders,
-signals, reads, and reports through callbacks on the supervisor's thread, which is the only one that may call in here.
+signals, reads, and reports through callbacks in the supervisor's turns, from which alone it may be called.
 """
 
 from __future__ import annotations

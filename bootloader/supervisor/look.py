@@ -1,7 +1,7 @@
 """One look at where a running application is, without stopping it.
 
 It is asked. Where its interpreter does not answer, a signal has it leave its stacks, for which it needs no lock. And
-the system is asked what each thread does, which it tells of any process. Lives on the supervisor's thread, waits there
+the system is asked what each thread does, which it tells of any process. Lives in the supervisor's turns, waits there
 for nothing, and ends in bounded time.
 """
 

@@ -1,7 +1,7 @@
 """The warm parent, from which processes are forked, as the supervisor sees it.
 
 Owns its process, and the socket over which it is told to fork. Decides nothing: it starts, asks, ends, and reports
-through callbacks on the supervisor's thread, which is the only one that may call in here.
+through callbacks in the supervisor's turns, from which alone it may be called.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What follows the end of an application's process: its outputs are made safe, the handler is asked, a verdict falls.
 
 Owns how often each application has died since the last change, and who waits for what in between. Which verdict it is,
-``breaker`` decides; the supervisor carries it out. Lives on the supervisor's thread.
+``breaker`` decides; the supervisor carries it out. Lives in the supervisor's turns.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The application stack: the applications of the live generation, who of them is to start, and who waits for whom.
 
 Owns the applications, the pauses after deaths, and the socket on which they say that they are ready. Starts whatever
-may start (``plan``); what is to stop, and what follows an end, is decided elsewhere. Lives on the supervisor's thread.
+may start (``plan``); what is to stop, and what follows an end, is decided elsewhere. Lives in the supervisor's turns.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Owns what runs: the applications, in their order, and the change from one generation to the next.
 
-Everything here happens on one thread (``turns``); other threads call the public methods. A change of generation is a
-``transition``: applications stop, the live tree is switched, applications start; or they take the change in place, if
-each of them can (``patch``). It is over when they are healthy or one has failed. What rung it takes is decided in
-``ladder``, what states mean in ``lifecycle``, who starts when in ``plan``, and what follows a death in ``recovery``.
+Everything here happens in turns, one at a time (``turns``); other threads call the public methods. A change of
+generation is a ``transition``: applications stop, the live tree is switched, applications start; or they take the change
+in place, if each of them can (``patch``). It is over when they are healthy or one has failed. What rung it takes is
+decided in ``ladder``, what states mean in ``lifecycle``, who starts when in ``plan``, and what follows a death in
+``recovery``.
 """
 
 from __future__ import annotations
@@ -104,18 +105,19 @@ class Supervisor:
 
     def change(self, transition: Transition) -> int:
         """Build, check, stop, switch, start as ``transition`` says; the generation's number once the new processes have
-        their orders. One way in and one way out, because each hop between threads is felt at every save. What does not
-        compile is :class:`Refused`, and nothing has been stopped.
+        their orders. It takes its turns on the thread that asks, because each hop between threads is felt at every
+        save. What does not compile is :class:`Refused`, and nothing has been stopped.
         """
-        self._turns.soon(partial(self._attempt, transition, partial(self._receive, transition)))
+        self._turns.now(partial(self._attempt, transition, partial(self._receive, transition)))
         try:
-            self._turns.soon(partial(self._built, transition, transition.build()))
+            tree = transition.build()
+            self._turns.now(partial(self._built, transition, tree))
             transition.note()
         except Exception as error:  # noqa: BLE001 - raised below, once what was stopped for it starts again
             self._turns.soon(partial(self._break_off, transition, error))
         else:
             transition.noted = True
-            self._turns.soon(self._proceed)
+            self._turns.now(self._proceed)
         ends = (app.grace_s + 2 * app.safe_s + app.assets_s for app in transition.launch.applications)
         longest_s = max(ends, default=0) + _CHANGE_S + (_CHECK_S if transition.unchecked else 0)
         try:

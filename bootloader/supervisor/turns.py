@@ -1,7 +1,8 @@
-"""One thread that takes turns: descriptors that became readable, timers that are due, calls from other threads.
+"""One turn at a time: descriptors that became readable, timers that are due, calls from other threads.
 
-The supervisor's state is touched on this thread alone, so it needs no locks. Everything here is bounded: a call that
-is not taken in time raises in its caller, and so does one that the thread does not live to take.
+The supervisor's state is touched in turns alone, so it needs no locks. A thread takes them; another one that can't wait
+until that has woken may take one itself, where none is under way. Everything here is bounded: a call that is not taken
+in time raises in its caller, and so does one that the thread does not live to take.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class Turns:
     def __init__(self, name: str, on_fault: Callable[[BaseException], None]) -> None:
         self.selector = selectors.DefaultSelector()
         self._on_fault = on_fault
+        self._turn = threading.Lock()
+        """Held while a turn is taken."""
+        self._taker = 0
+        """The thread that takes it."""
         self._calls: deque[Callable[[], None]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
@@ -60,8 +65,8 @@ class Turns:
         self._thread.start()
 
     def call(self, function: Callable[[], T], timeout_s: float) -> T:
-        """Run ``function`` on the thread and wait for what it returns or raises."""
-        if threading.current_thread() is self._thread:
+        """Run ``function`` as a turn and wait for what it returns or raises; at once, where this is in one."""
+        if self._taker == threading.get_ident():
             return function()
         future: Future[T] = Future()
 
@@ -90,7 +95,7 @@ class Turns:
                 self._waiting.discard(future)
 
     def soon(self, function: Callable[[], None]) -> None:
-        """Run ``function`` on the thread, at its next turn; after the end, never."""
+        """Run ``function`` at the thread's next turn; after the end, never."""
         with self._gate:
             if self._over:
                 return
@@ -98,8 +103,26 @@ class Turns:
             with suppress(BlockingIOError):  # a full bell rings already
                 os.write(self._ring, b"\0")
 
+    def now(self, function: Callable[[], None]) -> None:
+        """Run ``function`` as a turn before this returns, on the thread that asks; where a turn is under way, or due,
+        that comes first, and it is as :meth:`soon`. Not from a turn.
+        """
+        if self._calls or not self._turn.acquire(blocking=False):
+            return self.soon(function)
+        try:
+            if self._over:
+                return None
+            self._taker, first = threading.get_ident(), self._timers[:1]
+            self.attempt(function)
+        finally:
+            self._taker = 0
+            self._turn.release()
+        if self._timers[:1] != first:
+            self.soon(lambda: None)  # the thread waits for another one
+        return None
+
     def later(self, delay_s: float, function: Callable[[], None]) -> Timer:
-        """Run ``function`` on the thread in ``delay_s`` seconds. Only on the thread itself."""
+        """Run ``function`` as a turn in ``delay_s`` seconds. Only from a turn."""
         timer = Timer(function)
         heapq.heappush(self._timers, (time.monotonic() + delay_s, next(self._order), timer))
         return timer
@@ -123,8 +146,18 @@ class Turns:
             future.set_exception(_ended())
 
     def _round(self) -> None:
-        wait_s = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
-        for key, _ in self.selector.select(wait_s):
+        with self._turn:
+            wait_s = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+        ready = self.selector.select(wait_s)
+        with self._turn:
+            self._taker = threading.get_ident()
+            try:
+                self._take(ready)
+            finally:
+                self._taker = 0
+
+    def _take(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
+        for key, _ in ready:
             self.attempt(key.data)
         for _ in range(len(self._calls)):  # those that they make come after what is ready and due
             self.attempt(self._calls.popleft())
@@ -134,7 +167,7 @@ class Turns:
                 self.attempt(timer.call)
 
     def attempt(self, function: Callable[[], None]) -> None:
-        """Run ``function`` now, as a turn of its own: where it raises, its caller goes on. Only on the thread."""
+        """Run ``function`` now, as a turn of its own: where it raises, its caller goes on. Only from a turn."""
         try:
             function()
         except Exception as error:  # noqa: BLE001 - the thread outlives any one turn; the fault becomes an event

@@ -1,7 +1,7 @@
 """Keeps a process ready to become the next application, with what applications import imported already.
 
 Owns the warm parents (one that forks, at times one that warms up aside), the process that stands by, and ``warm.json``:
-what to import ahead. Lives on the supervisor's thread. Knows nothing of generations; losing all of it costs time alone.
+what to import ahead. Lives in the supervisor's turns. Knows nothing of generations; losing all of it costs time alone.
 """
 
 from __future__ import annotations

@@ -61,6 +61,46 @@ def test_a_call_from_the_thread_itself_is_taken_at_once(turns: Turns) -> None:
     assert turns.call(lambda: turns.call(lambda: 2, 0), SOON_S) == 2
 
 
+def test_a_turn_is_taken_by_who_asks_for_it_now(turns: Turns, faults: Faults) -> None:
+    taken: list[object] = []
+    turns.now(lambda: taken.append((threading.current_thread(), turns.call(lambda: 3, 0))))
+    assert taken == [(threading.current_thread(), 3)]
+    turns.now(fail)
+    assert [type(fault) for fault in faults] == [KeyError]
+
+
+def test_a_turn_now_comes_after_the_one_that_is_under_way_and_what_is_due(turns: Turns) -> None:
+    release = threading.Event()
+    taken: list[object] = []
+    turns.soon(partial(hold, release))
+    for number in range(3):
+        turns.soon(partial(taken.append, number))
+    turns.now(lambda: taken.append(threading.current_thread().name))
+    assert taken == []
+    release.set()
+    turns.call(lambda: None, SOON_S)
+    assert taken == [0, 1, 2, "turns"]
+
+
+def arm(turns: Turns, fired: Future[str]) -> None:
+    turns.later(0.01, lambda: fired.set_result(threading.current_thread().name))
+
+
+def test_a_timer_that_is_set_in_a_turn_now_is_not_late(turns: Turns) -> None:
+    fired: Future[str] = Future()
+    turns.call(lambda: None, SOON_S)
+    turns.now(partial(arm, turns, fired))
+    assert fired.result(SOON_S) == "turns"
+
+
+def test_no_turn_is_taken_now_after_the_end(turns: Turns) -> None:
+    turns.call(lambda: None, SOON_S)
+    ended = Turns("ended", lambda _error: None)
+    ended.start()
+    ended.close(SOON_S)
+    ended.now(lambda: pytest.fail("taken"))
+
+
 def test_a_turn_that_raises_is_told_and_ends_only_itself(turns: Turns, faults: Faults) -> None:
     turns.soon(fail)
     assert turns.call(lambda: 1, SOON_S) == 1
@@ -137,7 +177,8 @@ def test_calls_that_make_calls_keep_no_descriptor_and_no_timer_waiting(turns: Tu
 
 
 def test_more_calls_than_its_bell_holds_are_all_taken(turns: Turns) -> None:
-    release, taken = threading.Event(), []
+    release = threading.Event()
+    taken: list[object] = []
     turns.soon(partial(hold, release))
     for number in range(100_000):
         turns.soon(lambda number=number: taken.append(number))  # type: ignore[misc]
