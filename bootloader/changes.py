@@ -260,7 +260,7 @@ class Changes:
             self._store.ledger.forgive(last.number)
 
     def _has_been_healthy(self, root: str) -> bool:
-        return any(one.root == root and one.was_healthy for one in self._store.ledger.newest_first())
+        return self._store.ledger.has_been_healthy(root)
 
     def _settle_soon(self, told: threading.Event | None) -> None:
         if not self._settling:  # else the one that waits settles this one too

@@ -264,6 +264,11 @@ class Ledger:
         with self._lock:
             return sorted(self._by_number.values(), key=lambda one: -one.number)
 
+    def has_been_healthy(self, root: str) -> bool:
+        """Whether a generation of that root was."""
+        with self._lock:
+            return any(one.root == root and one.was_healthy for one in self._by_number.values())
+
     def last_healthy(self) -> Generation | None:
         """The newest generation that was healthy."""
         return self._by_number.get(self._healthy)

@@ -84,6 +84,8 @@ class Child:
         self.on_deaf: Callable[[], object] = lambda: None
         self._orders = orders
         self._unsent = b""
+        self._watched = 0
+        """For what of its orders' pipe is waited."""
         self._lines = {out: Lines(), err: Lines()}
         self._err = err
         self._most_bytes = _LEAST_BYTES
@@ -125,10 +127,14 @@ class Child:
     def _watch_orders(self) -> None:
         """For room, while there is something to send; and for their end, where the system tells that at any time."""
         wanted = selectors.EVENT_WRITE if self._unsent else selectors.EVENT_READ if _TELLS_ENDS else 0
-        with suppress(KeyError):  # not watched
+        wanted = 0 if self.deaf else wanted
+        if wanted == self._watched:
+            return
+        if self._watched:
             self._selector.unregister(self._orders)
-        if wanted and not self.deaf:
+        if wanted:
             self._selector.register(self._orders, wanted, self._on_orders)
+        self._watched = wanted
 
     def _on_orders(self) -> None:
         if self._orders < 0:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..journal import Journal
-from ..ladder import HOLD, PATCH, RESTART
+from ..ladder import HOLD, PATCH, RESTART, Decision
 from ..store.loans import Loan
 from ..wire.errors import Fault, Refused
 from .aftermath import Aftermath
@@ -174,8 +174,9 @@ class Supervisor:
         """Begin with what touches nothing: the tree is built meanwhile."""
         if self._change is not None:
             raise Refused("busy", "another change is under way", do="try again")
-        if transition.decide(self._stack.running, "").patch and transition.programs is not None:
-            self._begin(transition)
+        decision = transition.decide(self._stack.running, "")
+        if decision.patch and transition.programs is not None:
+            self._begin(transition, decision)
         elif transition.at_hand:
             self._check(transition)
 
@@ -221,17 +222,17 @@ class Supervisor:
         except Exception as error:  # noqa: BLE001 - handed to the thread that asked for the change
             self._break_off(transition, error)
 
-    def _begin(self, transition: Transition) -> None:
+    def _begin(self, transition: Transition, decision: Decision | None = None) -> None:
         self._change = transition
         self._changes = transition.number = self._changes + 1
-        self._decide(transition, "")
+        self._decide(transition, "", decision)
 
-    def _decide(self, transition: Transition, unpatchable: str) -> None:
+    def _decide(self, transition: Transition, unpatchable: str, decision: Decision | None = None) -> None:
         """Begin what the change asks for: applications are asked whether they can take it in place, or stop.
 
         None stops for what may not compile.
         """
-        decision = transition.decide(self._stack.running, unpatchable)
+        decision = decision or transition.decide(self._stack.running, unpatchable)
         patch = Patch([self._stack[name] for name in decision.patch])
         if behind := patch.behind(transition.paths):
             return self._decide(transition, behind)
