@@ -54,7 +54,7 @@ class Loop:
         self._show_many = tell_many or (lambda events: list(map(tell, events)))
         self._unshown: Exception | None = None
         self._showing = threading.RLock()
-        self._scanning = threading.Lock()  # scanning, and handing over what was found, in that order
+        self._scanning = threading.RLock()  # scanning, and handing over what was found, in that order
         self._scanner = Scanner(project, targets[0].name)
         self._broken: tuple[dict[str, Any], float] | None = None  # why nothing can be shipped, and when that was told
         self._watcher: Watcher | None = None
@@ -73,7 +73,7 @@ class Loop:
 
     def watch(self) -> None:
         """Watch from now on, so that no save between the first scan and the first wait is missed."""
-        self._watcher = Watcher(self._scanner.project, self._notice)
+        self._watcher = Watcher(self._scanner.project, self._notice, self._at_once)
 
     def first(self) -> None:
         """Scan everything and ship what the targets lack. A fault of the project is raised."""
@@ -93,6 +93,18 @@ class Loop:
                 raise self._unshown
             if batch is not None:
                 self._turn(batch)
+
+    def _at_once(self) -> None:
+        """A batch is there, on the thread that heard of it: it is shipped there, unless somebody looks at the files."""
+        if self._watcher is None or not self._scanning.acquire(blocking=False):
+            return
+        try:
+            if (batch := self._watcher.get(0)) is not None:
+                self._turn(batch)
+        except Exception as error:  # noqa: BLE001 - raised by `run`; here, it would end the thread that watches
+            self._unshown = error
+        finally:
+            self._scanning.release()
 
     def restart(self) -> None:
         """Have all targets stop what runs, and start it again."""

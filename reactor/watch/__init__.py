@@ -70,9 +70,13 @@ class Watcher:
     events: Callable[[Project, Watcher], Source] = Events
     """Where events come from."""
 
-    def __init__(self, project: Project, on_notice: Notice) -> None:
+    def __init__(self, project: Project, on_notice: Notice, at_once: Callable[[], None] = lambda: None) -> None:
+        """``at_once`` is called where a source has told enough for a batch, on its thread, to :meth:`get` it there: a
+        hand-over less. What it leaves is for whoever waits.
+        """
         self._project = project
         self._on_notice = on_notice
+        self._at_once = at_once
         self._lock = threading.Lock()
         self._sleeper = threading.Condition(self._lock)
         self._consumers = threading.Condition(self._lock)
@@ -131,10 +135,15 @@ class Watcher:
     def drained(self) -> None:
         """No more events for the moment: let out what is due."""
         with self._lock:
-            self._let_out()
+            is_due = self._let_out()
             deadline = self._gather.next_deadline()
             if deadline is not None and deadline < self._armed:
                 self._sleeper.notify()
+        if is_due:
+            self._at_once()
+            with self._lock:
+                if self._out is not None:
+                    self._consumers.notify()
 
     def trouble(self, what: str | OSError) -> None:
         """Events were lost (``"overflow"``), a root is ``"gone"``, or something can't be watched."""
@@ -148,7 +157,8 @@ class Watcher:
         tick_at = time.monotonic() + TICK_S
         while True:
             with self._lock:
-                self._let_out()
+                if self._let_out():
+                    self._consumers.notify()
                 deadline = self._gather.next_deadline()
                 self._armed = min(tick_at, deadline) if deadline is not None else tick_at
                 if not (self._closing or self._trouble or self._next):
@@ -229,11 +239,14 @@ class Watcher:
     def _everything(self) -> None:
         with self._lock:
             self._put(Due(frozenset(), time.monotonic(), everything=True))
+            self._consumers.notify()
 
-    def _let_out(self) -> None:
+    def _let_out(self) -> bool:
+        """Whether anything was due."""
         due = self._gather.due(time.monotonic())
         if due is not None:
             self._put(due)
+        return due is not None
 
     def _put(self, due: Due) -> None:
         """Add to the batch that waits to be taken. There is one at most, and it is bounded."""
@@ -243,4 +256,3 @@ class Watcher:
         if rescan or len(paths) > MOST_PATHS:
             paths, rescan = frozenset(), True
         self._out = Batch(paths, rescan, at)
-        self._consumers.notify()

@@ -1,60 +1,39 @@
 """Events on Linux: an inotify watch on each folder that may hold something to ship, and on no other.
 
-watchdog's reader of an inotify descriptor is used without its observer. The observer watches virtual environments
-and caches too, passes each event through two more threads and queues, swallows a lack of watches below the root, and
-holds everything back for half a second when a file is moved out of the project, as editors with a backup folder do
-at each save.
+watchdog's observer is not used here. It watches virtual environments and caches too, passes each event through two more
+threads and queues, swallows a lack of watches below the root, and holds everything back for half a second when a file
+is moved out of the project, as editors with a backup folder do at each save.
 """
 
 from __future__ import annotations
 
-import itertools
-import logging
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEvent, InotifyFD, Mask, WatchDescriptor
-
 from ..gather import WRITING_S, Kind
 from ..project import Project, Root
+from . import kernel
+from .kernel import Event, Kernel
 
 if TYPE_CHECKING:
     from . import Watcher
 
-_C = InotifyConstants
-_MASK = Mask(
-    _C.IN_CREATE
-    | _C.IN_MODIFY
-    | _C.IN_CLOSE_WRITE
-    | _C.IN_ATTRIB
-    | _C.IN_MOVE
-    | _C.IN_DELETE
-    | _C.IN_DELETE_SELF
-    | _C.IN_MOVE_SELF
-    | _C.IN_ONLYDIR
-    | _C.IN_DONT_FOLLOW
-    | _C.IN_EXCL_UNLINK
-)
-_GONE = _C.IN_DELETE | _C.IN_MOVED_FROM
-_COME = _C.IN_CREATE | _C.IN_MOVED_TO
-_SELF = _C.IN_DELETE_SELF | _C.IN_MOVE_SELF | _C.IN_UNMOUNT
+_GONE = kernel.DELETE | kernel.MOVED_FROM
+_COME = kernel.CREATE | kernel.MOVED_TO
+_SELF = kernel.DELETE_SELF | kernel.MOVE_SELF
+_FILE = kernel.MODIFY | kernel.CLOSE_WRITE | kernel.ATTRIB
+_MASK = _GONE | _COME | _SELF | _FILE | kernel.ONLYDIR | kernel.DONT_FOLLOW | kernel.EXCL_UNLINK
 
 _FILE_KINDS: tuple[tuple[int, Kind], ...] = (
-    (_C.IN_CLOSE_WRITE, "closed"),
-    (_C.IN_MODIFY, "modified"),
-    (_C.IN_CREATE, "created"),
-    (_C.IN_MOVED_TO, "arrived"),
+    (kernel.CLOSE_WRITE, "closed"),
+    (kernel.MODIFY, "modified"),
+    (kernel.CREATE, "created"),
+    (kernel.MOVED_TO, "arrived"),
     (_GONE, "gone"),
-    (_C.IN_ATTRIB, "touched"),
+    (kernel.ATTRIB, "touched"),
 )
-
-CLOSE_S = 2.0
-
-# It warns of each overflow, which `Watcher.trouble` is told of; without a handler that would go to stderr.
-logging.getLogger("watchdog").addHandler(logging.NullHandler())
 
 
 class Inotify:
@@ -66,13 +45,12 @@ class Inotify:
         self._project = project
         self._watcher = watcher
         self._lock = threading.Lock()
-        self._folders: dict[WatchDescriptor, str] = {}
-        self._watches: dict[str, tuple[WatchDescriptor, CallbackId]] = {}
-        self._ids = itertools.count(1)
+        self._folders: dict[int, str] = {}
+        self._watches: dict[str, int] = {}
         self._git = {root.git for root in project.roots if root.git}
         self._moved: tuple[int, str] | None = None
-        self._reader = _Reader(watcher.drained)
-        self._reader.start()
+        self._kernel = Kernel(self.on_event, watcher.drained)
+        self._kernel.start()
         try:
             with self._lock:  # what happens meanwhile waits in `on_event`
                 for root in project.roots:
@@ -86,24 +64,27 @@ class Inotify:
 
     def alive(self) -> bool:
         """Whether it still tells of events."""
-        return self._reader.is_alive()
+        return self._kernel.is_alive
 
     def close(self) -> None:
-        """End the threads; nothing more is told."""
-        self._reader.stop()
-        if threading.current_thread() is not self._reader:
-            self._reader.join(CLOSE_S)
+        """End the thread; nothing more is told."""
+        self._kernel.close()
 
-    # What the reader calls, in its thread.
+    # What the thread calls.
 
-    def on_event(self, event: InotifyEvent) -> None:
+    def on_event(self, event: Event) -> None:
         """One event."""
+        if event.mask & kernel.OVERFLOW:
+            self._watcher.trouble("overflow")
+            return
         with self._lock:
-            folder = self._folders.get(event.wd)
+            folder = self._folders.get(event.watch)
+            if event.mask & kernel.IGNORED:  # the kernel, or :meth:`_drop`, took the watch away
+                self._forget(event.watch)
         if folder is None:
             return
         if not event.name:
-            if event.mask & _SELF and any(folder == root.folder for root in self._project.roots):
+            if event.mask & (_SELF | kernel.UNMOUNT) and any(folder == root.folder for root in self._project.roots):
                 self._watcher.trouble("gone")
             return
         name = os.fsdecode(event.name)
@@ -115,28 +96,17 @@ class Inotify:
         for root in self._project.roots:
             within = root.within(path)
             if within:
-                if event.mask & _C.IN_ISDIR:
+                if event.mask & kernel.ISDIR:
                     self._on_folder(root, within, path, event)
                 else:
                     self._on_file(root, within, path, event)
 
-    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
-        """The kernel, or :meth:`close`, took a watch away."""
-        with self._lock:
-            folder = self._folders.pop(wd, None)
-            if folder is not None and self._watches.get(folder, (None,))[0] == wd:
-                del self._watches[folder]
-
-    def on_queue_overflow(self) -> None:
-        """The kernel dropped events."""
-        self._watcher.trouble("overflow")
-
-    def _on_file(self, root: Root, within: str, path: str, event: InotifyEvent) -> None:
+    def _on_file(self, root: Root, within: str, path: str, event: Event) -> None:
         if not root.relevant(within, is_folder=False):
             return
-        if event.mask & _C.IN_MOVED_FROM:
+        if event.mask & kernel.MOVED_FROM:
             self._moved = (event.cookie, path)
-        elif event.mask & _C.IN_MOVED_TO and self._moved is not None and self._moved[0] == event.cookie:
+        elif event.mask & kernel.MOVED_TO and self._moved is not None and self._moved[0] == event.cookie:
             self._watcher.move(self._moved[1], path)
             return
         kind = next(kind for mask, kind in _FILE_KINDS if event.mask & mask)
@@ -144,7 +114,7 @@ class Inotify:
             kind = "arrived"  # nobody writes to a link and closes it
         self._watcher.change(path, kind)
 
-    def _on_folder(self, root: Root, within: str, path: str, event: InotifyEvent) -> None:
+    def _on_folder(self, root: Root, within: str, path: str, event: Event) -> None:
         if event.mask & _COME:
             root.rules.forget(within)
             if root.rules.enters(within):
@@ -167,14 +137,14 @@ class Inotify:
         """Watch ``folder``, if it is (still) there and may be watched."""
         if folder in self._watches:
             return
-        id_ = CallbackId(next(self._ids))
         try:
-            wd = self._reader.add_callback(os.fsencode(folder), _MASK, self, id_)
+            watch = self._kernel.add(folder, _MASK)
         except (FileNotFoundError, NotADirectoryError):
             return
-        if wd != -1:  # -1: no permission, which the scan will tell of
-            self._watches[folder] = (wd, id_)
-            self._folders[wd] = folder
+        except PermissionError:
+            return  # the scan will tell of it
+        self._watches[folder] = watch
+        self._folders[watch] = folder
 
     def _add_below(self, root: Root, top: str) -> None:
         folders = [top]
@@ -192,21 +162,11 @@ class Inotify:
 
     def _drop(self, top: str) -> None:
         for folder in [each for each in self._watches if each == top or each.startswith(f"{top}/")]:
-            wd, id_ = self._watches.pop(folder)
-            self._folders.pop(wd, None)
-            self._reader.remove_callbacks([(wd, id_)])
+            watch = self._watches[folder]
+            self._forget(watch)
+            self._kernel.remove(watch)
 
-
-class _Reader(InotifyFD):
-    """watchdog's reader, which also tells when it has handled all that was there to read."""
-
-    def __init__(self, drained: Callable[[], None]) -> None:
-        super().__init__()
-        self.name = "reactor-inotify"
-        self._drained = drained
-
-    def run(self) -> None:
-        while self.should_keep_running():
-            for event in self.read_events():
-                self.handle_event(event)
-            self._drained()
+    def _forget(self, watch: int) -> None:
+        folder = self._folders.pop(watch, "")
+        if self._watches.get(folder) == watch:
+            del self._watches[folder]
