@@ -22,7 +22,7 @@ from bootloader.wire.errors import Fault
 from . import machine, report, sync
 from .answers import Answers
 from .contestants import Contestant, hupper, patchers, rsync, watchfiles, watchmedo
-from .contestants.floor import Floor, PatchedFloor
+from .contestants.floor import Floor, LinkedFloor, PatchedFloor
 from .contestants.reactor import Reactor
 from .guard import guarded
 from .measure import Cell, Ratios, Row, Sync, aims, stage_medians
@@ -43,6 +43,7 @@ RESTARTERS: Contestants = {
 }
 PATCHERS: Contestants = {
     "floor": PatchedFloor,
+    "way": LinkedFloor,
     "reactor": Reactor,
     "jurigged-tuned": patchers.jurigged_tuned,
     "jurigged": patchers.jurigged,

@@ -14,7 +14,7 @@ from typing import Any
 from .projects import HEAVY, LIGHT, PATCHED
 
 APPLICATIONS = (LIGHT, HEAVY, PATCHED)
-OURS, FLOOR = "reactor", "floor"
+OURS, FLOOR, WAY = "reactor", "floor", "way"
 TOLD = "save_to_running_ms"
 
 RESTART_AT_MOST = 2.0
@@ -125,9 +125,9 @@ class Ratios:
         self._medians = {(row.contestant, row.cell): row.median_ms for row in rows if row.median_ms is not None}
         names = dict.fromkeys(name for name, _ in self._medians)
         cells = dict.fromkeys(cell for _, cell in self._medians)
-        peers = [name for name in names if name not in (OURS, FLOOR)]
+        peers = [name for name in names if name not in (OURS, FLOOR, WAY)]
         sizes = sorted({cell.files for cell in cells})
-        self.floor = self._all(((OURS, cell), (FLOOR, cell)) for cell in cells)
+        self.floor = self._all(((name, cell), (FLOOR, cell)) for name in (OURS, WAY) for cell in cells)
         self.ahead = self._all(((peer, cell), (OURS, cell)) for peer in peers for cell in cells)
         self.size = self._all(
             ((name, Cell(application, large)), (name, Cell(application, small)))
@@ -171,7 +171,11 @@ class Aim:
 def aims(ratios: Ratios) -> list[Aim]:
     """The promises. Each is held against its worst cell, or its nearest peer."""
     own_floor = {
-        patched: [ratio.value for ratio in ratios.floor if (ratio.above[1].application == PATCHED) is patched]
+        patched: [
+            ratio.value
+            for ratio in ratios.floor
+            if ratio.above[0] == OURS and (ratio.above[1].application == PATCHED) is patched
+        ]
         for patched in (False, True)
     }
     ahead = [ratio.value for ratio in ratios.ahead if ratio.above[1].application == HEAVY]

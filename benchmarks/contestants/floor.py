@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.processes import REPOSITORY, Program
 from benchmarks.projects import WAYS, Project
+from reactor.trust import host_identity
 
 START_S = 30.0
 
@@ -30,6 +31,9 @@ class Floor:
         """Starts the target, then the host."""
         tree = scratch / "tree"
         shutil.copytree(project.folder, tree)
+        self._begin(project, tree, scratch)
+
+    def _begin(self, project: Project, tree: Path, scratch: Path) -> None:
         port = self._start(scratch / "target.log", self._target, str(tree), *project.outside)
         self._start(scratch / "host.log", "host", str(project.folder), port)
 
@@ -57,3 +61,14 @@ class PatchedFloor(Floor):
     """The same, with a target that executes what arrives in the application that runs."""
 
     _target = "patched"
+
+
+class LinkedFloor(Floor):
+    """That one, over the product's link and by way of its disk: what the way costs, with nothing decided on it."""
+
+    name = "way"
+
+    def _begin(self, project: Project, tree: Path, scratch: Path) -> None:
+        identity = host_identity(scratch).certificate.parent
+        port = self._start(scratch / "target.log", "linked", str(tree), str(identity))
+        self._start(scratch / "host.log", "linked_host", str(project.folder), port, str(identity))

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Iterator
 
 IN_CLOSE_WRITE, IN_MOVED_TO = 0x08, 0x80
 EVENT = struct.Struct("iIII")
@@ -26,10 +27,8 @@ def _watch(top: str) -> tuple[int, dict[int, str]]:
     return handle, folders
 
 
-def main(top: str, port: int) -> None:
-    """Watches and sends until the target goes away."""
-    target = socket.create_connection(("127.0.0.1", port), timeout=10)
-    target.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def saved(top: str) -> Iterator[tuple[str, bytes]]:
+    """Each Python file below ``top`` that is saved from now on: its path there, and what it holds."""
     handle, folders = _watch(top)
     print("watching", flush=True)
     while True:
@@ -42,9 +41,16 @@ def main(top: str, port: int) -> None:
             if name.endswith(".py"):
                 path = f"{folders[number]}/{name}"
                 with open(path, "rb") as file:
-                    content = file.read()
-                inside = path[len(top) + 1 :].encode()
-                target.sendall(FRAME.pack(len(inside), len(content)) + inside + content)
+                    yield path[len(top) + 1 :], file.read()
+
+
+def main(top: str, port: int) -> None:
+    """Watches and sends until the target goes away."""
+    target = socket.create_connection(("127.0.0.1", port), timeout=10)
+    target.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for path, content in saved(top):
+        inside = path.encode()
+        target.sendall(FRAME.pack(len(inside), len(content)) + inside + content)
 
 
 if __name__ == "__main__":

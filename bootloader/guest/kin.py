@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from pathlib import Path
 from time import monotonic, sleep
 
 from .. import libc
@@ -63,8 +61,7 @@ def _below(pid: int, but: int = 0) -> Iterator[int]:
 
 def _children(pid: int) -> Iterator[int]:
     for task in _tasks(pid):
-        with suppress(OSError), open(f"/proc/{pid}/task/{task}/children", "rb", buffering=0) as file:
-            yield from map(int, file.read().split())  # else that thread has ended, or the system does not tell
+        yield from map(int, _read(f"/proc/{pid}/task/{task}/children").split())
 
 
 def _tasks(pid: int) -> list[str]:
@@ -83,10 +80,25 @@ def _group(pid: int) -> int:
 
 def _mark(pid: int | str) -> bytes:
     """By what the processes of one application are known; where none is known, what says so."""
-    with suppress(OSError), open(f"/proc/{pid}/limits", "rb", buffering=0) as file:
-        _, _, told = file.read().partition(_MARK)
-        return (told.split() or [_NO_MARK])[0]
-    return _NO_MARK
+    _, _, told = _read(f"/proc/{pid}/limits").partition(_MARK)
+    return (told.split() or [_NO_MARK])[0]
+
+
+def _read(file: str) -> bytes:
+    """What the system tells there; nothing where that process has ended, or the system does not tell."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    found = b""
+    try:
+        while part := os.read(descriptor, 65536):
+            found += part
+    except OSError:
+        pass  # it has ended meanwhile
+    finally:
+        os.close(descriptor)
+    return found
 
 
 def _program(pid: int | str) -> str:
@@ -108,7 +120,6 @@ def _command(pid: int) -> bytes:
     What starts has no command line for a moment, though the system names its file by then: that is waited for.
     """
     told, deadline = b"", monotonic() + _BECOMES_S
-    with suppress(OSError):
-        while not (told := Path(f"/proc/{pid}/cmdline").read_bytes()) and _program(pid) and monotonic() < deadline:
-            sleep(_LOOK_S)
+    while not (told := _read(f"/proc/{pid}/cmdline")) and _program(pid) and monotonic() < deadline:
+        sleep(_LOOK_S)
     return told

@@ -176,7 +176,7 @@ class Supervisor:
             raise Refused("busy", "another change is under way", do="try again")
         decision = transition.decide(self._stack.running, "")
         if decision.patch and transition.programs is not None:
-            self._begin(transition, decision)
+            self._decide(transition, "", decision)
         elif transition.at_hand:
             self._check(transition)
 
@@ -187,7 +187,7 @@ class Supervisor:
         if transition.unchecked:
             self._check(transition)
         elif self._change is not transition:
-            self._begin(transition)
+            self._decide(transition, "")
         elif transition.unpatchable:
             self._decide(transition, transition.unpatchable)
         else:
@@ -222,16 +222,14 @@ class Supervisor:
         except Exception as error:  # noqa: BLE001 - handed to the thread that asked for the change
             self._break_off(transition, error)
 
-    def _begin(self, transition: Transition, decision: Decision | None = None) -> None:
-        self._change = transition
-        self._changes = transition.number = self._changes + 1
-        self._decide(transition, "", decision)
-
     def _decide(self, transition: Transition, unpatchable: str, decision: Decision | None = None) -> None:
         """Begin what the change asks for: applications are asked whether they can take it in place, or stop.
 
         None stops for what may not compile.
         """
+        if self._change is not transition:
+            self._change = transition
+            self._changes = transition.number = self._changes + 1
         decision = decision or transition.decide(self._stack.running, unpatchable)
         patch = Patch([self._stack[name] for name in decision.patch])
         if behind := patch.behind(transition.paths):
