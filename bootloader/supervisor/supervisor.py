@@ -1,10 +1,9 @@
 """Owns what runs: the applications, in their order, and the change from one generation to the next.
 
 Everything here happens in turns, one at a time (``turns``); other threads call the public methods. A change of
-generation is a ``transition``: applications stop, the live tree is switched, applications start; or they take the
-change in place, if each of them can (``patch``). It is over when they are healthy or one has failed. What rung it takes
-is decided in ``ladder``, what states mean in ``lifecycle``, who starts when in ``plan``, and what follows a death in
-``recovery``.
+generation is a ``transition``: applications stop, the live tree is switched, applications start; or they take it in
+place, if each of them can (``patch``). It is over when they are healthy or one has failed. What rung it takes is
+decided in ``ladder``, what states mean in ``lifecycle``, who starts when in ``plan``, and after a death ``recovery``.
 """
 
 from __future__ import annotations
