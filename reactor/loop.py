@@ -58,6 +58,7 @@ class Loop:
         self._scanner = Scanner(project, targets[0].name)
         self._broken: tuple[dict[str, Any], float] | None = None  # why nothing can be shipped, and when that was told
         self._watcher: Watcher | None = None
+        self._is_running = False
         self._sessions: list[Session] = []
         for target in targets:
             again, many = self._look_again, self._tell_many
@@ -86,17 +87,21 @@ class Loop:
 
     def run(self) -> None:
         """Ship each save, until interrupted, or until no target is left to ship to."""
-        while any(session.fatal is None for session in self._sessions):
-            assert self._watcher is not None
-            batch = self._watcher.get(_TURN_S)
-            if self._unshown is not None:
-                raise self._unshown
-            if batch is not None:
-                self._turn(batch)
+        self._is_running = True
+        try:
+            while any(session.fatal is None for session in self._sessions):
+                assert self._watcher is not None
+                batch = self._watcher.get(_TURN_S)
+                if self._unshown is not None:
+                    raise self._unshown
+                if batch is not None:
+                    self._turn(batch)
+        finally:
+            self._is_running = False
 
     def _at_once(self) -> None:
         """A batch is there, on the thread that heard of it: it is shipped there, unless somebody looks at the files."""
-        if self._watcher is None or not self._scanning.acquire(blocking=False):
+        if self._watcher is None or not self._is_running or not self._scanning.acquire(blocking=False):
             return
         try:
             if (batch := self._watcher.get(0)) is not None:

@@ -122,6 +122,39 @@ def inotify(folder: Path) -> Iterator[Desk]:
     desk.watcher.close()
 
 
+def test_a_save_is_taken_by_the_thread_that_hears_of_it(folder: Path) -> None:
+    taken: list[tuple[str, Batch | None]] = []
+    at_once = threading.Event()
+
+    def take() -> None:
+        taken.append((threading.current_thread().name, watcher.get(0)))
+        at_once.set()
+
+    watcher = Watcher(Project.open(folder), lambda _code, _text: None, take)
+    try:
+        in_place(folder / "src/main.py", "new\n")
+        assert at_once.wait(DEADLINE_S)
+        name, batch = taken[0]
+        assert batch is not None
+        assert (name, set(batch.paths)) == ("reactor-inotify", {folder / "src/main.py"})
+        assert watcher.get(0) is None
+    finally:
+        watcher.close()
+
+
+def test_what_that_thread_leaves_is_for_who_waits(folder: Path) -> None:
+    asked = threading.Event()
+    watcher = Watcher(Project.open(folder), lambda _code, _text: None, asked.set)
+    try:
+        in_place(folder / "src/main.py", "new\n")
+        batch = watcher.get(DEADLINE_S)
+        assert batch is not None
+        assert batch.paths == {folder / "src/main.py"}
+        assert asked.is_set()
+    finally:
+        watcher.close()
+
+
 # Saves
 
 
