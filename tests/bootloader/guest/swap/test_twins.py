@@ -25,6 +25,7 @@ class Twins:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.bootloader.guest.swap.twins"]
+        self._number = 0
         self._process = subprocess.Popen(
             command, cwd=TOP, env=untraced(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
@@ -33,8 +34,11 @@ class Twins:
         """What the two say that are made of these versions."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(versions) + "\n")
-        told: dict[str, Any] = json.loads(self._process.stdout.readline())
+        self._number += 1
+        self._process.stdin.write(json.dumps([self._number, versions]) + "\n")
+        told: dict[str, Any] = {}
+        while told.get("number") != self._number:  # a comparison before this one may have been given up
+            told = json.loads(self._process.stdout.readline())
         assert told["wrong"] == ""
         return told
 

@@ -30,15 +30,15 @@ _ADDRESS = r" at 0x[0-9a-f]+|/tmp/\S*?swap-\w+"
 def main() -> None:
     """Answer until there is nothing more to read."""
     for line in sys.stdin:
-        versions: list[Files] = json.loads(line)
+        number, versions = json.loads(line)
         starts = [apart(partial(started, version)) for version in versions]
-        whole = [number for number, (said, _) in enumerate(starts) if said]
-        said, wrong = apart(partial(patched, [versions[number] for number in whole])) if whole else ("", "")
+        whole = [place for place, (said, _) in enumerate(starts) if said]
+        said, wrong = apart(partial(patched, [versions[place] for place in whole])) if whole else ("", "")
         told: dict[str, Any] = json.loads(said) if said else {"last": 0, "patched": {}, "refused": [], "stale": []}
         fresh = json.loads(starts[whole[told["last"]]][0]) if whole else {}
         told["last"] = whole[told["last"]] if whole else 0
         wrong += "".join(also_wrong for _, also_wrong in starts)
-        print(json.dumps({**told, "fresh": fresh, "whole": len(whole), "wrong": wrong}), flush=True)
+        print(json.dumps({**told, "fresh": fresh, "whole": len(whole), "wrong": wrong, "number": number}), flush=True)
 
 
 def patched(versions: list[Files], folder: Path) -> str:
