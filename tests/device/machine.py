@@ -32,7 +32,7 @@ NEEDS = {
 """The commands, and the Debian packages that have them."""
 
 BUILD_S = 1800.0
-BOOT_S = 300.0
+BOOT_S = 600.0
 PROBE_S = 8.0
 """How long a kernel may take to its first word under KVM, which is there on some machines and does not work."""
 
@@ -128,14 +128,14 @@ class Machine:
             self._qemu.wait()
             self._qemu = None
 
-    def ssh(self, command: str, *, user: str = "root", stdin: bytes = b"", wait_s: float = 60.0) -> str:
+    def ssh(self, command: str, *, user: str = "root", stdin: bytes = b"", wait_s: float = 300.0) -> str:
         """What ``command`` prints there, as root if nothing else is said; it has to succeed."""
         done = self._ssh(command, user=user, stdin=stdin, wait_s=wait_s)
         assert not done.returncode, f"{command}: {done.stderr.decode()[-500:]}"
         return done.stdout.decode()
 
     def _ssh(
-        self, command: str, *, user: str = "root", stdin: bytes = b"", wait_s: float = 60.0
+        self, command: str, *, user: str = "root", stdin: bytes = b"", wait_s: float = 300.0
     ) -> subprocess.CompletedProcess[bytes]:
         words: list[str | Path] = ["ssh", "-F", self.config, "-oBatchMode=yes", f"{user}@board", command]
         return subprocess.run(words, input=stdin, capture_output=True, timeout=wait_s, check=False)
