@@ -157,6 +157,20 @@ def test_links_between_documents_lead_somewhere() -> None:
                 assert anchor in anchors, f"{document.name}: #{anchor}"
 
 
+def test_each_promise_of_security_names_tests_that_there_are() -> None:
+    proofs = [
+        row.rpartition(" | ")[2] for row in text_of("SECURITY.md").splitlines() if "`tests/" in row and "|" in row
+    ]
+    assert len(proofs) > 20
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text_of("SECURITY.md")):
+        functions = {node.name for node in ast.parse(text_of(path)).body if isinstance(node, ast.FunctionDef)}
+        assert not name or name in functions, f"{path}::{name}"
+    promised = text_of("SECURITY.md").partition("## What is promised")[2].partition("## What is not promised")[0]
+    for row in promised.splitlines():
+        if row.startswith("| ") and not row.startswith("| promise"):
+            assert "`tests/" in row, f"nothing proves: {row}"
+
+
 # codes
 
 
