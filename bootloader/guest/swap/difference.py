@@ -11,13 +11,11 @@ import ast
 import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from types import CodeType
 
 from . import order
 from .admission import admit, admit_annotations
 from .consequences import follow
-from .effects import Meaning
 from .identity import pairs
 from .plan import ANNOTATIONS, DOCSTRING, Bind, Describe, Edit, Path, Plan, Scope, Unbind
 from .refusal import Refusal, quoted
@@ -31,37 +29,12 @@ from .signature import (
     nature,
 )
 from .source import Function, Place, Source, alike, arity, place, start
-from .statements import Part, bound_by, by_name, function_of, kept, parts, same
+from .statements import Part, bound_by, by_name, function_of, meaning_of, parts, same
 
 
 def difference(old: Source, new: Source, *, touched: Iterable[Path] = (), runs_as_main: bool = False) -> Plan:
     """How to lead the module of ``old`` to ``new``. ``touched``: names that it imports and that change elsewhere."""
     return _Comparison(old, new, set(touched), runs_as_main).plan()
-
-
-@kept
-def meaning_of(tree: ast.Module) -> Meaning:
-    """What the names of a module stand for: its imports, and what else it binds."""
-    imported: dict[str, str] = {}
-    bound: list[str] = []
-    for node in tree.body:
-        match node:
-            case ast.Import(names=names):
-                for alias in names:
-                    imported[alias.asname or alias.name.partition(".")[0]] = (
-                        alias.name if alias.asname else alias.name.partition(".")[0]
-                    )
-            case ast.ImportFrom(module=str(module), names=names, level=0):
-                imported.update({alias.asname or alias.name: f"{module}.{alias.name}" for alias in names})
-            case _:
-                bound += bound_by(node)
-    return _meaning(frozenset(imported.items()), frozenset(bound))
-
-
-@lru_cache(16)
-def _meaning(imported: frozenset[tuple[str, str]], bound: frozenset[str]) -> Meaning:
-    """One for all sources whose names mean the same, so that what follows from it can be kept."""
-    return Meaning(dict(imported), bound)
 
 
 class _Comparison:

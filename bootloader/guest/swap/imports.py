@@ -12,11 +12,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 
-from .difference import meaning_of
 from .effects import reads
 from .modules import Modules, resolved
 from .order import runs
-from .statements import Part, parts
+from .statements import Part, meaning_of, parts
 from .tree import Tree
 
 DEFINES, READS, RUNS = range(3)

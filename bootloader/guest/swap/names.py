@@ -11,9 +11,9 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from . import classes, donor, operators, records
-from .difference import meaning_of
 from .plan import Bind, Describe, Plan, Scope, Step, Unbind
 from .refusal import Refusal, Undone
+from .statements import meaning_of
 from .undo import Undo
 
 _CONDITIONAL = "__conditional_annotations__"

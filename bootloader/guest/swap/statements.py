@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeVar
 
 from .effects import Meaning
@@ -182,6 +183,31 @@ def _bound_by(statement: ast.stmt) -> Iterator[str]:
             case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
                 yield name
         todo += ast.iter_child_nodes(node)
+
+
+@kept
+def meaning_of(tree: ast.Module) -> Meaning:
+    """What the names of a module stand for: its imports, and what else it binds."""
+    imported: dict[str, str] = {}
+    bound: list[str] = []
+    for node in tree.body:
+        match node:
+            case ast.Import(names=names):
+                for alias in names:
+                    imported[alias.asname or alias.name.partition(".")[0]] = (
+                        alias.name if alias.asname else alias.name.partition(".")[0]
+                    )
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                imported.update({alias.asname or alias.name: f"{module}.{alias.name}" for alias in names})
+            case _:
+                bound += bound_by(node)
+    return _meaning(frozenset(imported.items()), frozenset(bound))
+
+
+@lru_cache(16)
+def _meaning(imported: frozenset[tuple[str, str]], bound: frozenset[str]) -> Meaning:
+    """One for all sources whose names mean the same, so that what follows from it can be kept."""
+    return Meaning(dict(imported), bound)
 
 
 def imported_in(statement: ast.stmt) -> Iterator[str]:

@@ -14,7 +14,6 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import partial
 from types import CodeType, FunctionType, ModuleType
 
-from .difference import meaning_of
 from .frames import modules_running
 from .modules import Modules
 from .order import runs
@@ -22,7 +21,7 @@ from .plan import Bind, Plan, Unbind
 from .refusal import Refusal, quoted
 from .signature import defaults
 from .source import Function, alike, place, start
-from .statements import is_main, parts
+from .statements import is_main, meaning_of, parts
 from .tree import Tree
 
 _MOST_FUNCTIONS = 2_000
