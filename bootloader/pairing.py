@@ -79,6 +79,8 @@ class Pairing:
         self._address: tuple[str, int] | None = None
         self.renew: Callable[[], None] = lambda: None
         """Has whom this device obeys looked at again."""
+        self.display: Callable[[str, float], None] = lambda _code, _open_s: None
+        """Has the application show a code, for so many seconds, or none any more."""
         self._show: Callable[[Shown], None] = lambda _shown: None
         self.forget()
 
@@ -112,6 +114,7 @@ class Pairing:
         self.notice(
             "pairing-open", f"a host that knows the code may pair, at port {shown.port}, for {shown.open_s:.0f} s"
         )
+        self.display(spoken(shown.code), shown.open_s)
         self._show(shown)
         return shown
 
@@ -221,6 +224,7 @@ class _Window:
             if thread is not threading.current_thread():
                 stream.close()
         self._pairing.forget()
+        self._pairing.display("", 0.0)
         self._pairing.notice("pairing-closed", f"nobody can pair any more: {self._over}")
         self._wake.close()
         self._waker.close()

@@ -79,6 +79,7 @@ class Settings:
     window_s: float = 60.0
     others: tuple[Application, ...] = ()
     targets: Mapping[str, Target] = field(default_factory=dict)
+    display: str = ""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -109,6 +110,7 @@ class Settings:
             self.handler_s,
             self.deaths,
             self.window_s,
+            display=self.display,
         )
 
 
@@ -156,7 +158,7 @@ _OF_A_PROFILE = ("entry", "safe", "give", "take", "assets")
 
 def _settings(table: _Table, name: str) -> Settings:
     table.known(*_APPLICATION, "include", "exclude", "depends", "reload", "on_failure", "handler", "handler_s",
-                "deaths", "window_s", "applications", "targets")  # fmt: skip
+                "deaths", "window_s", "applications", "targets", "display")  # fmt: skip
     main = _application(table, name, NO_ENTRY)
     tables = {name: table}
     others = []
@@ -187,6 +189,7 @@ def _settings(table: _Table, name: str) -> Settings:
         table.get("window_s", values.seconds("window_s"), 60.0),
         tuple(others),
         {key: _target(child, key) for key, child in table.children("targets")},
+        table.get("display", values.callable_of, ""),
     )
 
 

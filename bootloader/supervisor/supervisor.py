@@ -24,6 +24,7 @@ from .application import Application
 from .attachment import Attachment
 from .breaker import Next
 from .confine import Confinement
+from .display import Display
 from .lifecycle import ALIVE, WELL, State
 from .look import look
 from .patch import Patch
@@ -40,12 +41,10 @@ _END_S = 5.0
 
 
 class Supervisor:
-    """Its callbacks are called on its thread.
-
-    ``on_fate(generation, fate, why)``: a generation is healthy or failed. ``on_fall(generation, why)``: it is to be
-    given up for what ran before it. ``attached``: whether a session of ``reactor dev`` is there. ``lend``: the last
-    healthy generation, see ``aftermath``. ``root_of`` tells a generation's root. ``cut_off``: the last bootloader here
-    did not end in order, nor did what it ran.
+    """Its callbacks are called on its thread. ``on_fate(generation, fate, why)``: a generation is healthy or failed.
+    ``on_fall(generation, why)``: it is to be given up for what ran before it. ``attached``: whether a session of
+    ``reactor dev`` is there. ``lend``: the last healthy generation, see ``aftermath``. ``root_of`` tells a generation's
+    root. ``cut_off``: the last bootloader here did not end in order, nor did what it ran.
     """
 
     def __init__(
@@ -83,6 +82,7 @@ class Supervisor:
         self._recovery = Recovery(journal, aftermath, attached, self._proceed, self._follow)
         self._stack = Stack(folder, journal, self._turns, self._warmth, self._proceed, root_of, cut_off=cut_off)
         self.attachment = Attachment(folder, journal, self._turns, self._stack, self._warmth)
+        self.display = Display(folder, journal, self._turns, self._warmth, lambda: self._live)
         self.usage = Usage(self._turns, self._stack)
         self.look = partial(look, self._turns, self._stack)
 

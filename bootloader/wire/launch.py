@@ -86,7 +86,8 @@ class Launch:
 
     ``handler``: the callable that is asked what to do when an application died. ``deaths`` within ``window_s`` are a
     crash loop. ``requirements`` are what the applications need besides, in words; ``wheels`` are what that comes to on
-    this target; ``system_packages``: what is installed there can be imported as well.
+    this target; ``system_packages``: what is installed there can be imported as well. ``display``: the callable that
+    shows the code of a window to pair in.
     """
 
     applications: tuple[Application, ...]
@@ -100,6 +101,7 @@ class Launch:
     requirements: tuple[str, ...] = ()
     system_packages: bool = True
     wheels: tuple[Wheel, ...] = ()
+    display: str = ""
 
     def encode(self) -> bytes:
         """The launch file's text: JSON, the same for the same launch."""
@@ -138,6 +140,7 @@ class Launch:
             tuple(fields.texts("requirements")),
             fields.flag("system_packages", True),
             read_wheels(fields),
+            _callable(fields, "display"),
         )
 
 

@@ -132,6 +132,7 @@ assets = "blinky.main:changed"
 assets_s = 3
 handler = "blinky.main:on_failure"
 handler_s = 1
+display = "blinky.main:show"
 deaths = 3
 window_s = 30
 after = ["net"]
@@ -176,6 +177,7 @@ def test_every_setting_is_read() -> None:
     assert (settings.reload, settings.on_failure) == ("restart", "rollback")
     assert (settings.handler, settings.handler_s) == ("blinky.main:on_failure", 1.0)
     assert (settings.deaths, settings.window_s) == (3, 30.0)
+    assert settings.display == settings.launch("porch", ()).display == "blinky.main:show"
     assert (settings.main.settle_s, settings.main.grace_s) == (2.0, 1.5)
     assert (settings.main.safe, settings.main.safe_s) == ("blinky.main:outputs_off", 2.5)
     assert (settings.main.give, settings.main.take) == ("blinky.main:give", "blinky.state:take")

@@ -136,6 +136,7 @@ ILLEGAL = {
     "memory in halves": edited(memory_mb=0.5),
     "processes without a bound": edited(processes=2**15 + 1),
     "a handler that is a module": edited(handler="blinky"),
+    "a display that is a module": edited(display="blinky"),
     "a handler without an end": edited(handler_s=1e9),
     "no deaths at all": edited(deaths=0),
     "a window without a width": edited(window_s=0),
