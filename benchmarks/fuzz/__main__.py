@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import inspect
 import random
 import resource
 import signal
@@ -153,11 +152,7 @@ def _bounded() -> Iterator[None]:
 def _guided(part: Part) -> None:
     import atheris  # no dependency of the benchmarks: whoever wants it has it
 
-    for name, module in list(sys.modules.items()):
-        if name.startswith(("bootloader.wire", "reactor.", f"{__package__}.pure")):
-            places = [module, *filter(inspect.isclass, vars(module).values())]
-            for one in {one for place in places for one in vars(place).values() if inspect.isfunction(one)}:
-                atheris.instrument_func(one)
+    atheris.instrument_all()
     atheris.Setup([sys.argv[0]], lambda data: part.check(bytes(data)))
     atheris.Fuzz()
 

@@ -12,7 +12,7 @@ from bootloader.wire.errors import Fault
 from bootloader.wire.stream import fingerprint
 
 from .. import __version__, trust
-from ..provision import plan
+from ..provision import card, plan
 from ..provision.board import Board, payload_for, reach, wish
 from ..provision.facts import Facts, Python
 from ..provision.payload import Payload
@@ -26,16 +26,19 @@ from . import options
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
-    add_board(parser)
+    add_board(parser, optional=True)
+    parser.add_argument("--to", type=options.folder, metavar="DIR", help="a card's root file system, mounted here")
     parser.add_argument("--name", metavar="NAME", help="what the device is called (its host name)")
     parser.add_argument("--listen", default="0.0.0.0", metavar="HOST", help="where it listens (%(default)s)")
     parser.add_argument("--address", metavar="HOST[:PORT]", help="where this host reaches it (where ssh does)")
     parser.add_argument("--fresh", action="store_true", help="ask the package index anew, whatever is cached")
 
 
-def add_board(parser: argparse.ArgumentParser) -> None:
+def add_board(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """The arguments that name a board, and how it is done."""
-    parser.add_argument("board", metavar="USER@HOST", help="the board, as ssh knows it")
+    parser.add_argument(
+        "board", nargs="?" if optional else None, metavar="USER@HOST", help="the board, as ssh knows it"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     parser.add_argument("--port", type=options.count, default=PORT, metavar="N", help="the bootloader's (%(default)s)")
     parser.add_argument("--python", default="", metavar="PATH", help="the board's Python (the first that will do)")
@@ -48,12 +51,52 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     began = time.monotonic()
     if arguments.name in (options.ALL, *EMBEDDED):
         raise Fault("bad-name", "means something else after -t", to=repr(arguments.name), do="choose another name")
-    home = trust.default_home()
+    if (arguments.to is None) == (arguments.board is None):
+        raise Fault("no-board", "one board is wanted", do="name USER@HOST, or with --to a card's folder")
+    if arguments.to is not None:
+        return _prepare(arguments, terminal, began)
     shell = Shell(arguments.board, arguments.ssh)
     board = Board(shell, arguments.port, arguments.python)
     facts = board.facts
+    wanted, _, payload, todo = _planned(arguments, terminal, facts)
+    name = wanted.name
+    if arguments.dry_run:
+        return 0
+    device = facts.device
+    if todo:
+        board.password = password(facts, shell, terminal)
+        device = board.perform(todo, payload, on_done(terminal, name)).device or device
+    address = arguments.address or f"{shell.address()}:{arguments.port}"
+    split(address)
+    trust.remember(trust.default_home(), name, device, address)
+    also = [f"[{facts.address}]:{arguments.port}"] if facts.address and not arguments.address else []
+    _reached(board, name, address, also)
+    board.sweep(payload.root)
+    _tell_end(terminal, name, address, device, payload, any(step.name == "code" for step in todo), began)
+    return 0
+
+
+def _prepare(arguments: argparse.Namespace, terminal: Terminal, began: float) -> int:
+    """Give a card what a board would get."""
+    folder = arguments.to.absolute()
+    facts = card.look(folder)
+    wanted, python, payload, _ = _planned(arguments, terminal, facts)
+    if arguments.dry_run:
+        return 0
+    home = trust.default_home()
+    device = card.write(folder, facts, wanted, python, payload, home)
+    address = arguments.address or f"{facts.name}.local:{arguments.port}"
+    trust.remember(home, wanted.name, device, address)
+    _tell_end(terminal, wanted.name, address, device, payload, True, began)
+    return 0
+
+
+def _planned(
+    arguments: argparse.Namespace, terminal: Terminal, facts: Facts
+) -> tuple[plan.Wish, Python, Payload, tuple[Step, ...]]:
+    """What is to be done, told; a :class:`Fault` where it can't be."""
     python = plan.python_of(facts)
-    wanted = wish(facts, home, arguments.name, arguments.listen, arguments.port)
+    wanted = wish(facts, trust.default_home(), arguments.name, arguments.listen, arguments.port)
     name = wanted.name
     say(terminal, name, "look", "done", described(facts, python))
     payload, lacks = payload_for(
@@ -64,20 +107,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     todo = plan.steps(facts, wanted, python, payload.root, payload.told, payload.size_bytes)
     plan.refuse(facts, wanted, payload.size_bytes, changes=bool(todo))
     told(terminal, name, todo)
-    if arguments.dry_run:
-        return 0
-    device = facts.device
-    if todo:
-        board.password = password(facts, shell, terminal)
-        device = board.perform(todo, payload, on_done(terminal, name)).device or device
-    address = arguments.address or f"{shell.address()}:{arguments.port}"
-    split(address)
-    trust.remember(home, name, device, address)
-    also = [f"[{facts.address}]:{arguments.port}"] if facts.address and not arguments.address else []
-    _reached(board, name, address, also)
-    board.sweep(payload.root)
-    _tell_end(terminal, name, address, device, payload, any(step.name == "code" for step in todo), began)
-    return 0
+    return wanted, python, payload, todo
 
 
 def _reached(board: Board, name: str, address: str, more: Sequence[str]) -> None:

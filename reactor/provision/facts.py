@@ -36,9 +36,9 @@ class Python:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A board. ``root``: how one becomes root there (``root``, ``sudo``, ``password``, ``none``); ``called``: its name
-    since it was provisioned; ``releases``: those that are whole; ``left``: all there are; ``files``: SHA-256 by path;
-    ``device``, ``obeys``: certificates as PEM texts.
+    """A board. ``root``: how one becomes root there (``root``, ``sudo``, ``password``, ``none``); ``called`` and
+    ``runs_as``: its name and user since it was provisioned; ``releases``: those that are whole; ``left``: all of them;
+    ``files``: SHA-256 by path; ``device``, ``obeys``: certificates as PEM texts.
     """
 
     kernel: str
@@ -46,6 +46,7 @@ class Facts:
     called: str
     user: str
     uid: int
+    runs_as: str
     root: str
     init: str
     address: str
@@ -92,6 +93,7 @@ def read(text: str) -> Facts:
         called=one("called"),
         user=one("user"),
         uid=number("uid"),
+        runs_as=one("runs_as"),
         root=one("root"),
         init=one("init"),
         address=one("address"),

@@ -76,8 +76,12 @@ done
 
 say called "$(sed -n "s/.* --name '*\([A-Za-z0-9._@-]*\).*/\1/p" "$unit" "$start" 2>/dev/null | head -n 1)"
 
+say runs_as "$(sed -n 's/^User=//p' "$unit" 2>/dev/null)"
+
 # The state is the user's; a service of another name, or another user's, is not ours.
 if [ "$uid" = 0 ]; then state=/var/lib/bootloader; else state=${XDG_STATE_HOME:-$home/.local/state}/bootloader; fi
+told=$(sed -n "s/.* --state '*\([^ ']*\).*/\1/p" "$unit" "$start" 2>/dev/null | head -n 1)
+state=${told:-$state}
 say state "$state"
 [ -d "$state" ] && say kept "$(du -sk "$state" 2>/dev/null | cut -f1)"
 for file in "$state/trust/hosts/$host_file".crt "$state/trust/hosts/$host_file"-*.crt; do

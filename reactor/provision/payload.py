@@ -88,13 +88,19 @@ class Payload:
         """Of all files."""
         return sum(map(len, self.contents.values()))
 
+    @property
+    def sums(self) -> bytes:
+        """The list for ``sha256sum -c``."""
+        return "".join(
+            f"{hashlib.sha256(content).hexdigest()}  {path}\n" for path, content in sorted(self.contents.items())
+        ).encode()
+
     @cached_property
     def tar(self) -> bytes:
         """An archive of it, with a list for ``sha256sum -c``; the same bytes for the same content."""
-        sums = "".join(f"{hashlib.sha256(self.contents[path]).hexdigest()}  {path}\n" for path in sorted(self.contents))
         out = io.BytesIO()
         with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-            for path, content in (*sorted(self.contents.items()), ("SHA256SUMS", sums.encode())):
+            for path, content in (*sorted(self.contents.items()), ("SHA256SUMS", self.sums)):
                 entry = tarfile.TarInfo(path)
                 entry.size, entry.mode = len(content), PLAIN
                 archive.addfile(entry, io.BytesIO(content))

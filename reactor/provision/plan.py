@@ -90,6 +90,9 @@ def refuse(facts: Facts, wish: Wish, size_bytes: int, *, changes: bool) -> None:
     name = facts.name
     if changes and facts.root == "none":
         raise Fault("no-root", f"'{facts.user}' can't become root there", to=name, do="log in as root, or install sudo")
+    if facts.runs_as not in ("", facts.user, str(facts.uid)):
+        do = f"log in as that one, or begin anew: reactor unprovision {facts.runs_as}@…"
+        raise Fault("other-user", f"it is provisioned for the user '{facts.runs_as}'", to=name, do=do)
     if not facts.tar:
         raise Fault("no-tar", "it has no tar", to=name, do="install it")
     source, _, options = facts.mount.partition(" ")
@@ -130,9 +133,9 @@ def steps(
     facts: Facts, wish: Wish, python: Python, root: str, told: Sequence[str], size_bytes: int
 ) -> tuple[Step, ...]:
     """What is missing for the release ``root``, in which is ``told``, to run there and obey this host."""
-    files = _files(facts, wish, python, root)
+    texts = files(facts, wish, python, root)
     is_there = root in facts.releases
-    changed = [path for path, (_, text) in files.items() if facts.files.get(path) != _sha256(text)]
+    changed = [path for path, (_, text) in texts.items() if facts.files.get(path) != _sha256(text)]
     found: list[Step] = []
     if not is_there:
         what = ", ".join(told)
@@ -144,7 +147,7 @@ def steps(
             Step("trust", f"{key}have it obey {wish.host}: {facts.state}/trust", _trust(facts, wish, python, root))
         )
     if changed:
-        found.append(Step("service", f"write {' and '.join(changed)}: {facts.user} runs it", _service(files, changed)))
+        found.append(Step("service", f"write {' and '.join(changed)}: {facts.user} runs it", _service(texts, changed)))
     if changed or not is_there or not facts.runs or (facts.init == "systemd" and not facts.enabled):
         at_boot = ", and at each boot" if facts.init == "systemd" else ""
         found.append(Step("start", f"start it on port {wish.port}{at_boot}", _start(facts)))
@@ -193,7 +196,7 @@ def script(facts: Facts, todo: Sequence[Step]) -> str:
     return "\n".join([*lines, "echo 'step done'", ""])
 
 
-def _files(facts: Facts, wish: Wish, python: Python, root: str) -> Mapping[str, tuple[str, str]]:
+def files(facts: Facts, wish: Wish, python: Python, root: str) -> Mapping[str, tuple[str, str]]:
     """The files beside the code: path to mode and text."""
     where = f"[{wish.listen}]" if ":" in wish.listen else wish.listen
     words = ("run", "--state", facts.state, "--listen", f"{where}:{wish.port}", "--name", wish.name)
@@ -205,7 +208,7 @@ def _files(facts: Facts, wish: Wish, python: Python, root: str) -> Mapping[str, 
     )
     found = {LAUNCHER: ("755", launcher)}
     if facts.init == "systemd":
-        found[UNIT] = ("644", _unit(wish.unit, facts.user, run))
+        found[UNIT] = ("644", _unit(wish.unit, facts.runs_as or facts.user, run))
     else:
         found[START] = ("755", _start_script(facts, run))
     return found
