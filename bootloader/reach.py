@@ -67,6 +67,7 @@ class Reach:
         self._ending = threading.Event()
         self._parts: list[Pulse | Listener] = []
         self._listener: Listener | None = None
+        self._spare: Listener | None = None
         self._mark: tuple[object, ...] = ()
         self._looking = threading.Lock()
         self._told: Told = lambda _: None
@@ -85,13 +86,26 @@ class Reach:
 
     def admit(self, service: str, sock: socket, path: str) -> str:
         """Take a connection to a service that came over the serial port at ``path``; why not, if not."""
-        where, listener = f"serial {path}", self._listener
+        where = f"serial {path}"
         if service == PAIRING:
             return "" if self._pairing.admit(sock, where) else "no window to pair in is open"
-        if service != LINK or listener is None:
+        door = self._door() if service == LINK else None
+        if door is None:
             return str(self.fault or "this device has no such service")
-        listener.admit(sock, where)
+        door.admit(sock, where)
         return ""
+
+    def _door(self) -> Listener | None:
+        """The listener; or, as long as its port can't be had, another one at a port of loopback that nobody is told."""
+        with self._looking:
+            if self._listener is None and self._spare is None and not self._ending.is_set():
+                try:
+                    trust, nowhere = Trust.load(self._trust, self._journal.lose), ("127.0.0.1", 0)
+                    self._spare = Listener(nowhere, trust, self._link, self._link_event, self._faulty)
+                except (Fault, OSError, ValueError):
+                    return None  # why that is, is the fault of the first one, too
+                self._spare.start()
+            return self._listener or self._spare
 
     def close(self) -> None:
         """Be reachable no more."""
@@ -99,7 +113,7 @@ class Reach:
         self._thread.join()
         if self._announcement is not None:
             self._announcement.close()
-        for part in self._parts:
+        for part in (*self._parts, *([self._spare] if self._spare is not None else [])):
             part.close()
 
     def _run(self) -> None:
@@ -108,6 +122,7 @@ class Reach:
             if self._answers():
                 self._tether.tell({"beat": True})
             wait_s = min(2 * wait_s, _LONGEST_S)
+            self.renew()
             self._try()
         while not self._ending.wait(_LOOK_S):
             self.renew()
@@ -115,8 +130,9 @@ class Reach:
     def renew(self) -> None:
         """See whether somebody has changed whom this device obeys. What can't be loaded leaves that as it was."""
         with self._looking:
-            if self._listener is not None:
-                self._look(self._listener)
+            door = self._listener or self._spare
+            if door is not None:
+                self._look(door)
 
     def _look(self, listener: Listener) -> None:
         now = mark(self._trust)
@@ -128,7 +144,8 @@ class Reach:
         except (Fault, OSError, ValueError) as error:
             self._journal.lose("trust-not-renewed", f"whom this device obeys is as it was: {error}")
             return
-        listener.obey(trust)
+        for door in filter(None, (self._listener, self._spare)):
+            door.obey(trust)
         known = {str(problem) for problem in before.problems}
         for problem in trust.problems:
             if str(problem) not in known:
@@ -156,6 +173,8 @@ class Reach:
                 self._notice("identity-made", "this device has made its own key, and obeys nobody yet")
             self._mark = mark(self._trust)
             trust = Trust.load(self._trust, self._journal.lose)
+            if self._spare is not None:
+                self._spare.obey(trust)
             listener = Listener(self._wanted, trust, self._link, self._link_event, self._faulty, self._tether.listening)
         except (Fault, OSError, ValueError) as error:
             do = "look at it; it is tried again"

@@ -12,10 +12,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from socket import socket
+from time import monotonic
 
 from .wire.ferry import Ferry
 
 _AGAIN_S = 1.0
+_TELL_EVERY_S = 60.0
+_SAID = 7
 
 Admit = Callable[[str, socket, str], str]
 
@@ -34,7 +37,7 @@ class Rescue:
         self._ending = threading.Event()
         self._lock = threading.Lock()
         self._ferry: Ferry | None = None
-        self._said = ""
+        self._said: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name="rescue", daemon=True)
 
     def start(self) -> None:
@@ -82,8 +85,10 @@ class Rescue:
         return self._admit(service, sock, self._path)
 
     def _notice(self, code: str, text: str) -> None:
-        if text != self._said:
-            self._said = text
+        """Each thing once a minute, as a port may come and go all the time."""
+        now = monotonic()
+        if now > self._said.get(text, now - _TELL_EVERY_S - 1) + _TELL_EVERY_S:
+            self._said = {**dict(list(self._said.items())[-_SAID:]), text: now}
             self._tell(code, text)
 
 

@@ -158,7 +158,7 @@ def _ask(asked: _Asked, device: trust.Device) -> None:
     verdict: str = "no-answer"
     told: Told = {}
     try:
-        target = Linked(device.name, device.address or announced[0], more=announced, search=False)
+        target = Linked(device.name, device.address or announced[0], more=announced, search=False, wires=False)
         with target.connect("ask") as link:
             try:
                 answer, _ = link.call("status", {}, timeout_s=_ANSWER_S)

@@ -43,8 +43,12 @@ class Linked:
     is by now.
     """
 
-    def __init__(self, name: str, address: str, *, more: Sequence[str] = (), search: bool = True) -> None:
-        """``more``: where it may be as well; ``search``: on the network, where it is at none of these."""
+    def __init__(
+        self, name: str, address: str, *, more: Sequence[str] = (), search: bool = True, wires: bool = True
+    ) -> None:
+        """``more``: where it may be as well; ``search``: on the network, where it is at none of these. ``wires``: also
+        over serial lines, which are one program's alone meanwhile.
+        """
         self.name = name
         where = split(address)
         self._home = trust.default_home()
@@ -59,6 +63,7 @@ class Linked:
         self._given = (address, *more)
         self._identity = trust.host_identity(self._home)
         self._search = search
+        self._are_wires_tried = wires
         self._last = ""
         self._lock = threading.Lock()
         self._closed = False
@@ -81,6 +86,8 @@ class Linked:
             return Link.connect(host, port, self._identity, self._device.certificate, _CONNECT_S, name=name)
 
         known = sorted(filter(None, (self._last, *self._given, *self._device.addresses)), key=is_wired)
+        if not self._are_wires_tried:
+            known = [address for address in known if not is_wired(address)]
         with Race(connect) as race:
             self._run(race, known)
             if race.won is None:

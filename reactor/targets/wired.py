@@ -110,8 +110,11 @@ class Wire:
         sock = self.open(service)
         try:
             return connect(sock, self.address)
-        except LinkDown as fault:
-            raise LinkDown(self.why or fault.what, to=self.address, do=fault.do) from fault
+        except BaseException as error:
+            sock.close()
+            if not isinstance(error, LinkDown):
+                raise
+            raise LinkDown(self.why or error.what, to=self.address, do=error.do) from error
 
     @property
     def why(self) -> str:

@@ -9,6 +9,8 @@ import os
 import select
 import signal
 import socket
+import subprocess
+import sys
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,6 +204,23 @@ def test_a_port_that_comes_later_is_opened_then_and_one_that_goes_is_waited_for(
             until(lambda ask=ask: bench.run(*ask)[0] == 0)  # type: ignore[misc]
         path.unlink()
     device.off(signal.SIGTERM)
+    device.on()
+
+
+def test_a_network_port_that_is_taken_keeps_nobody_out_who_comes_over_the_line(bench: Bench, device: Wired) -> None:
+    device.off(signal.SIGTERM)
+    host, _, port = device.address.partition(":")
+    command = [sys.executable, "-m", "bootloader", "run", "--state", str(device.state), "--listen", device.address]
+    command += ["--rescue", device.cable.device]
+    with socket.create_server((host, int(port))), subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        until(lambda: bench.run("status", "-t", device.serial)[0] == 0)
+        hosts = device.state / "trust" / "hosts"
+        (mine,) = hosts.iterdir()
+        mine.rename(device.state / "mine")
+        until(lambda: bench.run("status", "-t", device.serial)[1][0].get("code") == "untrusted")
+        (device.state / "mine").rename(mine)
+        until(lambda: bench.run("status", "-t", device.serial)[0] == 0)
+        process.terminate()
     device.on()
 
 
