@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -123,7 +124,24 @@ def _parser() -> argparse.ArgumentParser:
         )
     for one in (run, pair, listed, remove, role):
         one.add_argument("--json", action="store_true", help="one JSON object a line")
+    _add_gadget(commands)
     return parser
+
+
+def _add_gadget(commands: Any) -> None:
+    gadget = commands.add_parser("gadget", help="be a network and a serial port on a USB cable")
+    whats = gadget.add_subparsers(required=True, metavar="WHAT", dest="what")
+    up = whats.add_parser("up", help="be it, from now on; once more is as once")
+    up.add_argument("--name", default=socket.gethostname(), help="what the host is told that it is (%(default)s)")
+    up.add_argument("--network", default="", choices=("ncm", "ecm"), help="which kind (ncm, or what it is already)")
+    up.add_argument("--controller", default="", metavar="UDC", help="which of /sys/class/udc (the first)")
+    up.add_argument("--login", action="store_true", help="a login on the serial port")
+    up.add_argument("--watch", action="store_true", help="stay, and see to it: ecm where a host says nothing over ncm")
+    down = whats.add_parser("down", help="be it no more; nothing is left of it")
+    status = whats.add_parser("status", help="how it is")
+    for one in (up, down, status):
+        one.add_argument("--json", action="store_true", help="one JSON object a line")
+        one.set_defaults(command=_gadget)
 
 
 def _pair(arguments: argparse.Namespace) -> int:
@@ -163,6 +181,39 @@ def _role(arguments: argparse.Namespace) -> int:
     from .console import become
 
     return _at_console(arguments, lambda: become(arguments.state.absolute(), arguments.name, arguments.role))
+
+
+def _gadget(arguments: argparse.Namespace) -> int:
+    ending = threading.Event()
+
+    def do() -> None:
+        from .gadget.board import board_id
+        from .gadget.gadget import Gadget
+        from .wire.cable import Cable
+
+        gadget = Gadget(Cable.of(board_id()), ending.wait)
+        if arguments.what == "up":
+            gadget.up(arguments.name, arguments.network, arguments.controller)
+            if arguments.login:
+                gadget.login()
+        if arguments.what == "down":
+            gadget.down()
+            return
+        status = gadget.status()
+        if arguments.json:
+            _line(event="gadget", **asdict(status))
+        else:
+            _out(f"serial number {status.serial} on {status.controller}: {status.state}")
+            _out(f"  {status.network}  {status.interface}  {' '.join(status.addresses)}\n  acm  {status.port}")
+        if arguments.what == "up" and arguments.watch:
+            gadget.watch(
+                arguments.name,
+                lambda text: _line(event="notice", code="gadget", text=text) if arguments.json else _out(text),
+            )
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    return _at_console(arguments, do)
 
 
 def _at_console(arguments: argparse.Namespace, do: Callable[[], None]) -> int:

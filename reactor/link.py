@@ -26,11 +26,13 @@ BATCH_BYTES = 128 * 1024
 class Link:
     """One live connection. Threads may share it; the first fault that is a link's ends it for all of them."""
 
-    def __init__(self, caller: Caller, batch_bytes: int = BATCH_BYTES) -> None:
+    def __init__(self, caller: Caller, batch_bytes: int = BATCH_BYTES, fingerprint: str = "") -> None:
         """Use :meth:`connect`, or :meth:`over`."""
         self._caller = caller
         self.batch_bytes = batch_bytes
         """Most bytes to ask for at once where there may be many, so that others get a word in."""
+        self.fingerprint = fingerprint
+        """Of the device at the other end, where it was one of several."""
 
     @classmethod
     def connect(
@@ -54,7 +56,7 @@ class Link:
         stream = secured(sock, context, None, timeout_s, peer)
         if stream.peer_fingerprint not in {one.fingerprint for one in devices}:
             raise stream.distrust()
-        return cls(Caller(stream, name))
+        return cls(Caller(stream, name), fingerprint=stream.peer_fingerprint)
 
     def call(
         self,

@@ -17,12 +17,14 @@ from pathlib import Path
 from bootloader.wire.errors import Fault
 
 from .. import lease, trust
+from ..gadgets import is_usb
 from ..project import Project
 from ..settings import EMBEDDED
 from ..targets import Target
 from ..targets.embedded import NAME as LOCAL
 from ..targets.embedded import Embedded
 from ..targets.linked import Linked
+from ..targets.plugged import plugged
 from ..targets.wired import Wired, is_wired
 from ..terminal import Terminal
 
@@ -50,8 +52,8 @@ def add_project(parser: argparse.ArgumentParser, *, positional: bool) -> None:
         action="append",
         default=[],
         metavar="TARGET",
-        help="local, a name from the settings, a known device, HOST[:PORT], serial:PORT[:BAUD], or all; may be repeated"
-        " ($REACTOR_TARGET, else local)",
+        help="local, a name from the settings, a known device, HOST[:PORT], usb[:SERIAL], serial:PORT[:BAUD], or all;"
+        " may be repeated ($REACTOR_TARGET, else local)",
     )
 
 
@@ -121,6 +123,8 @@ def targets_of(
         if name.endswith(LOCAL_NAME) and name.removesuffix(LOCAL_NAME) in devices:
             known_as = name.removesuffix(LOCAL_NAME)
             return Linked(known_as, devices[known_as])
+        if is_usb(name):
+            return plugged(name)
         if name in profiles:
             raise Fault("no-address", "has no 'address' in the settings", to=name, do="add it, or name another target")
         if is_wired(name):

@@ -14,7 +14,8 @@ from bootloader.wire.errors import Fault, LinkDown
 from bootloader.wire.line import PAIRING
 from bootloader.wire.pairing import PORT, spoken
 
-from .. import pairing, trust
+from .. import gadgets, pairing, trust
+from ..console.choice import USB
 from ..discovery import Discovery
 from ..report import clean, whole
 from ..settings import EMBEDDED
@@ -35,7 +36,8 @@ _SHORT_ID = 8
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
-    where = f"its name, HOST[:PORT] as it shows it (port {PORT}), or serial:PORT[:BAUD] (the one that announces itself)"
+    where = f"its name, HOST[:PORT] as it shows it (port {PORT}), usb[:SERIAL], or serial:PORT[:BAUD]"
+    where += " (the one that announces itself)"
     parser.add_argument("device", nargs="?", metavar="DEVICE", help=where)
     parser.add_argument("--code", metavar="CODE", help="the code that the device shows (asked for)")
     parser.add_argument("--name", metavar="NAME", help="what this host is to call the device (as it calls itself)")
@@ -53,7 +55,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         return ask.each(arguments, terminal, lambda asked: _invite(asked, role), start=False)
     if arguments.observe:
         raise Fault("not-open", "what a host may do is said where the window is opened", do="use --open --observe")
-    if arguments.name in (options.ALL, *EMBEDDED):
+    if arguments.name in (options.ALL, USB, *EMBEDDED):
         raise Fault("bad-name", "means something else after -t", to=repr(arguments.name), do="choose another name")
     device, home = arguments.device or "", trust.default_home()
     if is_wired(device):
@@ -76,6 +78,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 def _places(device: str) -> list[tuple[str, int]]:
     """Where the window may be: at an address, or where whoever announces that name says that one is open."""
+    if gadgets.is_usb(device):
+        return [(split(address)[0], PORT) for address in gadgets.only(gadgets.found(), device).addresses]
     if re.search(r"[.:]", device) and not device.endswith(options.LOCAL_NAME):
         return [split(device, PORT)]
     found = _announced(device.removesuffix(options.LOCAL_NAME))

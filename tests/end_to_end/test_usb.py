@@ -1,0 +1,67 @@
+"""A board on USB, without any: its network is a cable between namespaces, and the system's folders are made by hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from bootloader.wire.cable import Cable
+from tests.reactor.test_gadgets import plug
+
+from .conftest import WAIT_S, Bench, until
+from .network import Network, Plugged, address_file, networked
+
+PORCH, ATTIC = Cable.of("the porch's board"), Cable.of("the attic's board")
+ELSEWHERE = "10.77.0.9:7717"
+GIVE = "import sys; from bootloader.gadget.address import give; from bootloader.wire.cable import Cable; "
+GIVE += "cable = Cable(sys.argv[1]); [give('cable', cable.ipv4, cable.ipv6) for _ in range(2)]"
+ADDRESSES = "from bootloader.gadget.address import given; print(*given('cable'))"
+
+
+@pytest.fixture
+def network(bench: Bench) -> Iterator[Network]:
+    """A cable to the porch's board; at the host's end of it are the commands, which see both boards on USB."""
+    sys_folder = bench.folder / "sys"
+    plug(sys_folder, "1-1", "cable", serial=PORCH.serial)
+    plug(sys_folder, "1-2", "another", serial=ATTIC.serial)
+    with networked(ipv4=False) as made:
+        mounted = f"mount --bind '{sys_folder}/bus' /sys/bus && exec \"$@\""
+        bench.inside = ("ip", "netns", "exec", made.host, "sh", "-c", mounted, "sh")
+        inside(made, GIVE, PORCH.serial)
+        yield made
+
+
+def inside(network: Network, code: str, *words: str) -> str:
+    """What ``code`` prints at the device's end."""
+    command = ["ip", "netns", "exec", network.device, sys.executable, "-c", code, *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=WAIT_S).stdout
+
+
+def test_a_board_on_usb_is_paired_with_and_reached_where_its_serial_number_says(bench: Bench, network: Network) -> None:
+    given = inside(network, ADDRESSES).split()
+    assert given[0] == str(PORCH.ipv4)
+    assert str(PORCH.ipv6) in given
+    porch = Plugged(bench, network, "porch", ELSEWHERE)
+    usb = f"usb:{PORCH.serial}"
+    try:
+        porch.on("--no-announce")
+        code, (problem,) = bench.run("status", "-t", usb)
+        assert (code, problem["code"]) == (1, "unknown-device")
+        assert f"reactor pair {usb}" in problem["message"]
+        pairing = porch.state / "run" / "pairing"
+        until(lambda: pairing.exists() and len(pairing.read_text().split()) == 3)
+        code, (paired,) = bench.run("pair", usb, "--code", pairing.read_text().split()[0])
+        assert (code, paired["target"]) == (0, "porch")
+        known = address_file(bench, "porch")
+        known.write_text(ELSEWHERE)  # as if it had been met on a network
+        code, (status,) = bench.run("status", "-t", usb)
+        assert (code, status["target"]) == (0, "porch")
+        assert known.read_text().startswith(f"[{PORCH.ipv6}%cable]:7717")
+        code, (problem,) = bench.run("status", "-t", f"usb:{ATTIC.serial}")
+        assert (code, problem["code"]) == (1, "link-down")
+        assert "bootloader run --listen" in problem["message"]
+    finally:
+        porch.off()
