@@ -10,7 +10,7 @@ import ipaddress
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -39,10 +39,14 @@ class Found:
 class Discovery:
     """Looks around from construction until :meth:`close`. Thread-safe."""
 
-    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
-        """``on_change`` is called from a thread of zeroconf's whenever :attr:`found` has changed."""
+    def __init__(self, on_change: Callable[[], None] = lambda: None, wanted: Collection[str] = ()) -> None:
+        """``on_change`` is called from a thread of zeroconf's whenever :attr:`found` has changed.
+
+        ``wanted``: the keys of devices that thousands of others are not to crowd out.
+        """
         logging.getLogger("zeroconf").disabled = True
         self._on_change = on_change
+        self._wanted = frozenset(wanted)
         self._lock = threading.Lock()
         self._found: dict[str, Found] = {}
         self._own = _own()
@@ -100,11 +104,17 @@ class Discovery:
         found = None if gone else _read(zeroconf, name)
         with self._lock:
             before = self._found.pop(name, None)
-            if found is not None and len(self._found) < MOST_DEVICES:
+            if found is not None and has_room(self._found.values(), found, self._wanted):
                 self._found[name] = found
             changed = before != self._found.get(name)
         if changed:
             self._on_change()
+
+
+def has_room(kept: Iterable[Found], one: Found, wanted: Collection[str]) -> bool:
+    """Whether ``one`` is kept as well: those that are wanted take no room from others, nor the other way round."""
+    is_wanted = one.presence.id in wanted
+    return sum((each.presence.id in wanted) == is_wanted for each in kept) < MOST_DEVICES
 
 
 def _zeroconf() -> Zeroconf:

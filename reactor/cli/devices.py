@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     changed = threading.Event()
     around = _Around()
     around.ask([])  # those whose addresses are known, while the network is asked
-    with Discovery(changed.set) as discovery:
+    with Discovery(changed.set, around.known) as discovery:
         time.sleep(max(0.0, began + _LOOK_S - time.monotonic()))
         around.ask(discovery.found)
         around.wait(began)
@@ -92,6 +92,11 @@ class _Around:
         self._devices = {device.fingerprint: device for device in trust.known(trust.default_home())[:_MOST_ASKED]}
         self._asked: dict[str, _Asked] = {}
         self._heard: set[str] = set()
+
+    @property
+    def known(self) -> list[str]:
+        """Their keys."""
+        return list(self._devices)
 
     def ask(self, found: list[Found]) -> None:
         """Ask each known device what it runs, unless what it announces is what it was when it was asked lately."""

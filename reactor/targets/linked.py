@@ -132,7 +132,7 @@ class Linked:
                 if self._closed:
                     raise LinkClosed(to=self.name)
                 if self._discovery is None:
-                    self._discovery = Discovery()
+                    self._discovery = Discovery(wanted=[self._device.fingerprint])
                 self._discovery.refresh()
                 found = self._discovery.found
         except LinkClosed:

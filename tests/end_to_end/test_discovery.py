@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from reactor.discovery import MOST_DEVICES
+
 from .conftest import WAIT_S, Bench, save, until
 from .network import DEVICE, MOVED, PORT, Network, Plugged, address_file, networked
 
@@ -36,6 +38,38 @@ for number, told in enumerate((evil, {**evil, "id": "../../etc/passwd"}, {**evil
 print("announced", flush=True)
 sys.stdin.read()
 zeroconf.close()
+"""
+
+THOUSANDS = r"""
+import socket, sys, threading
+from zeroconf import ServiceInfo
+from zeroconf._protocol.outgoing import DNSOutgoing
+from bootloader.wire.presence import SERVICE, Presence
+stolen = sys.argv[1]
+
+def packets():
+    for number in range(3000):
+        key = stolen if number % 100 == 0 else f"{number:064x}"
+        told = Presence(key, "porch", "1", "x", "x", "x", "").told()
+        where = dict(properties=told, server=f"evil{number}.local.", parsed_addresses=["10.77.0.2"])
+        info = ServiceInfo(SERVICE, f"evil{number}.{SERVICE}", 1, **where)
+        out = DNSOutgoing(0x8400)
+        for record in (info.dns_pointer(), info.dns_service(), info.dns_text(), *info.dns_addresses()):
+            out.add_answer_at_time(record, 0)
+        yield from out.packets()
+
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+sock.bind((sys.argv[2], 5353))
+sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(sys.argv[2]))
+made = list(packets())
+over = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+print("announced", flush=True)
+while not over.is_set():
+    for packet in made:
+        sock.sendto(packet, ("224.0.0.251", 5353))
+    over.wait(0.5)
 """
 
 Make = Callable[..., Plugged]
@@ -165,6 +199,24 @@ def test_nothing_that_is_announced_reaches_the_terminal_raw_or_without_a_bound(b
     assert all(text.isprintable() for text in row.values() if isinstance(text, str))
     assert shown.replace("\n", "").isprintable()
     assert len(shown.splitlines()) == 2
+
+
+def test_thousands_that_announce_themselves_are_listed_within_bounds_and_none_is_believed(
+    bench: Bench, network: Network, plug: Make
+) -> None:
+    plug("porch")
+    (known,) = bench.run("trust", "list")[1]
+    key = known["fingerprint"]
+    command = ["ip", "netns", "exec", network.device, sys.executable, "-c", THOUSANDS, key, DEVICE]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=bench.env) as hostile:
+        assert hostile.stdout is not None
+        assert hostile.stdout.readline() == b"announced\n"
+        rows = devices(bench)
+        assert [one["id"] for one in rows if one["target"]] == [key]
+        assert [one["id"] for one in rows if one["trust"] == "trusted"] in ([], [key]), "nor is who says to be it"
+        assert len(rows) <= 1 + MOST_DEVICES
+        assert bench.run("status", "-t", "porch")[0] == 0
+        hostile.communicate(timeout=WAIT_S)
 
 
 def test_a_device_that_moved_is_reached_by_its_key_and_its_new_address_is_remembered(
