@@ -37,6 +37,9 @@ _LONGEST_BYTES = 8 * 1024 * 1024
 _PAST_PULLS = 256
 """What a target keeps of an earlier start comes in fewer."""
 
+_PAST_BYTES = 32 * 1024 * 1024
+"""Of all earlier starts together; a target keeps a quarter of that."""
+
 SLACK_S = 10.0
 """How long an answer may take, besides the time for which events are waited for."""
 
@@ -110,6 +113,7 @@ class Follower:
         self._cursor = -context_events
         self._clock = Clock()
         self._lost = self._odd = 0
+        self._past_bytes = 0
         self._summary_at = 0.0
 
     def take_up(self, link: Link, boot: str) -> bool:
@@ -132,7 +136,10 @@ class Follower:
         self._boot, self._cursor, self._clock = start.boot, cursor, Clock(alike=start.alike)
         for _ in range(_PAST_PULLS):
             answer, blobs, at = self._ask(link, 0, SLACK_S)
-            if answer.text("boot") != start.boot or not self._take(answer, blobs, at):
+            self._past_bytes += sum(map(len, blobs))
+            if self._past_bytes > _PAST_BYTES or answer.text("boot") != start.boot:
+                break
+            if not self._take(answer, blobs, at):
                 break
 
     def pull(self, link: Link, wait_s: float, slack_s: float = SLACK_S) -> bool:

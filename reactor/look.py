@@ -21,6 +21,7 @@ from .report import clean, whole
 
 _CALL_S = 30.0
 _MOST = 1000
+_MOST_RUNNING = 64
 _FRAMES = 10_000
 _NAME_CHARS = 500
 _SOURCE_BYTES = 4 * 1024 * 1024
@@ -43,7 +44,8 @@ def where(link: Link, target: str, project: Project | None, application: str | N
 def running(link: Link) -> list[str]:
     """The names of the applications that have a process on the target at the other end."""
     status, _ = link.call("status", {})
-    return [clean(one.text("application")) for one in status.objects("applications") if one.plain().get("pid")]
+    applications = status.objects("applications")[:_MOST_RUNNING]
+    return list(dict.fromkeys(clean(one.text("application")) for one in applications if one.plain().get("pid")))
 
 
 def look(link: Link, application: str, paths: Paths) -> Told:

@@ -23,6 +23,7 @@ Line = list[tuple[str, str]]
 TEXT_CHARS = 64 * 1024
 """Most of one text that is shown; a line of output is shorter, a traceback nearly always."""
 
+_CELL_CHARS = 200
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 # What moves the cursor, turns the direction of writing around, begins a line unseen, or can't be encoded.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -80,6 +81,11 @@ class Pace:
             return False
         self._next, self._told = now + _EVERY_S, True
         return True
+
+
+def cell(text: str) -> str:
+    """``text`` for a column of a table: in one line, and no longer than anybody reads there."""
+    return (text if len(text) <= _CELL_CHARS else text[: _CELL_CHARS - 1] + "…").replace("\n", " ")
 
 
 def shown_files(files: Iterable[str], most: int = 3) -> str:
@@ -325,12 +331,12 @@ def _port_name(event: Event) -> str:
 
 def _output(event: Event, _verbose: bool) -> list[Line]:
     style = "bad" if event["stream"] == "stderr" else "log"
-    return [[(_apart(line), style)] for line in event["text"].split("\n")]
+    return [[(apart(line), style)] for line in event["text"].split("\n")]
 
 
 def _answer(event: Event, _verbose: bool) -> list[Line]:
     """What came of a statement: what it is worth, or how it failed."""
-    made: list[Line] = [[(_apart(line), "")] for line in event["text"].split("\n") if event["text"]]
+    made: list[Line] = [[(apart(line), "")] for line in event["text"].split("\n") if event["text"]]
     if event["cut"]:
         made.append([(f"… {event['cut']}", "dim")])
     if event["traceback"] and event["outcome"] == "raised":
@@ -356,7 +362,7 @@ def _session(event: Event, _verbose: bool) -> list[Line]:
     return [[("● ", style), (event["text"], "")]]
 
 
-def _apart(line: str) -> str:
+def apart(line: str) -> str:
     """A line of a device's that looks like one of this program's is moved aside."""
     return f"  {line}" if line[:1] in _OURS else line
 

@@ -169,12 +169,12 @@ class Terminal:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Show rows under headings; not for ``--json``, whose callers tell each row as an event."""
-        cells = [list(columns), *map(list, rows)]
+        cells = [list(columns), *([report.cell(one) for one in row] for row in rows)]
         widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
         made: list[report.Line] = []
         for row in cells:
             padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
-            made.append([("  ".join(padded).rstrip(), "strong" if row is cells[0] else "")])
+            made.append([(report.apart("  ".join(padded).rstrip()), "strong" if row is cells[0] else "")])
         with self._lock:
             self._print(made)
 

@@ -31,6 +31,9 @@ from . import options
 
 Told = dict[str, Any]
 
+MOST = 256
+"""Most of anything that is listed: no target has more applications, hosts or generations to tell of."""
+
 _CALL_S = 120.0
 _WAIT_S = 5.0
 _FATE_S = 600.0

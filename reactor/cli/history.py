@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 def _ask(asked: Asked, most: int) -> bool:
     answer, _ = asked.link.call("history", {"limit": most})
     live = clean(answer.text("root"))
-    generations = [ask.generation_of(one) for one in answer.objects("generations")]
+    generations = [ask.generation_of(one) for one in answer.objects("generations")[: ask.MOST]]
     newest = next((one["generation"] for one in generations if one["root"] == live), 0)
     terminal = asked.terminal
     if terminal.as_json:

@@ -30,6 +30,9 @@ _EVERYTHING = 2**31
 _PULLS = 64
 """What a target keeps comes in fewer; one that says more all the time has to be left some time."""
 
+_MOST_CHARS = 32 * 1024 * 1024
+"""Of all that is kept to be shown: beyond that, the oldest goes."""
+
 _STARTS = 64
 """A target keeps something of no more earlier starts."""
 
@@ -85,6 +88,7 @@ class _Tail:
         self._wanted = wanted
         self._asked = asked
         self._kept: deque[Told] = deque()
+        self._chars = 0
         self._boot = ""
         self._is_over = False
 
@@ -94,11 +98,12 @@ class _Tail:
         if not self._is_over and not self._is_recent(told):
             return
         self._kept.append(told)
+        self._chars += _chars(told)
         self.lines += told["event"] == "log"
-        if self.lines > self._most and not self._is_over:
-            while self._kept.popleft()["event"] != "log":
-                pass
-            self.lines -= 1
+        while not self._is_over and (self.lines > self._most or self._chars > _MOST_CHARS):
+            gone = self._kept.popleft()
+            self._chars -= _chars(gone)
+            self.lines -= gone["event"] == "log"
 
     def _is_recent(self, told: Told) -> bool:
         if self._since is None:
@@ -113,6 +118,7 @@ class _Tail:
         if self._is_over and self._kept:
             self._asked.terminal.tell_all(list(self._with_starts(self._kept)))
             self._kept.clear()
+            self._chars = 0
 
     def show(self) -> None:
         """Show what was kept, and from here on what is heard."""
@@ -129,6 +135,11 @@ class _Tail:
                 yield {"event": "start", "target": told["target"], "boot": told["boot"]}
             self._boot = told["boot"]
             yield told
+
+
+def _chars(told: Told) -> int:
+    """About what it costs to keep."""
+    return 500 + sum(len(value) for value in told.values() if isinstance(value, str))
 
 
 def _show(asked: Asked, tail_of: Callable[[], _Tail], most: int, arguments: argparse.Namespace) -> bool:

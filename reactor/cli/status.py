@@ -13,7 +13,7 @@ from ..figures import span
 from ..lease import Holder
 from ..report import clean, duration, size, whole
 from ..terminal import Terminal
-from .ask import Asked, Told, add, each, generation_of
+from .ask import MOST, Asked, Told, add, each, generation_of
 
 __all__ = ["add", "run"]
 
@@ -48,13 +48,13 @@ def _told(answer: Fields) -> Told:
         "root": clean(answer.text("root")),
         "files_count": whole(answer.integer("files")),
         "generation": generation_of(newest) if "generation" in newest else None,
-        "applications": [_application(one) for one in answer.objects("applications")],
+        "applications": [_application(one) for one in answer.objects("applications")[:MOST]],
         "attached": answer.flag("attached", False),
         "confined": {
             "groups": confined.flag("groups", False),
-            "limits": [clean(one) for one in confined.texts("limits")],
+            "limits": [clean(one) for one in confined.texts("limits")[:MOST]],
         },
-        "lost": [_loss(one) for one in (answer.objects("lost") if "lost" in answer else [])],
+        "lost": [_loss(one) for one in (answer.objects("lost")[:MOST] if "lost" in answer else [])],
         "warm": {"ready": warm.flag("ready", False), "modules_count": whole(warm.integer("modules", 0))},
         "keeper": _keeper(answer.child("keeper")),
         "device": figures.device(answer.child("device")),
@@ -91,8 +91,8 @@ def _application(one: Fields) -> Told:
         "pid": whole(one.integer("pid")) if one.plain().get("pid") is not None else None,
         "generation": whole(one.integer("generation")),
         "init": one.flag("init"),
-        "after": [clean(name) for name in one.texts("after")],
-        "waits_for": [clean(name) for name in one.texts("waits_for")],
+        "after": [clean(name) for name in one.texts("after")[:MOST]],
+        "waits_for": [clean(name) for name in one.texts("waits_for")[:MOST]],
         "waited_ms": _maybe(one, "waited_ms"),
         "ready": clean(one.text("ready", "settle")),
         "ready_ms": _maybe(one, "ready_ms"),

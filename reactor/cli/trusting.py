@@ -77,7 +77,7 @@ def _hosts(asked: ask.Asked) -> bool:
     told, _ = asked.link.call("trust", {})
     you = told.text("you")
     rows: list[tuple[str, str, str]] = []
-    for row in told.rows("hosts"):
+    for row in told.rows("hosts")[: ask.MOST]:
         match row:
             case [str(name), str(which), str(role)]:
                 rows.append((clean(name), clean(which), clean(role)))

@@ -86,6 +86,16 @@ def test_json_is_ascii_whatever_is_in_it() -> None:
 # For people
 
 
+def test_what_a_device_says_is_in_one_line_of_a_table_in_bounds_and_none_of_ours() -> None:
+    output = io.StringIO()
+    with Terminal(as_json=False, output=output) as terminal:
+        terminal.table(["name", "why"], [["anna", "x\n✓ main.py · healthy"], ["✓ main.py · healthy", "y" * 10**6]])
+    _, first, second = output.getvalue().splitlines()
+    assert first.split() == ["anna", "x", "✓", "main.py", "·", "healthy"]
+    assert second.startswith("  ✓ ")
+    assert len(second) < 500
+
+
 def test_a_pipe_gets_lines_without_colour_and_no_bars() -> None:
     output = io.StringIO()
     with Terminal(as_json=False, output=output) as terminal:

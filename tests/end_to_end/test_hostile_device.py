@@ -1,0 +1,202 @@
+"""A device that somebody has taken over, and each command that meets it: real processes, the device's own key.
+
+Every lie is told to every command that asks: one process of it names all of them. Whatever they say, nothing of a
+device's is imported, called or written, nothing is shown raw, time and memory are bounded, and the exit code is right.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from reactor import trust
+from tests.bootloader.target import Target, app
+from tests.reactor.test_report import RAW
+
+from .conftest import Bench, benched
+from .documented import breaches
+from .hostile_device import LIES
+from .hostile_device import RAW as BRINE
+
+MOST_BYTES = 300 * 1024 * 1024
+"""Of a command that ten liars tell as much as fits a frame, and a frame's worth of JSON is a few times its size."""
+
+MOST_SHOWN_CHARS = 8_000_000
+
+LONGEST_S = 60.0
+TOP = Path(__file__).parents[2]
+WAIT = "import threading\ndef main():\n    print('up')\n    threading.Event().wait()\n"
+ALL = (*LIES, BRINE)
+
+PEAK = """
+import atexit, os
+def peak():
+    with open(os.environ["PEAK"], "w") as file:
+        file.write(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")))
+atexit.register(peak)
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    output: str
+    most_bytes: int
+
+
+def strings(told: object) -> Iterator[str]:
+    """Every text in it."""
+    match told:
+        case str():
+            yield told
+        case dict():
+            for key, value in told.items():
+                yield from (key, *strings(value))
+        case list():
+            for value in told:
+                yield from strings(value)
+
+
+class House:
+    """A host that knows a liar for each lie, all of them one device that somebody has taken over."""
+
+    def __init__(self, bench: Bench, folder: Path) -> None:
+        self.bench = bench
+        self.lured = folder / "lured"
+        lure = folder / "lure"
+        lure.mkdir()
+        (lure / "lure.py").write_text(f"open({str(self.lured)!r}, 'w').close()\nclass Lure(Exception): pass\n")
+        # What a process has needed at most since it became this program: what wait4 tells is also of who started it.
+        (lure / "sitecustomize.py").write_text(PEAK)
+        self.peak = folder / "peak"
+        env = {"HOME": str(folder / "user"), "PYTHONPATH": f"{lure}:{TOP}", "PEAK": str(self.peak)}
+        self.env = {**bench.env, **env}
+        self.project = bench.project({"main.py": WAIT}, 'entry = "main:main"')
+        self.target = Target(folder / "device")
+        self.target.ship(WAIT, app(settle_s=0.0)).healthy()
+        own = trust.host_identity(bench.home).certificate.read_text()
+        (self.target.state / "trust" / "hosts" / "user.crt").write_text(own)
+        self.target.notice("host-added")
+        place = [str(self.target.state), str(self.target.home), str(self.target.listening["port"])]
+        self.liar = subprocess.Popen(
+            [sys.executable, "-m", "tests.end_to_end.hostile_device", *place],
+            cwd=TOP,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self.liar.stdout is not None
+        ports = json.loads(self.liar.stdout.readline())
+        pem = (self.target.state / "trust" / "device.crt").read_text()
+        for name, port in ports.items():
+            trust.remember(bench.home, name, pem, f"127.0.0.1:{port}")
+
+    def files(self) -> dict[str, int]:
+        """Everything that a command could write, but where a device was seen last."""
+        roots = (self.bench.folder, Path(self.env["HOME"]))
+        found = [path for root in roots for path in root.rglob("*") if "/device/" not in str(path)]
+        return {str(path): path.stat().st_mtime_ns for path in found if path.is_file() and path.suffix != ".address"}
+
+    def run(self, *words: str, liars: Sequence[str] = ALL, stdin: str = "") -> Done:
+        """A command to its end: harmless, whatever it was told."""
+        before = self.files()
+        command = [sys.executable, "-m", "reactor", *words, *(word for name in liars for word in ("-t", name))]
+        out = self.bench.folder / "out.txt"
+        with (
+            out.open("wb") as file,
+            subprocess.Popen(
+                command, cwd=self.bench.folder, env=self.env, stdin=subprocess.PIPE, stdout=file, stderr=file
+            ) as process,
+        ):
+            assert process.stdin is not None
+            process.stdin.write(stdin.encode())
+            process.stdin.close()
+            late = threading.Timer(LONGEST_S, process.kill)
+            late.start()
+            code = process.wait()
+            late.cancel()
+        assert self.peak.exists(), f"it did not end: {out.read_text('utf-8')[-3000:]}"
+        done = Done(code, out.read_text("utf-8"), int(self.peak.read_text().split()[1]) * 1024)
+        out.unlink()
+        self.peak.unlink()
+        assert f'File "{TOP}/reactor' not in done.output, done.output[-3000:]
+        told = [json.loads(line) for line in done.output.splitlines()] if "--json" in words else []
+        for text in (done.output, *strings(told)):
+            assert not (found := RAW.search(text)), text[max(0, found.start() - 100) : found.end() + 100]
+        assert not self.lured.exists()
+        assert self.files() == before
+        assert done.most_bytes < MOST_BYTES, f"{done.most_bytes // 2**20} MiB"
+        assert [breach for event in told for breach in breaches(event)] == []
+        return done
+
+    def close(self) -> None:
+        assert self.liar.stdin is not None
+        self.liar.stdin.close()
+        self.liar.wait(20)
+        assert self.liar.stdout is not None
+        self.liar.stdout.close()
+        self.target.close()
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("house")
+    (folder / "user").mkdir()
+    with benched(folder / "bench") as bench:
+        bench.folder.mkdir()
+        made = House(bench, folder)
+        yield made
+        made.close()
+
+
+ENDING = ("escapes", "long", "types", "many", "deep", "refused", BRINE)
+"""Those that end what waits for a change; of the others none is ever told of, which is waited for."""
+
+ASKS: dict[str, tuple[tuple[str, ...], Sequence[str]]] = {
+    "status": (("status",), ALL),
+    "status, for programs": (("status", "--json"), ALL),
+    "history": (("history",), ALL),
+    "logs": (("logs", "-v"), ALL),
+    "logs of an hour, for programs": (("logs", "--since", "1h", "--json"), ALL),
+    "stack": (("stack",), ALL),
+    "trust list": (("trust", "list"), ALL),
+    "trust role": (("trust", "role", "user", "observers", "--json"), ALL),
+    "trust remove": (("trust", "remove", "user"), ALL),
+    "pair --open": (("pair", "--open"), ALL),
+    "restart": (("restart",), ENDING),
+    "rollback": (("rollback", "--json"), ENDING),
+    "repl": (("repl", "-c", "1 / 0"), ("escapes", "paths", "deep", "refused")),
+    "upgrade": (("upgrade",), ("types", "refused", BRINE)),
+    "push": (("push", "app", "--json"), ("escapes", "types", "deep", "refused")),
+}
+
+
+@pytest.mark.parametrize("name", ASKS)
+def test_a_command_is_told_lies_and_comes_to_no_harm(house: House, name: str) -> None:
+    words, liars = ASKS[name]
+    done = house.run(*words, liars=liars)
+    assert done.code == 1
+    assert len(done.output) < MOST_SHOWN_CHARS
+
+
+def test_a_session_with_liars_is_told_of_each_and_ends_with_ctrl_c(house: House) -> None:
+    before = house.files()
+    liars = ("escapes", "types", "deep", "refused", "flood")
+    words = [word for name in liars for word in ("-t", name)]
+    dev = house.bench.start("dev", "app", *words, cwd=house.bench.folder, env=house.env)
+    for name in ("types", "deep", "refused"):
+        dev.wait("problem", target=name)
+    dev.wait("state", target="flood")
+    assert dev.end() in (0, 130)
+    assert dev.noise == []
+    assert not any(RAW.search(text) for text in strings(dev.events))
+    assert not house.lured.exists()
+    assert house.files() == before
