@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .effects import Meaning, reads
-from .plan import DOCSTRING, Bind, Describe, Edit, Path, Plan, Scope
+from .plan import ANNOTATIONS, DEFAULTS, DOCSTRING, Bind, Describe, Edit, Path, Plan, Scope
 from .refusal import Refusal, quoted
 from .signature import annotations_of, defaults
 from .source import start
@@ -19,6 +19,9 @@ from .statements import Part, bound_by, function_of, imported_in, parts
 
 _DEPTH = 8
 """Longer paths are not followed: there may be a circle."""
+
+_DECLARED = frozenset({ANNOTATIONS, *DEFAULTS, DOCSTRING})
+"""What a function, a class or a module declares besides its body."""
 
 _WHOLE = frozenset({"vars", "globals", "locals", "eval", "exec"})
 """What reads names that it does not say."""
@@ -108,8 +111,7 @@ class _Consequences:
     def _follow_part(self, scope: Scope, part: Part, used: Path) -> bool:
         """Whether a name stands for another object now."""
         if part.kind == "function":
-            self._followfunction_of(scope, part)
-            return False
+            return self._followfunction_of(scope, part)
         if part.kind == "import":
             self._bind(scope, part)
             return False
@@ -123,12 +125,15 @@ class _Consequences:
         return part.value is None or self._meaning.is_derived(part.value)
 
     def _is_current(self, scope: Scope, used: Path) -> bool:
-        """Whether ``used`` is as it will be when values are computed: functions get their docstrings after that."""
+        """Whether ``used`` is as it will be when values are computed: functions get what they declare after that."""
         described = {step.scope for step in self._plan.steps if isinstance(step, Describe)}
-        return used[-1] != DOCSTRING or not described.isdisjoint({used[:-1], (*scope, *used[:-1])})
+        return used[-1] not in _DECLARED or not described.isdisjoint({used[:-1], (*scope, *used[:-1])})
 
-    def _followfunction_of(self, scope: Scope, part: Part) -> None:
-        """A kept function: its decorators can't be run again, its defaults and annotations can be evaluated again."""
+    def _followfunction_of(self, scope: Scope, part: Part) -> bool:
+        """A kept function: its decorators can't be run again, its defaults and annotations can be evaluated again.
+
+        Whether more stands for another object now.
+        """
         node = function_of(part)
         for decorator in getattr(node, "decorator_list", ()):
             if used := self._is_touched(scope, decorator) or self._is_handed(scope, decorator):
@@ -147,9 +152,12 @@ class _Consequences:
             self._plan.edits.remove(edit)
             anew |= edit.anew
             annotated |= edit.annotated
-        self._plan.edits.append(Edit(code.co_qualname, scope, before, code, node, anew, annotated))
+        edit, known = Edit(code.co_qualname, scope, before, code, node, anew, annotated), len(self._plan.touched)
+        self._plan.edits.append(edit)
+        self._plan.touched |= edit.touches
         if anew and code.co_qualname not in self._plan.changed:
             self._plan.changed.append(code.co_qualname)
+        return len(self._plan.touched) > known
 
     def _unfold(self) -> None:
         """Look into the classes that did not change."""
@@ -180,7 +188,8 @@ class _Consequences:
 
     def _is_handed(self, scope: Scope, node: ast.AST) -> Path:
         """What changes within something that ``node`` hands on as a whole: ``Config.PIN`` for ``Motor(Config)``."""
-        values = {path for path in self._plan.touched - self._definitions if path[-1] != DOCSTRING}
+        declared = {path for edit in self._plan.edits for path in edit.touches}
+        values = {path for path in self._plan.touched - self._definitions - declared if path[-1] != DOCSTRING}
         if any(path[0] in _WHOLE for path in reads(node)):
             return min((path for path in values if len(path) > len(scope)), default=())
         for path in reads(node, called=False):

@@ -116,8 +116,7 @@ class _Comparison:
         if annotated:
             expressions = [each.annotation for each in declared if isinstance(each, ast.AnnAssign)]
             admit_annotations(self._new.path, expressions, self._meaning)
-            if scope:
-                self._plan.touched.add((*scope, ANNOTATIONS))
+            self._plan.touched.add((*scope, ANNOTATIONS))
         if documented:
             self._plan.touched.add((*scope, DOCSTRING))
         if documented or annotated:
@@ -251,7 +250,9 @@ class _Comparison:
             if not isinstance(new, ast.Lambda) and doc_of(old) != doc_of(new):
                 self._plan.touched.add((*scope, new.name, DOCSTRING))
         if anew or annotated or arity(before) != arity(after) or defaults(old).keys() != defaults(new).keys():
-            self._plan.edits.append(Edit(after.co_qualname, scope, before, after, new, anew, annotated))
+            edit = Edit(after.co_qualname, scope, before, after, new, anew, annotated)
+            self._plan.edits.append(edit)
+            self._plan.touched |= edit.touches
 
     def _kept_effects(self, scope: Scope) -> list[Part]:
         return [part for at, part in self._kept if at == scope and part.kind == "effect"]

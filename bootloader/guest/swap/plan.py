@@ -21,6 +21,8 @@ ANNOTATIONS = "__annotations__"
 """As this, what a class declares is touched: whoever was handed the class may have read it."""
 DOCSTRING = "__doc__"
 """As this, a docstring is touched: of the module, a class or a function. Only what names it has read it."""
+DEFAULTS = ("__defaults__", "__kwdefaults__")
+"""As these, and as :data:`ANNOTATIONS`, what a function declares is touched: only what names that has read it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +40,13 @@ class Edit:
     syntax: Function
     anew: frozenset[str]
     annotated: bool
+
+    @property
+    def touches(self) -> set[Path]:
+        """What of the function is another object then, besides its code."""
+        path = tuple(self.name.split(".")) if self.scope is not None else ()
+        names = (*(ANNOTATIONS,) * self.annotated, *(DEFAULTS if self.anew else ()))
+        return {(*path, name) for name in names if path}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
