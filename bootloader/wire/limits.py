@@ -44,3 +44,6 @@ MOST_WHEELS = 512
 
 LAYER_BYTES = 4 * 1024**3
 """Most bytes of a layer's files, unpacked."""
+
+ANSWER_VALUES = 1_000_000
+"""Values in one answer, besides its blobs. The longest that an end of ours gives names 100,000 missing blobs."""

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from .errors import Fault, Malformed, Refused
-from .limits import PROTOCOL
+from .limits import ANSWER_VALUES, PROTOCOL
 
 _HEAD = struct.Struct(">2sBI")
 _MAGIC = b"RL"
@@ -38,8 +38,8 @@ def pack(body: Body, blobs: Sequence[bytes | memoryview] = ()) -> bytes:
     return b"".join((_HEAD.pack(_MAGIC, PROTOCOL, len(text)), text, *blobs))
 
 
-def unpack(data: object) -> tuple[Fields, list[bytes]]:
-    """The JSON object and the blobs of a message."""
+def unpack(data: object, most_values: int | None = None) -> tuple[Fields, list[bytes]]:
+    """The JSON object and the blobs of a message. ``most_values``: read, they are many times larger."""
     if not isinstance(data, bytes) or len(data) < _HEAD.size:
         raise Malformed("the message is cut")
     magic, version, length = _HEAD.unpack_from(data)
@@ -51,8 +51,11 @@ def unpack(data: object) -> tuple[Fields, list[bytes]]:
             do="install the same version on host and target",
         )
     at = _HEAD.size + length
+    header = data[_HEAD.size : at]
+    if most_values is not None and sum(map(header.count, (b"{", b"[", b","))) > most_values:
+        raise Malformed(f"the message holds more than {most_values} values")
     try:
-        body = _read(data[_HEAD.size : at].decode())
+        body = _read(header.decode())
     except (ValueError, RecursionError) as error:
         raise Malformed("the message's header is not JSON") from error
     if not isinstance(body, dict):
@@ -152,7 +155,7 @@ def refusal(fault: Fault) -> bytes:
 
 def answer(data: object) -> tuple[Fields, list[bytes]]:
     """What the other end answered; :class:`~bootloader.wire.errors.Refused` where it said no."""
-    fields, blobs = unpack(data)
+    fields, blobs = unpack(data, ANSWER_VALUES)
     if "refused" in fields:
         raise Refused.from_fields(fields.child("refused").plain())
     return fields, blobs

@@ -28,7 +28,7 @@ from reactor.trust import host_identity
 from tests.bootloader.wire.test_strict_frames import TO_THE_HOST, frame, message
 from tests.reactor.test_report import HOSTILE
 
-WHOLE_BYTES = 8 * 1024 * 1024
+WHOLE_BYTES = 4 * 1024 * 1024
 """About how much a lie says that says as much as it can."""
 
 EVIL = HOSTILE.replace("\ud800", "") + "\x1b]52;c;ZXZpbA==\x07"
@@ -123,6 +123,15 @@ def wrong(value: Any) -> Any:
     return {str: 7, int: "7", bool: 1.5, float: [], type(None): {}}.get(type(value))
 
 
+def swollen(method: str, body: Body, blobs: list[bytes]) -> bytes:
+    """A frame full of the smallest values, which take many times as much where they are read."""
+    if method == "hello":
+        return pack(body, blobs)
+    text = json.dumps({**body, "blobs": [len(blob) for blob in blobs]})
+    header = ('{"more":[' + "{}," * (WHOLE_BYTES // 3) + "{}]," + text[1:]).encode()
+    return b"RL\x01" + len(header).to_bytes(4, "big") + header + b"".join(blobs)
+
+
 LIES: dict[str, Lie] = {
     "escapes": leaves(texts(lambda text: text + EVIL)),
     "long": leaves(texts(lambda text: (text + EVIL) * 3000)),
@@ -131,6 +140,7 @@ LIES: dict[str, Lie] = {
     "numbers": leaves(lambda value: 10**300 if type(value) is int else -1e308 if isinstance(value, float) else value),
     "many": many,
     "deep": deep,
+    "swollen": swollen,
     "refused": refused,
     "flood": flood,
 }

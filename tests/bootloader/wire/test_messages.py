@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import struct
+import tracemalloc
 
 import pytest
 from hypothesis import example, given
@@ -208,3 +209,17 @@ def test_an_answer_that_is_no_refusal_is_read() -> None:
 def test_lines_are_one_object_each(events: list[dict[str, object]]) -> None:
     written = lines(events)
     assert [json.loads(line) for line in written.split(b"\n")[:-1]] == events
+
+
+@pytest.mark.parametrize("value", ["{}", "[]", "1.5", '"ab"'])
+def test_an_answer_of_more_values_than_anybody_asked_for_is_not_read(value: str) -> None:
+    text = '{"blobs":[],"x":[' + ",".join([value] * 1_500_000) + "]}"
+    told = b"RL\x01" + len(text).to_bytes(4, "big") + text.encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(Malformed):
+            answer(told)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * len(told)
