@@ -49,8 +49,12 @@ def requirements() -> list[str]:
 
 
 def extras(*names: str) -> dict[str, list[str]]:
-    """What it can do without, by what it is for, as this host's own package has it."""
-    told = [_EXTRA.fullmatch(line) for line in metadata.requires("live-reactor") or ()]
+    """What it can do without, by what it is for, as this host's package has it; nothing where that is not installed."""
+    try:
+        lines = metadata.requires("live-reactor") or ()
+    except metadata.PackageNotFoundError:
+        lines = ()
+    told = [_EXTRA.fullmatch(line) for line in lines]
     return {name: [one[1] for one in told if one is not None and one[2] == name] for name in names}
 
 

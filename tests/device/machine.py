@@ -158,6 +158,7 @@ class Machine:
         self._log.unlink(missing_ok=True)
         forwards = f"hostfwd=tcp:127.0.0.1:{self.ssh_port}-:22,hostfwd=tcp:127.0.0.1:{self.port}-:7717"
         words: Sequence[str | Path] = [
+            "setpriv", "--pdeathsig", "KILL",  # whatever ends the tests ends it
             "qemu-system-x86_64", *accelerator, "-smp", "2", "-m", str(self._memory_mb),
             "-kernel", self._image / "vmlinuz", "-initrd", self._image / "initrd.img",
             "-append", "root=/dev/vda rw console=ttyS0 quiet panic=-1",
