@@ -36,7 +36,7 @@ from .mutate import Mutator
 from .pure import Part
 
 LONGEST_S = 5
-"""For one input: whoever can hold up an end for longer with 64 KiB has found something."""
+"""Of a processor, for one input: whoever can hold up an end for longer with 64 KiB has found something."""
 
 _LOOK_EVERY = 500
 
@@ -141,13 +141,13 @@ def _bounded() -> Iterator[None]:
     def late(*_: object) -> None:
         raise TimeoutError(f"one input took {LONGEST_S} s")
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(LONGEST_S)
+    before = signal.signal(signal.SIGVTALRM, late)
+    signal.setitimer(signal.ITIMER_VIRTUAL, LONGEST_S)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def _guided(part: Part) -> None:
