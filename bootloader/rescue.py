@@ -73,7 +73,8 @@ class Rescue:
                     return ""
                 self._ferry = ferry
                 ferry.start()
-            self._notice("rescue", f"hosts that this device obeys can come in over {self._path}")
+            if self._said:  # that it could not be used, which is over
+                self._notice("rescue", f"hosts that this device obeys can come in over {self._path}")
             ferry.join()
             return ferry.gone
         finally:

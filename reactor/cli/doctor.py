@@ -56,11 +56,14 @@ def _host(addresses: list[str]) -> Iterable[Finding]:
 def _device(target: Target, addresses: list[str]) -> Iterable[Finding]:
     fault, health = device.asked(target)
     if isinstance(fault, LinkDown) and addresses:
-        found = list(checks.reached(target.name, list(device.attempts(addresses))))
+        found = list(checks.reached(list(device.attempts(addresses))))
         yield from found or [checks.trusted(target.name, fault.code, fault.what, fault.do)]
         return
-    code, what, do = (fault.code, fault.what, fault.do) if fault is not None else ("", "", "")
-    yield checks.trusted(target.name, code, what, do)
+    if fault is None:
+        yield checks.trusted(target.name, "", "", "")
+    else:
+        what = fault.what if fault.to in ("", target.name) else f"{fault.to}: {fault.what}"
+        yield checks.trusted(target.name, fault.code, what, fault.do)
     if health is not None:
         found = list(checks.health(target.name, health))
         yield from (one for one in found if one.check != "unit" or not isinstance(target, Embedded))

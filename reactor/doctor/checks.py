@@ -198,7 +198,7 @@ def keys(found: Sequence[Key]) -> Iterator[Finding]:
             yield Finding("key", WELL, f"{one.path} is this user's alone")
 
 
-def reached(name: str, attempts: Sequence[Attempt]) -> Iterator[Finding]:
+def reached(attempts: Sequence[Attempt]) -> Iterator[Finding]:
     """Why nothing could be said to a target."""
     if any(one.outcome == ANSWERS for one in attempts):
         return
@@ -223,22 +223,22 @@ def reached(name: str, attempts: Sequence[Attempt]) -> Iterator[Finding]:
             ),
             FORBIDDEN: ("a firewall says no", f"let TCP port {port} pass, here (outgoing) and on the board"),
         }.get(one.outcome, (one.outcome, "see whether the bootloader runs there"))
-        yield Finding("reach", WRONG, f"{name} at {one.address}: {what}", do)
+        yield Finding("reach", WRONG, f"at {one.address}: {what}", do)
     if not attempts:
         do = "plug it in, and see `reactor devices`"
-        yield Finding("reach", WRONG, f"{name}: no address of it is known", do)
+        yield Finding("reach", WRONG, "no address of it is known", do)
 
 
 def trusted(name: str, code: str, what: str, do: str) -> Finding:
     """What became of the handshake, by the code of its fault; empty where it went well."""
     if not code:
-        return Finding("trust", WELL, f"{name} and this host know each other's key")
+        return Finding("trust", WELL, "it and this host know each other's key")
     if code == "untrusted" and "certificate" in what:
         do = f"if it was flashed anew: reactor trust remove {name}, then reactor pair {name}; if not, beware"
-        return Finding("trust", WRONG, f"{name} has another key than when it was paired with", do)
+        return Finding("trust", WRONG, "it has another key than when it was paired with", do)
     if code == "untrusted":
-        return Finding("trust", WRONG, f"{name} does not obey this host", f"reactor pair {name}, once it shows a code")
-    return Finding("trust", WRONG, f"{name}: {what}", do)
+        return Finding("trust", WRONG, "it does not obey this host", f"reactor pair {name}, once it shows a code")
+    return Finding("trust", WRONG, what, do)
 
 
 def health(name: str, found: Health) -> Iterator[Finding]:
@@ -271,8 +271,8 @@ def health(name: str, found: Health) -> Iterator[Finding]:
 
 def _versions(name: str, found: Health) -> Finding:
     if found.protocol == PROTOCOL:
-        return Finding("versions", WELL, f"{name} runs bootloader {found.version}, and speaks this host's protocol")
-    what = f"{name} speaks protocol {found.protocol} (bootloader {found.version}), this host speaks {PROTOCOL}"
+        return Finding("versions", WELL, f"it runs bootloader {found.version}, and speaks this host's protocol")
+    what = f"it speaks protocol {found.protocol} (bootloader {found.version}), this host speaks {PROTOCOL}"
     older = f"reactor upgrade -t {name}; if that is refused, reactor provision it again"
     newer = "pip install --upgrade 'live-reactor[host]' on this host"
     return Finding("versions", WRONG, what, older if found.protocol < PROTOCOL else newer)

@@ -49,10 +49,10 @@ def test_nothing_is_wrong_where_nothing_is_and_a_board_that_is_down_or_shut_off_
     assert set(doctor(bench, "-t", "porch")) <= {"unit", "disk", "lost"}  # of the machine that the test runs on
     lines = bench.plain("doctor", "porch").stdout
     assert "✓ this host: multicast leaves from 10.77.0.1\n" in lines
-    assert "✓ porch: porch and this host know each other's key\n" in lines
+    assert "✓ porch: it and this host know each other's key\n" in lines
     porch.off()
     (finding,) = doctor(bench, "-t", "porch")["reach"]
-    assert f"porch at {DEVICE}:{PORT}: the machine is there, and nothing listens" in finding["message"]
+    assert f"at {DEVICE}:{PORT}: the machine is there, and nothing listens" in finding["message"]
     network.ip("route", "add", "prohibit", DEVICE, at=network.host)
     (finding,) = doctor(bench, "-t", "porch")["reach"]
     assert "a firewall says no" in finding["message"]

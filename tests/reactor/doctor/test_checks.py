@@ -126,15 +126,15 @@ OUTCOMES = {
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_why_nothing_answers_is_told_apart(outcome: str) -> None:
-    (finding,) = checks.reached("porch", [Attempt("10.0.0.2:7717", outcome)])
+    (finding,) = checks.reached([Attempt("10.0.0.2:7717", outcome)])
     assert finding.state == WRONG
     assert OUTCOMES[outcome] in finding.do
 
 
 def test_where_one_address_answers_the_others_are_no_matter() -> None:
     attempts = [Attempt("10.0.0.2:7717", checks.REFUSED), Attempt("10.0.0.3:7717", checks.ANSWERS)]
-    assert list(checks.reached("porch", attempts)) == []
-    assert bad(checks.reached("porch", [])) == [("reach", WRONG)]
+    assert list(checks.reached(attempts)) == []
+    assert bad(checks.reached([])) == [("reach", WRONG)]
 
 
 def test_a_key_that_changed_is_told_from_a_host_that_is_not_obeyed() -> None:
