@@ -368,7 +368,10 @@ def _hint(event: Fields, paths: Paths) -> str:
     if module and paths.is_entry(module):
         return f"'{module}' is of an 'entry' in the settings, and not among the files that are shipped"
     if module:
-        return f"'{module}' is not installed where the target runs; install it there, or add its project to 'depends'"
+        return (
+            f"'{module}' is not there where the target runs: add it to the project's 'dependencies', or where it is a "
+            "project beside this one, to 'depends'; with 'system_packages = true', what the device has is found, too"
+        )
     file = clean(event.text("missing_file", ""))
     if file and not file.startswith("/"):
         return (

@@ -36,7 +36,8 @@ Tell = Callable[[dict[str, Any]], None]
 class Loop:
     """One project and its targets. ``tell`` gets every event, from several threads; ``tell_many`` what comes together.
 
-    What ``tell`` raises ends the sessions, and is raised by :meth:`run`, in the thread of whoever shows the events.
+    ``fresh``: what is required is looked for anew. What ``tell`` raises ends the sessions, and is raised by
+    :meth:`run`, in the thread of whoever shows the events.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Loop:
         watching: bool,
         take: bool = False,
         tell_many: TellMany | None = None,
+        fresh: bool = False,
     ) -> None:
         """``take``: the targets' leases, from whoever has them."""
         self._show = tell
@@ -62,10 +64,10 @@ class Loop:
         self._sessions: list[Session] = []
         for target in targets:
             again, many = self._look_again, self._tell_many
-            session = Session(target, self._scanner, self._tell, again, watching=watching, take=take, tell_many=many)
+            how = {"watching": watching, "take": take, "fresh": fresh}
+            session = Session(target, self._scanner, self._tell, again, tell_many=many, **how)
             self._sessions.append(session)
         self._trees = dict.fromkeys(self._sessions, EMPTY)
-        self._note()
 
     @property
     def sessions(self) -> Sequence[Session]:
@@ -144,10 +146,8 @@ class Loop:
             except Fault as fault:
                 self._refused(problem(fault), found)
                 return
-            if change.settings_changed:
-                self._note()
-                if self._watcher is not None:
-                    self._watcher.follow(self._scanner.project)
+            if change.settings_changed and self._watcher is not None:
+                self._watcher.follow(self._scanner.project)
             stages_ms = {"watch": _ms(batch.at, found), "hash": _ms(found, time.monotonic())}
             is_submitted = self._submit(change, batch.at, stages_ms, is_save=True)
             if self._broken is not None and not is_submitted:
@@ -199,10 +199,6 @@ class Loop:
                 )
 
         return progress
-
-    def _note(self) -> None:
-        for note in self._scanner.project.settings.notes:
-            self._notice("no-effect", note)
 
     def _notice(self, code: str, text: str) -> None:
         self._tell({"event": "notice", "target": "", "code": code, "text": clean(text)})

@@ -15,7 +15,7 @@ from bootloader.wire.errors import Fault
 from bootloader.wire.launch import DEPENDS
 
 from .plan import RULE_FILES, Folder, Look, Rules
-from .settings import BadSettings, Settings, parse
+from .settings import BadSettings, Package, Settings, package_of, parse
 
 SETTINGS_FILE = "pyproject.toml"
 
@@ -52,7 +52,7 @@ class Root:
         folder, _, name = path.rpartition("/")
         if name in RULE_FILES:
             return self.rules.enters(folder)
-        return not self.name and path == SETTINGS_FILE
+        return path == SETTINGS_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,8 @@ class Project:
     settings: Settings
     roots: tuple[Root, ...]
     """The project itself, then its siblings in the order of ``depends``."""
+    siblings: tuple[Package, ...] = ()
+    """What these say of themselves."""
 
     @classmethod
     def open(cls, path: Path | str) -> Project:
@@ -73,13 +75,15 @@ class Project:
         settings = load(folder)
         siblings = _siblings(folder, settings.depends)
         own = _root(folder, "", settings)
-        return cls(folder, settings, (own, *(_root(sibling, sibling.name, None) for sibling in siblings)))
+        roots = (own, *(_root(sibling, sibling.name, None) for sibling in siblings))
+        return cls(folder, settings, roots, tuple(map(_package, siblings)))
 
     def differs(self, other: Project) -> bool:
         """Whether the settings, the siblings or the ignore files that were met are others than in ``other``."""
-        return self.settings != other.settings or [(root.folder, root.rules.facts()) for root in self.roots] != [
-            (root.folder, root.rules.facts()) for root in other.roots
-        ]
+        facts = (self.settings, self.siblings)
+        return facts != (other.settings, other.siblings) or [
+            (root.folder, root.rules.facts()) for root in self.roots
+        ] != [(root.folder, root.rules.facts()) for root in other.roots]
 
     def root_of(self, path: str) -> tuple[Root, str] | None:
         """The root that ``path``, an absolute path of this host, lies in, and its path there."""
@@ -104,14 +108,22 @@ class Project:
 
 def load(folder: Path) -> Settings:
     """The settings of the project in ``folder``."""
+    return parse(_settings_text(folder, SETTINGS_FILE), SETTINGS_FILE, folder.name)
+
+
+def _package(folder: Path) -> Package:
+    """What a sibling says of itself; that may be nothing."""
     file = folder / SETTINGS_FILE
+    return package_of(_settings_text(folder, str(file)) if file.exists() else "", str(file), folder.name)
+
+
+def _settings_text(folder: Path, name: str) -> str:
     try:
-        text = file.read_text("utf-8")
+        return (folder / SETTINGS_FILE).read_text("utf-8")
     except UnicodeDecodeError as error:
-        raise BadSettings("is not UTF-8", file=SETTINGS_FILE, do="save it as UTF-8") from error
+        raise BadSettings("is not UTF-8", file=name, do="save it as UTF-8") from error
     except OSError as error:
-        raise BadSettings(f"can't be read: {error.strerror}", file=SETTINGS_FILE) from error
-    return parse(text, SETTINGS_FILE, folder.name)
+        raise BadSettings(f"can't be read: {error.strerror}", file=name) from error
 
 
 def _folder(path: Path) -> Path:

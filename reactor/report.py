@@ -116,7 +116,12 @@ def progress(event: Event) -> tuple[int, int | None, str]:
     if event["what"] == "ship":
         done, total = event["done_bytes"], event["total_bytes"]
         return done, total, f"shipping to {event['target']}: {size(done)} of {size(total)}"
+    if event["what"] == "unpack":
+        done, total = event["done_bytes"], event["total_bytes"]
+        return done, total, f"{event['target']} unpacks {size(total)} of what is required"
     done, total = event["done_files"], event["total_files"]
+    if event["what"] == "fetch":
+        return done, total, f"fetching what {event['target']} requires: {event['file'] or 'looking for it'}"
     if event["what"] == "apply":
         return done, total if done else None, f"{event['target']} checks and lays out {total} files"
     return done, total, "looking for files" if total is None else f"looking at {done} of {total} files"

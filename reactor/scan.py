@@ -179,6 +179,11 @@ class Scanner:
         launched = self._launches[target] = self._launched(self.project, self.manifest, target)
         return self.manifest.edit({launch.PATH: _entry_of(launched)})
 
+    def dress(self, target: str, launched: bytes) -> Entry:
+        """The entry of a launch file that was made of one of here, for ``target``: its content can be had here too."""
+        self._launches[f"{target} dressed"] = launched
+        return _entry_of(launched)
+
     def content(self, blob: str) -> bytes:
         """The content of a blob of the last scan, or of one that is kept. :class:`FileChanged` where it is gone."""
         return b"".join(self.parts(blob, KEPT_FILE_BYTES))
@@ -258,14 +263,14 @@ class Scanner:
                     if within is not None:
                         return True
                 elif root.decides(within) and (
-                    within != SETTINGS_FILE or load(self.project.folder) != self.project.settings
+                    within != SETTINGS_FILE or root.name or load(self.project.folder) != self.project.settings
                 ):
                     return True
         return False
 
     def _launched(self, project: Project, manifest: Manifest, target: str) -> bytes:
         names = [root.name for root in project.roots[1:]]
-        return project.settings.launch(target, python_path(manifest, names)).encode()
+        return project.settings.launch(target, python_path(manifest, names), project.siblings).encode()
 
     def _entry(self, path: str, host: str, status: os.stat_result) -> Entry | None:
         """The entry of a file, read again where its stat does not vouch for it; None where it is gone."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -45,6 +45,14 @@ class BadSettings(Fault):
 
 
 @dataclass(frozen=True, slots=True)
+class Package:
+    """What a pyproject.toml says of a project for others: its name, and what it depends on."""
+
+    name: str
+    dependencies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A profile: where a target is, and what differs there. ``console`` and ``baud``: its serial port, on this host."""
 
@@ -56,6 +64,7 @@ class Target:
     assets: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     requirements: tuple[str, ...] = ()
+    system_packages: bool | None = None
     console: str | None = None
     baud: int | None = None
 
@@ -64,7 +73,8 @@ class Target:
 class Settings:
     """A project's settings, checked. ``main`` is the project's own application, ``others`` are those beside it.
 
-    ``include`` is None for the default. The rest is as in :class:`~bootloader.wire.launch.Launch`.
+    ``include`` is None for the default, and so is ``requirements``: then the project's own ``dependencies`` are
+    required, and those of the siblings. The rest is as in :class:`~bootloader.wire.launch.Launch`.
     """
 
     main: Application
@@ -80,24 +90,28 @@ class Settings:
     others: tuple[Application, ...] = ()
     targets: Mapping[str, Target] = field(default_factory=dict)
     display: str = ""
+    requirements: tuple[str, ...] | None = None
+    system_packages: bool | None = None
+    package: Package = field(default_factory=lambda: Package("", ()))
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """One line for each setting that is accepted and has no effect in this version."""
-        notes = []
-        for name, target in self.targets.items():
-            if target.requirements:
-                notes.append(f"'requirements' of target '{name}' has no effect in this version: nothing is installed")
-        return tuple(notes)
+    def required(self, target: str, siblings: Sequence[Package]) -> tuple[str, ...]:
+        """What ``target`` needs besides the code of this project and its ``siblings``, which may require each other."""
+        base = self.requirements
+        if base is None:
+            base = tuple(each for package in (self.package, *siblings) for each in package.dependencies)
+        code = {_plain(package.name) for package in siblings}
+        wanted = (*base, *self.profile(target).requirements)
+        return tuple(dict.fromkeys(each for each in wanted if _plain(values.distribution(each)) not in code))
 
     def profile(self, target: str) -> Target:
         """What differs on ``target``; nothing where the settings don't name it."""
         names = EMBEDDED if target in EMBEDDED else (target,)
         return next((self.targets[name] for name in names if name in self.targets), Target())
 
-    def launch(self, target: str, python_path: tuple[str, ...]) -> Launch:
+    def launch(self, target: str, python_path: tuple[str, ...], siblings: Sequence[Package] = ()) -> Launch:
         """What ``target`` runs. Its profile's ``env`` is for each application, the rest for the main one."""
-        profile = self.profile(target)
+        profile, required = self.profile(target), self.required(target, siblings)
+        asked = self.system_packages if profile.system_packages is None else profile.system_packages
         own = {key: value for key in _OF_A_PROFILE if (value := getattr(profile, key)) is not None}
         main = replace(self.main, **own)
         apps = [replace(app, env={**app.env, **profile.env}) for app in (main, *self.others)]
@@ -110,8 +124,16 @@ class Settings:
             self.handler_s,
             self.deaths,
             self.window_s,
+            required,
+            not required if asked is None else asked,
             display=self.display,
         )
+
+
+def package_of(text: str, file: str, folder_name: str) -> Package:
+    """What a pyproject.toml says of its project to others. Anything wrong is :class:`BadSettings`."""
+    document = _document(text, file)
+    return _package(_Table(document, (), text, file), folder_name)
 
 
 def parse(text: str, file: str, folder_name: str = "app") -> Settings:
@@ -119,25 +141,37 @@ def parse(text: str, file: str, folder_name: str = "app") -> Settings:
 
     ``folder_name`` names the application where ``[project]`` has no name. Anything wrong is :class:`BadSettings`.
     """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        # Its message ends in "(at line 3, column 7)" or "(at end of document)".
-        at = re.search(r" \(at line (\d+), column \d+\)$", str(error))
-        line = int(at[1]) if at else text.count("\n") + 1
-        reason = str(error)[: at.start()] if at else str(error)
-        raise BadSettings(f"not TOML: {reason}", file=file, line=line) from error
+    document = _document(text, file)
     body = document.get("tool", {})
     body = body.get("reactor") if isinstance(body, dict) else None
     if body is None:
         raise BadSettings("has no [tool.reactor]", file=file, do=NO_ENTRY)
     if not isinstance(body, dict):
         raise BadSettings("'tool.reactor' is not a table", file=file, do=NO_ENTRY)
-    project = document.get("project")
-    name = project.get("name") if isinstance(project, dict) else None
-    return _settings(
-        _Table(body, ("tool", "reactor"), text, file), _name(name if isinstance(name, str) else folder_name)
-    )
+    package = _package(_Table(document, (), text, file), folder_name)
+    return _settings(_Table(body, ("tool", "reactor"), text, file), package)
+
+
+def _document(text: str, file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        # Its message ends in "(at line 3, column 7)" or "(at end of document)".
+        at = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        line = int(at[1]) if at else text.count("\n") + 1
+        reason = str(error)[: at.start()] if at else str(error)
+        raise BadSettings(f"not TOML: {reason}", file=file, line=line) from error
+
+
+def _package(document: _Table, folder_name: str) -> Package:
+    project = document.child("project")
+    name = project.body.get("name")
+    return Package(name if isinstance(name, str) else folder_name, project.get("dependencies", values.requirements, ()))
+
+
+def _plain(name: str) -> str:
+    """A distribution's name as names are compared."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _name(text: str) -> str:
@@ -156,9 +190,11 @@ _OF_A_PROFILE = ("entry", "safe", "give", "take", "assets")
 """What a profile says in place of the main application's own."""
 
 
-def _settings(table: _Table, name: str) -> Settings:
+def _settings(table: _Table, package: Package) -> Settings:
+    name = _name(package.name)
     table.known(*_APPLICATION, "include", "exclude", "depends", "reload", "on_failure", "handler", "handler_s",
-                "deaths", "window_s", "applications", "targets", "display")  # fmt: skip
+                "deaths", "window_s", "display", "requirements", "system_packages", "applications",
+                "targets")  # fmt: skip
     main = _application(table, name, NO_ENTRY)
     tables = {name: table}
     others = []
@@ -190,6 +226,9 @@ def _settings(table: _Table, name: str) -> Settings:
         tuple(others),
         {key: _target(child, key) for key, child in table.children("targets")},
         table.get("display", values.callable_of, ""),
+        table.get("requirements", values.requirements, None),
+        table.get("system_packages", values.flag, None),
+        package,
     )
 
 
@@ -228,7 +267,7 @@ def _not_of_a_script(table: _Table, entry: object) -> None:
 
 
 def _target(table: _Table, name: str) -> Target:
-    table.known("address", *_OF_A_PROFILE, "env", "requirements", "console", "baud")
+    table.known("address", *_OF_A_PROFILE, "env", "requirements", "system_packages", "console", "baud")
     if name in EMBEDDED and "address" in table.body:
         raise table.wrong("address", "the embedded target has no address", "give this target another name")
     return Target(
@@ -239,7 +278,8 @@ def _target(table: _Table, name: str) -> Target:
         table.get("take", values.callable_of, None),
         table.get("assets", values.assets, None),
         table.get("env", values.env, {}),
-        table.get("requirements", values.texts, ()),
+        table.get("requirements", values.requirements, ()),
+        table.get("system_packages", values.flag, None),
         table.get("console", values.port, None),
         table.get("baud", values.baud, None),
     )
@@ -273,15 +313,15 @@ class _Table:
             what = f"'{key}' in [{'.'.join(self._path)}] is {_shown(value)}, expected {unfit}"
             raise self.wrong(key, what) from None
 
+    def child(self, key: str) -> _Table:
+        """The table ``key``; an empty one where it is absent."""
+        none: Mapping[str, Any] = {}
+        return _Table(self.get(key, values.table, none), (*self._path, key), self._text, self._file)
+
     def children(self, key: str) -> list[tuple[str, _Table]]:
         """The tables in the table ``key``; none where it is absent."""
-        none: Mapping[str, Any] = {}
-        body = self.get(key, values.table, none)
-        path = (*self._path, key)
-        this = _Table(body, path, self._text, self._file)
-        return [
-            (name, _Table(this.get(name, values.table, none), (*path, name), self._text, self._file)) for name in body
-        ]
+        this = self.child(key)
+        return [(name, this.child(name)) for name in this.body]
 
     def wrong(self, key: str | None, what: str, do: str = "") -> BadSettings:
         """The error for ``key``, or for the whole table."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from bootloader.wire import delta
 from bootloader.wire.errors import Malformed, Refused
@@ -28,6 +29,14 @@ _TRIES = 3
 
 Progress = Callable[[int, int], None]
 """Told (bytes uploaded, bytes to upload)."""
+
+
+class Source(Protocol):
+    """Where the content of blobs is read from, in parts; an empty one is one empty part."""
+
+    def parts(self, blob: str, part_bytes: int) -> Iterator[bytes]:
+        """The content of ``blob``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +99,7 @@ def send(
         tries -= 1
         try:
             if blobs is None:
-                _upload(link, wanted, source, progress)
+                upload(link, wanted, source, progress)
             overlay = Overlay(shipment.base.root, shipment.manifest.root, shipment.edits, blobs or {})
             body, inline = overlay.message()
             answer, _ = link.call("apply", {**body, "restart": restart}, inline, CALL_S)
@@ -134,32 +143,53 @@ def _new_blobs(shipment: Shipment) -> dict[str, tuple[str, int]]:
     }
 
 
-def _upload(link: Link, wanted: Mapping[str, int], source: Scanner, progress: Progress) -> None:
-    """Send those of the blobs ``wanted`` (name to size) that the target lacks."""
+def upload(link: Link, wanted: Mapping[str, int], source: Source, progress: Progress) -> int:
+    """Send those of the blobs ``wanted`` (name to size) that the target lacks, each from where it was cut off; how many
+    bytes that took.
+    """
     names = list(wanted.items())
     missing: dict[str, int] = {}
+    begun: dict[str, int] = {}
     for start in range(0, len(names), _ASK):
         answer, _ = link.call("missing", {"names": names[start : start + _ASK]}, timeout_s=CALL_S)
         missing |= {name: wanted[name] for name in answer.texts("missing") if name in wanted}
+        begun |= _begun(answer, wanted)
     total = sum(missing.values())
-    done = 0
-    for rows, blobs in _batches(missing, source):
+    before = done = sum(begun.get(name, 0) for name in missing)
+    for rows, blobs in _batches(missing, begun, source):
         link.call("upload", {"parts": rows}, blobs, timeout_s=CALL_S)
         done += sum(map(len, blobs))
         progress(done, total)
+    return done - before
 
 
 Row = tuple[str, int, int]
 
 
-def _batches(blobs: Mapping[str, int], source: Scanner) -> Iterator[tuple[list[Row], list[bytes]]]:
+def _begun(answer: Fields, wanted: Mapping[str, int]) -> dict[str, int]:
+    """How much of which blobs the target says to have; what can't be is left out."""
+    found = {}
+    for row in answer.rows("begun"):
+        match row:
+            case [str(name), int(size)] if 0 < size < wanted.get(name, 0):
+                found[name] = size
+    return found
+
+
+def _batches(
+    blobs: Mapping[str, int], begun: Mapping[str, int], source: Source
+) -> Iterator[tuple[list[Row], list[bytes]]]:
     """Upload calls: (name, offset, size) and the bytes, each call bounded in blobs and bytes."""
     rows: list[Row] = []
     parts: list[bytes] = []
     held = 0
     for name, size in blobs.items():
-        offset = 0
-        for part in source.parts(name, PART_BYTES):
+        offset, skip = 0, begun.get(name, 0)
+        for read in source.parts(name, PART_BYTES):
+            part = read[max(0, skip - offset) :]
+            offset += len(read) - len(part)
+            if skip and not part:
+                continue
             if rows and (held + len(part) > PART_BYTES or len(rows) == UPLOAD_BLOBS):
                 yield rows, parts
                 rows, parts, held = [], [], 0

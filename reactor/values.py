@@ -13,6 +13,8 @@ from bootloader.wire.launch import ASSETS, ENTRY, LIMITS
 
 from .plan import pattern_problem
 
+_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\]\s*)?(?:$|[<>=!~;(@])")
+
 
 class Unfit(Exception):
     """A value is not what its key takes; the text says what was expected."""
@@ -37,6 +39,20 @@ def texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) and item and "\0" not in item for item in value):
         raise Unfit("a list of strings")
     return tuple(value)
+
+
+def requirements(value: object) -> tuple[str, ...]:
+    """A list of requirements as packaging tools write them, each of which begins with a name."""
+    for text in (found := texts(value)):
+        if not _REQUIREMENT.match(text):
+            raise Unfit(f'a list of requirements such as "gpiozero>=2", which {text!r} is not')
+    return found
+
+
+def distribution(requirement: str) -> str:
+    """The name that a requirement begins with."""
+    found = _REQUIREMENT.match(requirement)
+    return found[1] if found else ""
 
 
 def patterns(value: object) -> tuple[str, ...]:

@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     terminal.many = len(targets) > 1
     serial = console.beside(arguments, project, [target.name for target in targets], terminal)
     desk = Desk(terminal, [target.name for target in targets], _interrupt)
-    loop = Loop(project, targets, desk.tell, watching=True, take=arguments.take, tell_many=desk.tell_all)
+    how = {"watching": True, "take": arguments.take, "fresh": arguments.fresh}
+    loop = Loop(project, targets, desk.tell, tell_many=desk.tell_all, **how)
     stacks = Stacks(targets, project, desk.tell)
     desk.offer("stack", Order("[APP]", "where each application is, or APP", stacks.show, "f6"))
     if serial:

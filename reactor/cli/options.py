@@ -71,6 +71,7 @@ def add_shipping(parser: argparse.ArgumentParser) -> None:
     """What the commands that ship take."""
     add_project(parser, positional=True)
     add_output(parser)
+    parser.add_argument("--fresh", action="store_true", help="look anew for what the project requires")
     parser.add_argument("-v", "--verbose", action="store_true", help="every state, and where the time of a save goes")
     add_take(parser)
 

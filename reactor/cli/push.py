@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
                     healthy[str(event["target"])] = bool(event["healthy"])
                 changed.notify_all()
 
-    loop = Loop(project, targets, tell, watching=False, take=arguments.take)
+    loop = Loop(project, targets, tell, watching=False, take=arguments.take, fresh=arguments.fresh)
     try:
         loop.first()
         sessions = {session.target.name: session for session in loop.sessions}

@@ -67,6 +67,7 @@ class Session:
         watching: bool,
         take: bool = False,
         tell_many: TellMany | None = None,
+        fresh: bool = False,
     ) -> None:
         """``take``: the lease, from whoever has it."""
         self.target = target
@@ -80,7 +81,7 @@ class Session:
         self._said: list[dict[str, Any]] = []
         self._look_again = look_again
         self._watching = watching
-        self._delivery = Delivery(source, self._tell, self._is_superseded)
+        self._delivery = Delivery(target.name, source, self._tell, self._is_superseded, fresh=fresh)
         self._tenure = Tenure(target.name, self._tell, watching=watching, take=take)
         self._outage = Outage(None if watching else PATIENCE_S)
         self._newest: Save | None = None
@@ -210,6 +211,7 @@ class Session:
         control = self._link(_CONTROL)
         told = Greeting.read(control.call("hello", {})[0], self.target.name)
         boot, self._python, self._delivery.python = told.boot, told.python, told.compiles
+        self._delivery.layers.greet(told.platform)
         self._live, self._paths = told.live, Paths(told.live, self._paths_of)
         self._tenure.join(control)
         events = self._link("events")

@@ -14,10 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bootloader.wire.errors import CallTimeout, Fault, LinkClosed, LinkDown, Malformed, Refused, Untrusted
+from bootloader.wire.launch import PATH as LAUNCH
 from bootloader.wire.manifest import EMPTY, Edits, Manifest
 
 from .. import shipment, syntax
 from ..follow import named, shown, tree_file
+from ..layers import Layers
 from ..link import Link
 from ..outcomes import Fate, Outcome, Outcomes, patch_of, stages_of
 from ..report import Pace, clean, problem, whole
@@ -58,13 +60,18 @@ class Delivery:
     ``look_again`` looks at the project's files again, and says whether there is a newer save now.
     """
 
-    def __init__(self, source: Scanner, tell: Tell, look_again: Callable[[], bool]) -> None:
+    def __init__(
+        self, target: str, source: Scanner, tell: Tell, look_again: Callable[[], bool], *, fresh: bool
+    ) -> None:
+        """``fresh``: what is required is looked for anew."""
         self.has: Manifest | None = None
         """The tree that the target has, where that is known."""
         self.generation: int | None = None
         """The newest generation that is known to be there; None before the first look."""
         self.python = sys.version_info[:2]
         """The version of Python that the target runs."""
+        self.layers = Layers(target, tell, fresh=fresh)
+        self._target = target
         self._source = source
         self._tell = tell
         self._look_again = look_again
@@ -131,6 +138,7 @@ class Delivery:
     def _deliver(self, control: Link, save: Save, began: float) -> bool:
         for _ in range(_TRIES):
             try:
+                self._under_way = save = self._dressed(save)
                 self._try(control, save, began)
                 return True
             except (LinkDown, LinkClosed, CallTimeout, Untrusted, Malformed):
@@ -144,11 +152,25 @@ class Delivery:
                 if refused.code == "leased":
                     self._under_way = None
                     raise
-                if refused.code != "stale-root":
+                if refused.code == "missing-layer":
+                    self.layers.forget()
+                elif refused.code == "stale-root":
+                    self.has = None
+                else:
                     break
-                self.has = None
         self._refused(save, fault)
         return True
+
+    def _dressed(self, save: Save) -> Save:
+        """``save`` with the wheels in its launch file that what it requires comes to on this target."""
+        before = save.manifest.get(LAUNCH)
+        if before is None:
+            return save
+        entry = self._source.dress(self._target, self.layers.dressed(before.blake3, self._source.content))
+        if entry == before:
+            return save
+        edits = {**save.edits, LAUNCH: entry} if LAUNCH in save.edits else save.edits
+        return replace(save, manifest=save.manifest.edit({LAUNCH: entry}), edits=edits)
 
     def _try(self, control: Link, save: Save, began: float) -> None:
         if self.has is None:
@@ -198,6 +220,8 @@ class Delivery:
         self._held(save, "it does not compile")
 
     def _send(self, control: Link, parcel: shipment.Shipment, save: Save, began: float) -> None:
+        if (entry := parcel.manifest.get(LAUNCH)) is not None:
+            self.layers.provide(control, entry.blake3, self._source.content)
         sent = time.monotonic()
         progress = _Progress(self._tell, sent, len(parcel.edits))
         try:
@@ -213,7 +237,8 @@ class Delivery:
         there_ms = stages_of(answer)
         stages = dict(save.stages_ms)
         stages["wait"] = _ms((began - save.saved_at) * 1000 - sum(stages.values()))
-        stages["diff"] = _ms((sent - began) * 1000)
+        stages |= (waited := self.layers.took_ms())
+        stages["diff"] = _ms((sent - began) * 1000 - sum(waited.values()))
         stages["ship"] = _ms((back - sent) * 1000 - sum(there_ms.values()))
         self.has, self.generation = save.manifest, whole(answer.integer("generation"))
         rung, why = clean(answer.text("rung")), named(self._source.project, clean(answer.text("why")))

@@ -19,13 +19,15 @@ _OLDEST_PYTHON = (3, 7)
 @dataclass(frozen=True, slots=True)
 class Greeting:
     """``boot``: which start of its this is; ``live``: where the tree lies there; ``python``: its version, for people;
-    ``compiles``: the version that what is shipped has to compile with.
+    ``compiles``: the version that what is shipped has to compile with; ``platform``: what wheels have to be for, as it
+    came.
     """
 
     boot: str
     live: str
     python: str
     compiles: tuple[int, int]
+    platform: Fields
 
     @classmethod
     def read(cls, hello: Fields, name: str) -> Self:
@@ -44,4 +46,4 @@ class Greeting:
         version = (python[0], python[1]) if len(python) > 1 else (0, 0)
         # One that can't be says nothing: then the target, which compiles what it gets, has the only word.
         compiles = version if _OLDEST_PYTHON <= version < (4, 0) else sys.version_info[:2]
-        return cls(boot, clean(hello.text("live")), ".".join(map(str, python)), compiles)
+        return cls(boot, clean(hello.text("live")), ".".join(map(str, python)), compiles, hello.child("platform"))

@@ -204,13 +204,6 @@ def test_a_fault_of_the_project_is_told_without_what_a_terminal_acts_upon(bench:
     assert "\x1b" not in "".join(map(str, told.values()))
 
 
-def test_settings_that_do_nothing_are_told_when_they_come(bench: Bench) -> None:
-    bench.dev(bench.simulated("local"))
-    assert not bench.told.all("notice", code="no-effect")
-    bench.write("pyproject.toml", SETTINGS + '[tool.reactor.targets.porch]\nrequirements = ["gpiozero"]\n')
-    assert "'requirements' of target 'porch' has no effect" in bench.told.wait("notice", code="no-effect")["text"]
-
-
 # A push: no watcher
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootloader.wire.launch import NAME, Application, Launch
-from reactor.settings import BadSettings, Settings, Target, parse
+from reactor.settings import BadSettings, Package, Settings, Target, parse
 
 ENTRY = '[tool.reactor]\nentry = "blinky.main:main"\n'
 
@@ -193,8 +193,9 @@ def test_every_setting_is_read() -> None:
 
 def test_little_is_needed_and_the_rest_has_defaults() -> None:
     settings = parse(ENTRY, "pyproject.toml", "My Folder")
-    assert settings == Settings(Application("my-folder", "blinky.main:main"))
-    assert settings.notes == ()
+    assert settings == Settings(Application("my-folder", "blinky.main:main"), package=Package("My Folder", ()))
+    launch = settings.launch("local", (".",))
+    assert (launch.requirements, launch.system_packages) == ((), True)
 
 
 def test_init_applications_start_first_and_a_profile_changes_what_runs() -> None:
@@ -224,10 +225,37 @@ def test_what_is_launched_is_what_the_target_reads() -> None:
         assert Launch.decode(launch.encode()) == launch
 
 
-def test_a_setting_without_effect_says_so() -> None:
-    (note,) = parse(FULL, "pyproject.toml").notes
-    assert note.startswith("'requirements' of target 'porch' has no effect in this version")
-    assert parse(ENTRY + "reload = 'patch'\n", "pyproject.toml").notes == ()
+PACKAGED = '[project]\nname = "app"\ndependencies = ["numpy>=2", "Shared_Drivers", "more; os_name == \'posix\'"]\n'
+PORCH = '[tool.reactor.targets.porch]\nrequirements = ["gpiozero[extra]>=2"]\n'
+SIBLINGS = (Package("shared-drivers", ("smbus2",)), Package("unnamed", ()))
+
+
+def required(text: str, target: str = "porch") -> tuple[tuple[str, ...], bool]:
+    launch = parse(text, "pyproject.toml").launch(target, (), SIBLINGS)
+    return launch.requirements, launch.system_packages
+
+
+def test_what_is_required_is_the_projects_own_dependencies_its_siblings_and_a_targets_more() -> None:
+    own = ("numpy>=2", "more; os_name == 'posix'", "smbus2")  # a sibling is code
+    assert required(PACKAGED + ENTRY + PORCH) == ((*own, "gpiozero[extra]>=2"), False)
+    assert required(PACKAGED + ENTRY + PORCH, "local") == (own, False)
+    instead = ENTRY + 'requirements = ["attrs"]\n' + PORCH
+    assert required(PACKAGED + instead) == (("attrs", "gpiozero[extra]>=2"), False)
+    assert required(PACKAGED + ENTRY + "requirements = []\n") == ((), True)
+
+
+def test_what_the_device_has_can_be_used_where_that_is_said_for_all_targets_or_for_one() -> None:
+    assert required(PACKAGED + ENTRY + "system_packages = true\n")[1]
+    assert required(PACKAGED + ENTRY + PORCH + "system_packages = true\n")[1]
+    assert not required(PACKAGED + ENTRY + PORCH + "system_packages = true\n", "local")[1]
+    assert not required(ENTRY + "system_packages = false\nrequirements = []\n")[1]
+
+
+@pytest.mark.parametrize("text", ["-r more.txt", "--index-url=http://x", "./lib", "", " ", "a b", "git+https://x/y"])
+def test_a_requirement_begins_with_a_name(text: str) -> None:
+    with pytest.raises(BadSettings) as caught:
+        parse(ENTRY + f"requirements = [{text!r}]\n", "pyproject.toml")
+    assert "'requirements' in [tool.reactor]" in str(caught.value)
 
 
 @given(st.text(max_size=80))
@@ -297,5 +325,5 @@ def test_the_documentation_shows_settings_that_are_taken_and_names_every_key() -
     for example in examples:
         parse(example, "docs/settings.md")
     fields = {*Settings.__dataclass_fields__, *Application.__dataclass_fields__, *Target.__dataclass_fields__}
-    fields -= {"main", "name", "others", "targets"}
+    fields -= {"main", "name", "others", "targets", "package"}
     assert [key for key in sorted(fields) if f"`{key}`" not in text] == []
