@@ -89,7 +89,7 @@ class Bootloader:
             upgrade = Upgrade(state, tether)
             self.pairing = Pairing(state / "trust", name, folder / "run" / "pairing", self._notice)
             self.pairing.display = supervisor.display.show
-            unpacking = Unpacking(store)
+            unpacking = Unpacking(store, changes.locked)
             parts.callback(unpacking.close)
             rest = chronicle, upgrade, streams, self.pairing, unpacking
             service = Service(name, store, supervisor, changes, self.journal, *rest)

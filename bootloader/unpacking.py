@@ -7,7 +7,8 @@ cut in between costs nothing. Knows nothing of what layers are for.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 
 from .store.store import Store
 from .wire.errors import Fault, Refused
@@ -18,10 +19,11 @@ _END_S = 2.0
 
 
 class Unpacking:
-    """Of the layers of ``store``."""
+    """Of the layers of ``store``. ``locked`` holds its lock, or refuses."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, locked: Callable[[], AbstractContextManager[None]]) -> None:
         self._store = store
+        self._locked = locked
         self._changed = threading.Condition()
         self._name = ""
         self._done = (0, 0)
@@ -36,7 +38,7 @@ class Unpacking:
         next one who asks has it tried anew.
         """
         name = layer_name(wheels)
-        with self._store.lock:
+        with self._locked():
             missing, ready = self._store.layers.missing(wheels), self._store.layers.has(wheels)
         with self._changed:
             if not missing and not ready:

@@ -113,18 +113,16 @@ def size(count: int) -> str:
 
 def progress(event: Event) -> tuple[int, int | None, str]:
     """How much of how much is done, and the words for it; None where it is not known yet how much there is."""
-    if event["what"] == "ship":
-        done, total = event["done_bytes"], event["total_bytes"]
-        return done, total, f"shipping to {event['target']}: {size(done)} of {size(total)}"
-    if event["what"] == "unpack":
-        done, total = event["done_bytes"], event["total_bytes"]
-        return done, total, f"{event['target']} unpacks {size(total)} of what is required"
-    done, total = event["done_files"], event["total_files"]
-    if event["what"] == "fetch":
-        return done, total, f"fetching what {event['target']} requires: {event['file'] or 'looking for it'}"
-    if event["what"] == "apply":
-        return done, total if done else None, f"{event['target']} checks and lays out {total} files"
-    return done, total, "looking for files" if total is None else f"looking at {done} of {total} files"
+    what, by = event["what"], "bytes" if event["what"] in ("ship", "unpack") else "files"
+    done, total, target = event[f"done_{by}"], event[f"total_{by}"], event["target"]
+    words = {
+        "ship": lambda: f"shipping to {target}: {size(done)} of {size(total)}",
+        "fetch": lambda: f"fetching what {target} requires: {event['file'] or 'looking for it'}",
+        "unpack": lambda: f"{target} unpacks {size(total)} of what is required",
+        "apply": lambda: f"{target} checks and lays out {total} files",
+        "scan": lambda: "looking for files" if total is None else f"looking at {done} of {total} files",
+    }
+    return done, None if what == "apply" and not done else total, words[what]()
 
 
 def indented(text: str) -> str:

@@ -6,15 +6,15 @@
 A layer is made aside, is durable before it has its name, and is not changed after that. What its wheels have in common
 with another layer is linked from there, so one more wheel costs no more than itself. A start compares every file before
 any is run; where some are damaged, the layer is made anew from what is left, and from its wheels, which are kept among
-the blobs. One is made at a time, which does not need the store's lock; everything else does.
+the blobs. One is made at a time; the store's lock is held around every call, but while wheels are unpacked for a host.
 """
 
 from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ..aside import Aside, is_other
@@ -89,7 +89,7 @@ class Layers:
                 if place != self.folder:
                     self._drop(name)
                     (self.folder / name).symlink_to(place / name)
-                self._whole[name] = layer
+                self._whole = {**self._whole, name: layer}
                 return
             if wrong:
                 more = f" and {len(wrong) - 1} more files" if len(wrong) > 1 else ""
@@ -98,15 +98,28 @@ class Layers:
         self._notice("layer-mended", f"layer {name[:12]} was made anew from its wheels")
 
     def make(self, wheels: Collection[Wheel], room: Room, progress: Progress = lambda _done, _total: None) -> None:
-        """Make their layer, unless it is here. Where that is refused, nothing has changed."""
+        """Make their layer, unless it is here. Where that is refused, nothing has changed.
+
+        The store's lock is held until there is room, and, but by the caller, not while wheels are unpacked.
+        """
         name = layer_name(wheels)
+        with ExitStack() as planning:
+            planning.enter_context(self._lock)  # always before the other one
+            with self._making:
+                self._make(wheels, name, room, planning.close, progress)
+
+    def _make(
+        self, wheels: Collection[Wheel], name: str, room: Room, planned: Callable[[], None], progress: Progress
+    ) -> None:
+        def plan(sizes: Iterable[int]) -> None:
+            room(sizes)
+            planned()
+
         self.awaited = tuple(wheels)
-        with self._making:
-            if self.has(wheels):
-                return
+        if not self.has(wheels):
             unpack = Unpack(self._new, self._blob, lambda text: self._notice("layer-clash", text))
             try:
-                layer = unpack.run(tuple(wheels), self._unpacked(wheels), room, progress)
+                layer = unpack.run(tuple(wheels), self._unpacked(wheels), plan, progress)
                 self._drop(name)
                 listed = self.folder / f"{name}.files"
                 listed.write_bytes(layer.encode())
@@ -116,7 +129,7 @@ class Layers:
                 sync([self.folder])
             finally:
                 _remove(self._new)
-            self._whole[name] = layer
+            self._whole = {**self._whole, name: layer}
 
     def _unpacked(self, wheels: Collection[Wheel]) -> dict[str, Found]:
         """The wheels that lie unpacked in layers that are whole, or that are left so in their own, which is not."""
@@ -136,17 +149,16 @@ class Layers:
         with suppress(OSError):
             if file_name(path) == wheel.blake3:
                 return path
-        with self._lock:
-            self._objects.discard(wheel.blake3)
-            if self._objects.recover(wheel.blake3):
-                return path
+        self._objects.discard(wheel.blake3)
+        if self._objects.recover(wheel.blake3):
+            return path
         raise Refused("missing-blob", "is not on this target, or was damaged", to=wheel.file, do="send it again")
 
     def _drop(self, name: str) -> None:
         _remove(self.folder / name)
         _remove(self.folder / f"{name}.files")
         _remove(self._pycache / str(self.folder / name).lstrip("/"))
-        self._whole.pop(name, None)
+        self._whole = {each: layer for each, layer in self._whole.items() if each != name}
 
     # what may go
 

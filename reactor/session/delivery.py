@@ -152,7 +152,7 @@ class Delivery:
                 if refused.code == "leased":
                     self._under_way = None
                     raise
-                if refused.code == "missing-layer":
+                if refused.code in ("missing-layer", "missing-blob"):
                     self.layers.forget()
                 elif refused.code == "stale-root":
                     self.has = None

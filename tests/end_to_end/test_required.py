@@ -90,7 +90,7 @@ def test_a_generation_that_is_gone_back_to_has_what_it_required(shared: Bench) -
     dev.wait("result", at, healthy=True)
     said(dev, "lib 2", at)
     at = dev.mark()
-    code, _ = shared.run("rollback", "--path", str(project))
+    code, _ = shared.run("rollback", "--path", str(project), "--take")
     assert code == 0
     said(dev, "lib 1", at)
     assert dev.end() == 0

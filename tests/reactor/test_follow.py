@@ -144,7 +144,7 @@ def test_an_event_of_the_target_becomes_one_of_this_host(
 @pytest.mark.parametrize(
     ("more", "hint"),
     [
-        ({"missing_module": "numpy\x1b[1m"}, "'numpy' is not installed where the target runs"),
+        ({"missing_module": "numpy\x1b[1m"}, "'numpy' is not there where the target runs"),
         ({"missing_file": "data.csv"}, "'data.csv' is looked for in the application's working folder"),
         ({"missing_file": "/etc/x"}, None),
         ({}, None),
