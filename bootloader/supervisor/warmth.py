@@ -33,6 +33,7 @@ _STUCK_S = 100.0
 """A process that compiles for so long does not come to an end."""
 _MODULES = 2000
 _TRIES = 8
+_GONE = "ModuleNotFoundError"
 
 Problem = dict[str, Any]
 
@@ -305,6 +306,8 @@ class Warmth:
         self._tries = 0
         failed = note["failed"]
         self._modules = [name for name in self._modules if name not in failed]
+        for name in [name for name, why in failed.items() if why.startswith(_GONE)]:
+            del failed[name]  # it is required no more: if it comes back, it is learnt again
         self._cold = set(islice((self._cold | failed.keys()), _MODULES))
         for name, why in failed.items():
             self._journal.add("notice", {"code": "not-warm", "text": f"{name} could not be imported ahead: {why}"})

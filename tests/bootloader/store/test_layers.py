@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -232,3 +233,50 @@ def test_each_file_has_the_time_of_its_content(disk: Disk) -> None:
     """So that no bytecode of another version is taken for it."""
     times = {make(disk, build("one", version)).joinpath("site/one.py").stat().st_mtime_ns for version in "123"}
     assert len(times) == 3
+
+
+class Cuts:
+    """Copies of a folder as it is before each thing that is done to the disk: what a kill at that moment leaves."""
+
+    def __init__(self, folder: Path, into: Path) -> None:
+        self.folder = folder
+        self.made: list[Path] = []
+        self._into = into
+        self._on = False
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, _arguments: object) -> None:
+        if self._on and event in ("open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.symlink"):
+            self._on = False
+            self.made.append(self._into / str(len(self.made)))
+            shutil.copytree(self.folder, self.made[-1], symlinks=True)
+            self._on = True
+
+    def during(self, act: Callable[[], object]) -> None:
+        self._on = True
+        try:
+            act()
+        finally:
+            self._on = False
+
+
+def test_wherever_it_is_cut_off_a_layer_is_whole_or_not_there(disk: Disk, tmp_path: Path) -> None:
+    """Made anew, with another one to link from, and mended in place of one that is damaged."""
+    make(disk, ONE)
+    disk.healthy(needing(ONE))
+    cuts = Cuts(disk.folder, tmp_path / "cuts")
+    cuts.during(lambda: make(disk, ONE, TWO))
+    disk.healthy(needing(ONE, TWO))
+    (folder(disk, ONE, TWO) / "site" / "two.py").write_text("damaged")
+    cuts.during(disk.reopen)
+    assert len(cuts.made) > 50
+    for place in cuts.made:
+        cut = Disk(place)
+        rung = cut.reopen()
+        assert rung is not None, place
+        launch = cut.store.launch()
+        assert launch is not None
+        assert modules(place / "layers" / layer_name(launch.wheels)) == {
+            f"{wheel.distribution}.py": "VERSION = '1'\n" for wheel in launch.wheels
+        }
+        shutil.rmtree(place)
