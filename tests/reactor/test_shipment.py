@@ -357,3 +357,41 @@ def test_a_file_that_is_something_else_by_now_has_changed(desk: Desk, what: str)
         os.mkfifo(file)
     with pytest.raises(FileChanged):
         desk.scanner.content(blob_name(content))
+
+
+def test_an_upload_that_was_cut_off_goes_on_where_it_was(real: Ship) -> None:
+    content = random.Random(4).randbytes(2 * PART_BYTES + 1000)
+    name = blob_name(content)
+
+    class Source:
+        def parts(self, _blob: str, part_bytes: int) -> Iterator[bytes]:
+            for start in range(0, len(content), part_bytes):
+                yield content[start : start + part_bytes]
+
+    steps: list[tuple[int, int]] = []
+    real.link.call("upload", {"parts": [[name, 0, len(content)]]}, [content[:PART_BYTES]])  # and no more of it came
+    sent = shipment.upload(real.link, {name: len(content)}, Source(), lambda *step: steps.append(step))
+    assert sent == len(content) - PART_BYTES
+    assert steps == [(2 * PART_BYTES, len(content)), (len(content), len(content))]
+    answer, _ = real.link.call("missing", {"names": [[name, len(content)]]})
+    assert answer.texts("missing") == []
+
+
+def test_what_a_target_says_to_have_in_part_is_not_believed_where_it_can_not_be(target: Simulated, ship: Ship) -> None:
+    name = blob_name(b"12345")
+    rows = [[name, 5], [name, -1], [name, "2"], ["0" * 64, 1], [name], [name, 2]]
+    target.lies["missing"] = ({"missing": [name], "begun": rows}, [])
+    got: list[list[Any]] = []
+
+    def upload(fields: Fields, blobs: list[bytes]) -> bytes:
+        got.extend([*row, blob] for row, blob in zip(fields.rows("parts"), blobs, strict=True))
+        return pack({})
+
+    target.lies["upload"] = upload
+
+    class Source:
+        def parts(self, _blob: str, _part_bytes: int) -> Iterator[bytes]:
+            yield b"12345"
+
+    assert shipment.upload(ship.link, {name: 5}, Source(), lambda *_: None) == 3
+    assert got == [[name, 2, 5, b"345"]]
