@@ -28,6 +28,8 @@ _ASK_S = 0.5
 _CALL_S = 180.0
 _STALL_S = 120.0
 _TRIES = 3
+_SEARCH_S = 0.5
+"""After so long it is told that something is looked for."""
 _KEPT = 64
 _NAMED = 6
 _FETCHING = threading.Lock()
@@ -100,11 +102,10 @@ class Layers:
 
     def _fetch(self, requirements: tuple[str, ...]) -> tuple[wheels.Wheel, ...]:
         platform = _platform(self._told, self._target)
-        began = time.monotonic()
-        pace, files = Pace(time.monotonic()), 0
+        began, files = time.monotonic(), 0
 
-        def tell(name: str) -> None:
-            told = {"event": "progress", "what": "fetch", "file": name, "done_files": files, "total_files": None}
+        def tell(name: str, total: int | None = None) -> None:
+            told = {"event": "progress", "what": "fetch", "file": name, "done_files": files, "total_files": total}
             self._tell(told)
 
         def downloads(text: str) -> None:
@@ -112,12 +113,18 @@ class Layers:
             tell(clean(text).removeprefix("Downloading ").partition(" ")[0].rpartition("/")[2])
             files += 1
 
-        with _FETCHING:
-            found = wheels.fetch(requirements, platform, fresh=self._fresh, on_progress=downloads)
+        searching = threading.Timer(_SEARCH_S, tell, [""])
+        searching.name, searching.daemon = f"{self._target} search", True
+        searching.start()
+        try:
+            with _FETCHING:
+                found = wheels.fetch(requirements, platform, fresh=self._fresh, on_progress=downloads)
+        finally:
+            searching.cancel()
+            if files or time.monotonic() - began > _SEARCH_S:
+                tell("", files)
         self._fresh = False
         self._took_ms["fetch"] = (time.monotonic() - began) * 1000
-        if files or pace.due(time.monotonic(), ended=False):
-            self._tell({"event": "progress", "what": "fetch", "file": "", "done_files": files, "total_files": files})
         return found
 
     def provide(self, link: Link, blob: str, read: Callable[[str], bytes]) -> None:
