@@ -20,8 +20,9 @@ from bootloader.wire.messages import Fields
 
 from . import wheels
 from .link import Link
+from .pace import Pace
 from .platforms import Platform
-from .report import Pace, clean, size, whole
+from .report import clean, size, whole
 from .shipment import upload
 
 _ASK_S = 0.5

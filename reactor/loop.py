@@ -17,8 +17,9 @@ from bootloader.wire.manifest import EMPTY
 
 from .follow import shown
 from .outcomes import Outcome
+from .pace import Pace
 from .project import Project
-from .report import Pace, clean, problem
+from .report import clean, problem
 from .scan import Change, Scanner
 from .session import CLOSE_S, Save, Session, TellMany
 from .survey import Progress

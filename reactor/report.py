@@ -38,9 +38,6 @@ _MARKS = {"stderr": "!", "debug": "D", "info": "I", "warning": "W", "error": "E"
 _OURS = tuple("✓✗●!·→")
 """What lines of this program begin with."""
 
-_SLOW_S = 0.5
-_EVERY_S = 0.1
-
 
 def clean(text: str) -> str:
     """``text`` without terminal escape sequences and control characters; tabs and line ends stay. Cut if long."""
@@ -63,24 +60,6 @@ def problem(fault: Fault) -> dict[str, Any]:
         if value is not None:
             told[key] = clean(value) if isinstance(value, str) else whole(value)
     return told
-
-
-class Pace:
-    """Which steps of something are worth telling: ten a second of what takes over half a second, and then its end."""
-
-    def __init__(self, began: float) -> None:
-        """``began`` and what follows are seconds of one monotonic clock."""
-        self._next = began + _SLOW_S
-        self._told = False
-
-    def due(self, now: float, *, ended: bool) -> bool:
-        """Whether to tell the step that is made ``now``; ``ended``: it is the last one."""
-        if ended:
-            return self._told
-        if now < self._next:
-            return False
-        self._next, self._told = now + _EVERY_S, True
-        return True
 
 
 def cell(text: str) -> str:
@@ -113,16 +92,19 @@ def size(count: int) -> str:
 
 def progress(event: Event) -> tuple[int, int | None, str]:
     """How much of how much is done, and the words for it; None where it is not known yet how much there is."""
-    what, by = event["what"], "bytes" if event["what"] in ("ship", "unpack") else "files"
-    done, total, target = event[f"done_{by}"], event[f"total_{by}"], event["target"]
+    by = "bytes" if event["what"] in ("ship", "unpack") else "files"
+    done, total, target = event[f"done_{by}"], event[f"total_{by}"], event.get("target", "")
+    if event["what"] == "scan":
+        return done, total, "looking for files" if total is None else f"looking at {done} of {total} files"
+    if event["what"] == "fetch":
+        return done, total, f"fetching what {target} requires: {event['file'] or 'looking for it'}"
+    if event["what"] == "apply":
+        return done, total if done else None, f"{target} checks and lays out {total} files"
     words = {
-        "ship": lambda: f"shipping to {target}: {size(done)} of {size(total)}",
-        "fetch": lambda: f"fetching what {target} requires: {event['file'] or 'looking for it'}",
-        "unpack": lambda: f"{target} unpacks {size(total)} of what is required",
-        "apply": lambda: f"{target} checks and lays out {total} files",
-        "scan": lambda: "looking for files" if total is None else f"looking at {done} of {total} files",
+        "ship": f"shipping to {target}: {size(done)} of {size(total)}",
+        "unpack": f"{target} unpacks {size(total)}",
     }
-    return done, None if what == "apply" and not done else total, words[what]()
+    return done, total, words[event["what"]]
 
 
 def indented(text: str) -> str:

@@ -22,7 +22,8 @@ from ..follow import named, shown, tree_file
 from ..layers import Layers
 from ..link import Link
 from ..outcomes import Fate, Outcome, Outcomes, patch_of, stages_of
-from ..report import Pace, clean, problem, whole
+from ..pace import Pace
+from ..report import clean, problem, whole
 from ..scan import FileChanged, Scanner
 
 _START_S = 90.0

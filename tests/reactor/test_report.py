@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bootloader.wire.errors import Fault, Refused
 from reactor import report
-from reactor.report import Pace, clean, lines, problem
+from reactor.pace import Pace
+from reactor.report import clean, lines, problem
 
 # What a terminal acts upon, what turns writing around, and what can't be encoded.
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
