@@ -101,7 +101,7 @@ def test_what_only_the_host_has_is_missing_and_the_way_out_is_said(shared: Bench
     settings(project, "lib", more="settle_s = 0.1")
     code, events = shared.run("push", str(project))
     assert code == 1
-    (problem,) = [one for one in events if one["event"] == "problem"]
+    problem = next(one for one in events if one["event"] == "problem")
     assert "add it to the project's 'dependencies'" in problem["hint"]
     settings(project, "lib", more="settle_s = 0.1\nsystem_packages = true")
     assert shared.run("push", str(project))[0] == 0
