@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from time import monotonic
@@ -137,8 +138,8 @@ def test_an_observer_may_look_and_is_refused_whatever_could_change_something(tar
 
 
 CHANGES = (
-    "lease", "missing", "upload", "manifest", "apply", "start", "restart", "stack", "rollback", "upgrade", "confirm",
-    "open", "write", "read", "close", "trust", "role", "distrust", "invite",
+    "lease", "missing", "layer", "upload", "manifest", "apply", "start", "restart", "stack", "rollback", "upgrade",
+    "confirm", "open", "write", "read", "close", "trust", "role", "distrust", "invite",
 )  # fmt: skip
 
 
@@ -146,6 +147,8 @@ def test_a_method_that_is_new_is_not_an_observer_s_until_somebody_says_so() -> N
     from bootloader import service
 
     assert set(LOOKS) == service._LOOKS
+    answers = Path(service.__file__).read_text("utf-8").partition("dict[str, Answer] = {")[2].partition("}")[0]
+    assert {*LOOKS, *CHANGES} == set(re.findall(r'"(\w+)": self', answers)), "each is tried by an observer here"
 
 
 @pytest.mark.parametrize(("was", "becomes"), [("hosts", "observers"), ("observers", "hosts")])
