@@ -109,10 +109,10 @@ def _inside(link: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    """The words in one of the kernel's files; nothing where it tells none."""
+    """The words in one of the kernel's files, some of which end as strings in C do; nothing where it tells none."""
     try:
         with path.open("rb") as file:
-            return file.read(_LONGEST_BYTES).decode(errors="replace").strip()
+            return file.read(_LONGEST_BYTES).decode(errors="replace").strip("\0 \n")
     except OSError:  # some can't be read, and some tell what is not there yet
         return ""
 

@@ -110,7 +110,7 @@ class Kernel(Configfs):
                 (self.gadget / "functions" / ether / "ifname").write_text(f"{INTERFACE}\n")
                 (self.interface / "statistics").mkdir(parents=True, exist_ok=True)
                 self.hear(0)
-        path.write_text(f"{text}\n")
+        path.write_text(f"{text}\0\n" if path.name.endswith("_addr") else f"{text}\n")  # as Linux 6.1 tells them
 
     def _remove(self, name: str, path: Path) -> None:
         held = [one for one in path.rglob("*") if one.is_symlink()]
