@@ -15,6 +15,8 @@ import pytest
 from .conftest import Bench, benched, save
 from .ssh_board import SshBoard, unavailable, wheels
 
+pytestmark = pytest.mark.timeout(300)
+
 TOP = Path(__file__).parents[2]
 CODE = "/opt/live-reactor"
 LEFT = f"find {CODE} /usr/local/bin/bootloader /var/lib/bootloader /run 2>/dev/null; true"
