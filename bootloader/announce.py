@@ -19,9 +19,9 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from . import __version__
-from .interfaces import Interfaces, addresses
+from .wire.interfaces import Interfaces, addresses
 from .wire.limits import PROTOCOL
-from .wire.presence import NAME_CHARS, SERVICE, Presence
+from .wire.presence import NAME_CHARS, SERVICE, Presence, server
 
 if TYPE_CHECKING:
     from zeroconf import ServiceInfo, Zeroconf
@@ -132,7 +132,7 @@ class Announcement:
             f"{plain}-{fingerprint[:8]}.{SERVICE}",
             port,
             properties=presence.told(),
-            server=f"live-reactor-{fingerprint[:16]}.local.",
+            server=server(fingerprint),
             parsed_addresses=where,
         )
 

@@ -22,10 +22,12 @@ from bootloader.wire.stream import shown
 from .report import clean
 
 if TYPE_CHECKING:
-    from zeroconf import ServiceBrowser, ServiceStateChange, Zeroconf
+    from zeroconf import RecordUpdateListener, ServiceBrowser, ServiceStateChange, Zeroconf
 
 MOST_DEVICES = 256
 MOST_ADDRESSES = 16
+_ADDRESS_TYPES = (1, 28)
+"""A and AAAA."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +41,21 @@ class Found:
 class Discovery:
     """Looks around from construction until :meth:`close`. Thread-safe."""
 
-    def __init__(self, on_change: Callable[[], None] = lambda: None, wanted: Collection[str] = ()) -> None:
-        """``on_change`` is called from a thread of zeroconf's whenever :attr:`found` has changed.
+    def __init__(
+        self,
+        on_change: Callable[[], None] = lambda: None,
+        wanted: Collection[str] = (),
+        on_address: Callable[[str], None] | None = None,
+    ) -> None:
+        """From a thread of zeroconf's, ``on_change`` is called whenever :attr:`found` has changed, and ``on_address``
+        with the name on the network of whoever announces an address, be it news or not.
 
         ``wanted``: the keys of devices that thousands of others are not to crowd out.
         """
         logging.getLogger("zeroconf").disabled = True
         self._on_change = on_change
         self._wanted = frozenset(wanted)
+        self._on_address = on_address
         self._lock = threading.Lock()
         self._found: dict[str, Found] = {}
         self._own = _own()
@@ -90,6 +99,8 @@ class Discovery:
 
         try:
             zeroconf = _zeroconf()
+            if self._on_address is not None:
+                zeroconf.add_listener(_listener(self._on_address), None)
             return zeroconf, ServiceBrowser(zeroconf, SERVICE, handlers=[self._changed])
         except (Error, OSError, RuntimeError) as error:
             do = "name devices by their address"
@@ -115,6 +126,26 @@ def has_room(kept: Iterable[Found], one: Found, wanted: Collection[str]) -> bool
     """Whether ``one`` is kept as well: those that are wanted take no room from others, nor the other way round."""
     is_wanted = one.presence.id in wanted
     return sum((each.presence.id in wanted) == is_wanted for each in kept) < MOST_DEVICES
+
+
+def _listener(on_address: Callable[[str], None]) -> RecordUpdateListener:
+    from zeroconf import RecordUpdate, RecordUpdateListener
+
+    class Addresses(RecordUpdateListener):
+        """The browser tells of no address that it has still in mind: of none, where a device comes back to it."""
+
+        def __init__(self) -> None:
+            self._names: set[str] = set()
+
+        def async_update_records(self, _zeroconf: Zeroconf, _now: float, records: list[RecordUpdate]) -> None:
+            self._names |= {one.new.name for one in records if one.new.type in _ADDRESS_TYPES}
+
+        def async_update_records_complete(self) -> None:
+            names, self._names = self._names, set()
+            for name in names:
+                on_address(name)
+
+    return Addresses()
 
 
 def _zeroconf() -> Zeroconf:

@@ -73,6 +73,11 @@ class Link:
         return answer(self._caller.call(method, pack(body, blobs), timeout_s))
 
     @property
+    def unacknowledged_bytes(self) -> int:
+        """What was sent, and has not come to the target's system; 0 where this system does not tell."""
+        return self._caller.unacknowledged_bytes
+
+    @property
     def closed(self) -> bool:
         """Whether the link has ended, by whichever end."""
         return self._caller.closed

@@ -20,10 +20,12 @@ from .outcomes import Outcome
 from .pace import Pace
 from .project import Project
 from .report import clean, problem
+from .roaming import Roaming
 from .scan import Change, Scanner
 from .session import CLOSE_S, Save, Session, TellMany
 from .survey import Progress
 from .targets import Target
+from .targets.linked import Linked
 from .watch import Batch, Watcher
 
 _TURN_S = 0.5
@@ -68,6 +70,8 @@ class Loop:
             how = {"watching": watching, "take": take, "fresh": fresh}
             session = Session(target, self._scanner, self._tell, again, tell_many=many, **how)
             self._sessions.append(session)
+        linked = {session.target: session for session in self._sessions if isinstance(session.target, Linked)}
+        self._roaming = Roaming({one.fingerprint: session.suspect for one, session in linked.items() if one.roams})
         self._trees = dict.fromkeys(self._sessions, EMPTY)
 
     @property
@@ -78,6 +82,7 @@ class Loop:
     def watch(self) -> None:
         """Watch from now on, so that no save between the first scan and the first wait is missed."""
         self._watcher = Watcher(self._scanner.project, self._notice, self._at_once)
+        self._roaming.start()
 
     def first(self) -> None:
         """Scan everything and ship what the targets lack. A fault of the project is raised."""
@@ -128,6 +133,7 @@ class Loop:
         """End the watcher, the targets that were started here, with their last words told, and the sessions."""
         for session in self._sessions:
             session.stop()
+        self._roaming.close()
         if self._watcher is not None:
             self._watcher.close()
         ended = {session: session.target.close() for session in self._sessions}

@@ -47,3 +47,8 @@ class Presence:
         if not _PORT.fullmatch(presence.pairing) or int(presence.pairing or 0) > 65535:
             presence = replace(presence, pairing="")
         return presence if _ID.fullmatch(presence.id) and _ROOT.fullmatch(presence.root) else None
+
+
+def server(fingerprint: str) -> str:
+    """The name that the device of that certificate has on the network, whose addresses are announced."""
+    return f"live-reactor-{fingerprint[:16]}.local."

@@ -14,6 +14,7 @@ import hashlib
 import select
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -117,6 +118,7 @@ class TlsStream:
         self._why: Callable[[], Fault] | None = None
         self._heard = False
         self._refused = False
+        self._moved_bytes = 0
         self.peer = peer or "a peer that is gone"
         """The other end's address, for people."""
         self.peer_fingerprint = ""
@@ -149,6 +151,7 @@ class TlsStream:
                 if not count:
                     raise self._end(partial(LinkDown, "the other end is gone", to=self.peer))
                 self._heard = True
+                self._moved_bytes += count
                 idle_s = STALL_S
                 at += count
         return data
@@ -168,7 +171,9 @@ class TlsStream:
         while view:
             # A write that has to be tried again is tried with the same bytes: OpenSSL insists.
             send = partial(self._ssl.send, view[:_CHUNK_BYTES])
-            view = view[self._run(send, monotonic() + STALL_S, "it takes no more bytes") :]
+            count = self._run(send, monotonic() + STALL_S, "it takes no more bytes")
+            self._moved_bytes += count
+            view = view[count:]
 
     def close(self, why: Callable[[], Fault] | None = None) -> None:
         """End the stream and wake whoever waits in it. The first call's ``why`` makes everybody's fault."""
@@ -182,6 +187,25 @@ class TlsStream:
             except OSError:
                 pass  # the peer was faster, and that woke them as well
             self._release()
+
+    @property
+    def unacknowledged_bytes(self) -> int:
+        """What was written, and has not come to the other end's system; 0 where this system does not tell."""
+        with self._lock:
+            if self._why is not None:
+                return 0
+            try:
+                from fcntl import ioctl
+                from termios import TIOCOUTQ
+
+                return int.from_bytes(ioctl(self._ssl, TIOCOUTQ, bytes(4)), sys.byteorder)
+            except (ImportError, OSError):
+                return 0
+
+    @property
+    def moved_bytes(self) -> int:
+        """How much has come, and gone over, by now. What grows is no link that is silent."""
+        return max(0, self._moved_bytes - self.unacknowledged_bytes)
 
     def distrust(self) -> Fault:
         """End the stream, as its peer is not the one that was expected; the fault says so."""

@@ -37,6 +37,9 @@ _VALUES = 16
 
 _JOIN_CLOSE_S = 2.0
 
+_SLOWEST_BYTES = 1024
+"""What a link has to carry a second, at least, not to be silent."""
+
 _SETTINGS: dict[str, object] = {
     "allow_safe_attrs": False,
     "allow_exposed_attrs": False,
@@ -210,16 +213,24 @@ class _Calling(_Strict):
                 self._send(consts.MSG_REQUEST, seq, package)
             finally:
                 self._sendlock.release()
-            answer = answers.get(timeout=timeout_s)
-        except Empty:
-            raise CallTimeout(
-                f"no answer in {timeout_s:g} s", to=method, do="it may still be carried out; look before you repeat it"
-            ) from None
+            answer = self._wait(answers, method, timeout_s)
         finally:
             self._request_callbacks.pop(seq, None)
         if answer is None:
             raise self._stream.fault
         return answer
+
+    def _wait(self, answers: SimpleQueue[bytes | None], method: str, timeout_s: float) -> bytes | None:
+        """The answer, which may take so long again where as much as a slow link carries in that time has moved."""
+        moved = self._stream.moved_bytes
+        while True:
+            try:
+                return answers.get(timeout=timeout_s)
+            except Empty:
+                before, moved = moved, self._stream.moved_bytes
+                if moved - before <= timeout_s * _SLOWEST_BYTES:
+                    do = "it may still be carried out; look before you repeat it"
+                    raise CallTimeout(f"no answer in {timeout_s:g} s", to=method, do=do) from None
 
     def read_answers(self) -> None:
         """Until the link ends; then wake every call that still waits."""
@@ -293,11 +304,16 @@ class Caller:
     def call(self, method: str, request: bytes, timeout_s: float) -> bytes:
         """What the target's ``method`` answers to ``request``.
 
-        ``timeout_s`` runs from when the request is sent, so that a slow link needs no longer one. :class:`CallTimeout`
-        when it is over, :class:`LinkDown` or :class:`Untrusted` when the link ends first, :class:`LinkClosed` when this
-        end closed it.
+        ``timeout_s`` is how long the link may be silent once the request is sent: a slow one needs no longer, be it
+        slow with the request or with the answer. :class:`CallTimeout` when that is over, :class:`LinkDown` or
+        :class:`Untrusted` when the link ends first, :class:`LinkClosed` when this end closed it.
         """
         return self._connection.call(method, request, timeout_s)
+
+    @property
+    def unacknowledged_bytes(self) -> int:
+        """What was sent, and has not come to the target's system; 0 where this system does not tell."""
+        return self._stream.unacknowledged_bytes
 
     @property
     def closed(self) -> bool:

@@ -24,6 +24,7 @@ from ..targets import Target
 from .delivery import Delivery, Save, Tell, merged
 from .greeting import Greeting
 from .outage import PAUSES_S, Outage
+from .probe import Probe
 from .tenure import Tenure
 
 __all__ = ["CLOSE_S", "PAUSES_S", "Save", "Session", "Tell", "TellMany"]
@@ -46,7 +47,7 @@ CLOSE_S = 0.5
 
 TellMany = Callable[[Sequence[dict[str, Any]]], object]
 
-_CONTROL = "control"
+_CONTROL, _EVENTS = "control", "events"
 _JOIN_S = 1.0
 
 
@@ -87,15 +88,17 @@ class Session:
         self._newest: Save | None = None
         self._follower = Follower(self._heard, self._notice, rest=self._tell_said, attached=self._tenure.mends)
         self._live, self._paths, self._paths_of = "", Paths("", source.project), source.project
-        self._python = ""
-        self._boot = ""
+        self._python = self._boot = ""
         self._is_ready = False
+        self._dialing = threading.Lock()
+        self._probe = Probe(target.name, lambda: self._link("probe"), self._break)
         self._runner = threading.Thread(target=self._run, name=f"{target.name} ship", daemon=True)
         self._following: threading.Thread | None = None
         # What follows is for several threads, under this.
         self._changed = threading.Condition()
         self._wanted: Save | None = None
         self._restart_asked = self._take_asked = self._lease_moved = False
+        self._hinted = False
         self._broken: Fault | None = None
         self._closing = False
         self._links: dict[str, Link] = {}
@@ -121,6 +124,13 @@ class Session:
         with self._changed:
             self._take_asked = True
             self._changed.notify_all()
+
+    def suspect(self) -> None:
+        """Something has happened to the network: see whether the link has survived that, or try at once to have one."""
+        with self._changed:
+            self._hinted = True
+            self._changed.notify_all()
+        self._probe.look(self._links.get(_EVENTS))
 
     def stop(self) -> None:
         """Ship no more; events are told until :meth:`close`. Waits for no more than a word to the target."""
@@ -204,7 +214,8 @@ class Session:
 
     def _pause(self, pause_s: float) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._closing, pause_s)
+            self._changed.wait_for(lambda: self._closing or self._hinted, pause_s)
+            self._hinted = False
 
     def _connect(self) -> Link:
         """The control link. Events are followed from here on, and what is owed waits to be shipped."""
@@ -214,7 +225,7 @@ class Session:
         self._delivery.layers.greet(told.platform)
         self._live, self._paths = told.live, Paths(told.live, self._paths_of)
         self._tenure.join(control)
-        events = self._link("events")
+        events = self._link(_EVENTS)
         if self._follower.take_up(events, boot):
             self._delivery.give_up("the target started again before it was healthy")
         self._broken = None
@@ -231,7 +242,8 @@ class Session:
         return control
 
     def _link(self, purpose: str) -> Link:
-        link = self.target.connect(purpose)
+        with self._dialing:
+            link = self.target.connect(purpose)
         with self._changed:
             if not self._closing:
                 self._links[purpose] = link
@@ -337,6 +349,7 @@ class Session:
         except CallTimeout as silent:
             self._tell_down(silent)  # here, as a call under way may last
             self._break(silent)
+            self._probe.outdo(self._links.get(_CONTROL))
         except Fault as fault:
             self._break(fault)
         except Exception as error:

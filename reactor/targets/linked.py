@@ -75,6 +75,16 @@ class Linked:
         """Where it may be, without looking for it."""
         return list(dict.fromkeys(filter(None, (*self._given, *self._device.addresses))))
 
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of its certificate."""
+        return self._device.fingerprint
+
+    @property
+    def roams(self) -> bool:
+        """Whether it may be somewhere else than on this machine."""
+        return not all(_is_loopback(one) for one in (*self._given, *self._device.addresses))
+
     def connect(self, purpose: str) -> Link:
         """A link to the device."""
 

@@ -304,7 +304,9 @@ def test_a_session_goes_on_at_another_address_without_a_gap_and_ships_the_newest
     plug("porch")
     project = bench.project({"main.py": LOOP}, SETTINGS)
     dev = bench.dev(project, "-t", "porch")
+    mark = dev.mark()
     network.moved()
+    assert "the network has changed" in dev.wait("link", since=mark, state="down")["why"], "nobody waited for silence"
     save(project / "main.py", LOOP.replace("version 1", "version 2"))
     until(lambda: any(text.startswith("version 2") for text in dev.texts()), 2 * WAIT_S)
     numbers = [int(text.split()[2]) for text in dev.texts() if text.startswith("version 1")]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import queue
+import random
 import socket
 import threading
+import time
 from contextlib import suppress
 from typing import Literal
 
@@ -11,6 +14,26 @@ Way = Literal["there", "back"]
 """From the host to the target, or from the target to the host."""
 
 CHUNK_BYTES = 64 * 1024
+PACKET_BYTES = 1400
+
+
+class Shape:
+    """How slow it is: bytes a second, seconds one way, and which part of the packets takes ``stall_s`` longer, as one
+    that is lost does: what follows waits for it.
+    """
+
+    def __init__(
+        self, bytes_s: float, delay_s: float, stalls: float = 0.0, stall_s: float = 0.0, seed: int = 0
+    ) -> None:
+        self.delay_s = delay_s
+        self._bytes_s = bytes_s
+        self._stalls, self._stall_s = stalls, stall_s
+        self._chance = random.Random(seed)
+
+    def sent(self, free_at: float, size: int) -> float:
+        """When a packet has gone out that comes now, after others that have at ``free_at``."""
+        stall_s = self._stall_s if self._chance.random() < self._stalls else 0.0
+        return max(free_at, time.monotonic()) + size / self._bytes_s + stall_s
 
 
 class Wire:
@@ -18,6 +41,8 @@ class Wire:
 
     def __init__(self, purpose: str, host: socket.socket, target: socket.socket) -> None:
         self.purpose = purpose
+        self.shape: Shape | None = None
+        self.passed = {"there": 0, "back": 0}
         self._ends = {"there": (host, target), "back": (target, host)}
         self._flows = {"there": threading.Event(), "back": threading.Event()}
         self._left: dict[str, int | None] = {"there": None, "back": None}
@@ -65,10 +90,39 @@ class Wire:
                 if left is not None:
                     data = data[:left]
                     self._left[way] = left - len(data)
-                sink.sendall(data)
+                if self.shape is None:
+                    sink.sendall(data)
+                    self.passed[way] += len(data)
+                else:
+                    self._shaped(way, source, sink, data, self.shape)
+                    break
                 if self._left[way] == 0:
                     break
         self.cut()
+
+    def _shaped(self, way: Way, source: socket.socket, sink: socket.socket, data: bytes, shape: Shape) -> None:
+        """From here on, packet by packet, each when it is due."""
+        due: queue.Queue[tuple[float, bytes]] = queue.Queue(32)
+
+        def deliver() -> None:
+            pause = threading.Event()
+            with suppress(OSError):
+                while (packet := due.get())[1]:
+                    pause.wait(max(0.0, packet[0] - time.monotonic()))
+                    sink.sendall(packet[1])
+                    self.passed[way] += len(packet[1])
+            self.cut()
+
+        thread = threading.Thread(target=deliver, name=f"proxy {self.purpose} {way} late", daemon=True)
+        thread.start()
+        free_at = 0.0
+        with suppress(OSError):
+            while data:
+                free_at = shape.sent(free_at, len(data))
+                due.put((free_at + shape.delay_s, data))
+                data = source.recv(PACKET_BYTES)
+        due.put((0.0, b""))
+        thread.join()
 
 
 class Proxy:
@@ -78,6 +132,9 @@ class Proxy:
         self.upstream = 0
         self.purpose = ""
         self.wires: list[Wire] = []
+        self._shape: Shape | None = None
+        self.cuts: list[tuple[str, Way, int]] = []
+        """What the next connections of a purpose are to be cut after."""
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, name="proxy", daemon=True)
@@ -86,6 +143,16 @@ class Proxy:
     def wire(self, purpose: str) -> Wire:
         """The newest connection for ``purpose``."""
         return next(wire for wire in reversed(self.wires) if wire.purpose == purpose)
+
+    def slow(self, shape: Shape) -> None:
+        """Connections that there are, and those to come, are like that."""
+        self._shape = shape
+        for wire in self.wires:
+            wire.shape = shape
+
+    def passed(self, way: Way) -> int:
+        """How many bytes have passed, over all connections."""
+        return sum(wire.passed[way] for wire in self.wires)
 
     def cut(self) -> None:
         """End all connections."""
@@ -113,3 +180,7 @@ class Proxy:
             for sock in (host, target):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.wires.append(Wire(self.purpose, host, target))
+            self.wires[-1].shape = self._shape
+            for one in [one for one in self.cuts if one[0] == self.purpose][:1]:
+                self.cuts.remove(one)
+                self.wires[-1].cut_after(one[1], one[2])

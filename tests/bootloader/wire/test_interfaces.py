@@ -15,7 +15,7 @@ WATCH = """
 import socket, sys
 if sys.argv[1] == "polling":
     del socket.AF_NETLINK
-from bootloader.interfaces import Interfaces, addresses
+from bootloader.wire.interfaces import Interfaces, addresses
 interfaces = Interfaces()
 print("begun", flush=True)
 while True:
