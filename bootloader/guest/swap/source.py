@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from functools import reduce
 from importlib.util import decode_source
+from itertools import pairwise
 from operator import or_
 from types import CodeType
 
@@ -81,17 +82,21 @@ class Source:
         body, lines, its = like.tree.body, self._lines, like._lines
         alike = next((at for at, pair in enumerate(zip(lines, its, strict=False)) if pair[0] != pair[1]), len(lines))
         before = sum(1 for node in body if _end(node) <= alike)
-        while 0 < before < len(body) and _end(body[before - 1]) >= start(body[before]):
-            before -= 1  # they share a line
+        while before and (self._goes_on(body[before - 1]) or _share_a_line(body[before - 1 : before + 1])):
+            before -= 1
         first = _end(body[before - 1]) if before else 0
         if len(lines) != len(its):
             return first, len(lines), before, len(body)
         changed = next((at for at in range(len(lines), alike, -1) if lines[at - 1] != its[at - 1]), alike)
         after = sum(1 for node in body if start(node) <= changed)
-        while 0 < after < len(body) and _end(body[after - 1]) >= start(body[after]):
+        while after and _share_a_line(body[after - 1 : after + 1]):
             after += 1
         after = max(before, after)
         return first, start(body[after]) - 1 if after < len(body) else len(lines), before, after
+
+    def _goes_on(self, node: ast.stmt) -> bool:
+        """Whether a backslash joins the line that follows to a statement, which ends with an empty one."""
+        return self._lines[_end(node) - 1].rstrip(b"\r\n").endswith(b"\\")
 
     def segment(self, node: ast.stmt) -> bytes:
         """The text of a statement, decorators included. Equal text is an equal statement."""
@@ -160,6 +165,11 @@ def _is_future(statement: ast.stmt) -> bool:
 def _end(node: ast.stmt) -> int:
     """The line on which a statement ends."""
     return node.end_lineno or node.lineno
+
+
+def _share_a_line(statements: list[ast.stmt]) -> bool:
+    """Whether the first of these ends on the line on which the next one begins; not, where there is none."""
+    return any(_end(one) >= start(other) for one, other in pairwise(statements))
 
 
 def start(node: ast.stmt | ast.expr) -> int:

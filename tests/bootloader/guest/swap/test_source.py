@@ -87,6 +87,17 @@ def test_it_is_the_source_of_the_whole_text(text: str, steps: list[list[tuple[st
         before = after
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["lf", "crlf"])
+def test_a_statement_that_a_backslash_joins_to_an_empty_line_is_read_with_what_comes_up(end: str) -> None:
+    lines = ["import os", "LIMIT = 1 \\", "", "def f():", "    return 1", ""]
+    before = made(end.join(lines))
+    assert isinstance(before, Source)
+    del lines[2]
+    text = end.join(lines)
+    assert str(made(text)).startswith("SyntaxError")
+    assert made(text, before) == made(text)
+
+
 def len_of(node: ast.stmt) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
