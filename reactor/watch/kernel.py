@@ -45,7 +45,11 @@ class Kernel:
         self._on_event, self._on_rest = on_event, on_rest
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._inotify = self._asked(self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
-        self._bell, self._ring = os.pipe()
+        try:
+            self._bell, self._ring = os.pipe()
+        except OSError:
+            os.close(self._inotify)
+            raise
         self._gate = threading.Lock()
         self._is_open = True
         self._thread = threading.Thread(target=self._run, name="reactor-inotify", daemon=True)
