@@ -115,21 +115,18 @@ class Inotify:
         self._watcher.change(path, kind)
 
     def _on_folder(self, root: Root, within: str, path: str, event: Event) -> None:
-        if event.mask & _COME:
-            root.rules.forget(within)
-            if root.rules.enters(within):
-                try:
-                    with self._lock:
-                        self._add(path)
-                        self._add_below(root, path)
-                except OSError as error:
-                    self._watcher.trouble(error)
-                self._watcher.change(path, "arrived")
-        elif event.mask & _GONE and root.rules.enters(within):
+        """A folder came, or went. What is there now counts: it may have changed places with another one."""
+        root.rules.forget(within)
+        if not event.mask & (_COME | _GONE) or not root.rules.enters(within):
+            return
+        try:
             with self._lock:
                 self._drop(path)
-            root.rules.forget(within)
-            self._watcher.change(path, "gone")
+                self._add(path)
+                self._add_below(root, path)
+        except OSError as error:
+            self._watcher.trouble(error)
+        self._watcher.change(path, "arrived" if event.mask & _COME else "gone")
 
     # With the lock held.
 
@@ -143,6 +140,8 @@ class Inotify:
             return
         except PermissionError:
             return  # the scan will tell of it
+        if (before := self._folders.get(watch)) is not None:  # it moved, and its event is still to come
+            self._watches.pop(before, None)
         self._watches[folder] = watch
         self._folders[watch] = folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -325,6 +326,49 @@ def test_a_folder_that_is_renamed_is_watched_under_its_new_name(inotify: Desk) -
     inotify.forget()
     write(inotify.folder / "two/deep/a.py", "new")
     inotify.expect("two/deep/a.py")
+
+
+def test_two_folders_that_change_places_are_both_watched(inotify: Desk) -> None:
+    for name in ("one", "two"):
+        write(inotify.folder / name / "deep/a.py")
+    inotify.expect("one", "two")
+    inotify.forget()
+    at, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    one, two = (os.fsencode(inotify.folder / name) for name in ("one", "two"))
+    if ctypes.CDLL(None, use_errno=True).renameat2(at, one, at, two, exchange):
+        pytest.skip(f"no exchange here: {os.strerror(ctypes.get_errno())}")
+    write(inotify.folder / "mark.py")
+    inotify.expect("one", "two", "mark.py")
+    inotify.forget()
+    paths = ("one/a.py", "one/deep/a.py", "two/a.py", "two/deep/a.py")
+    for path in paths:
+        write(inotify.folder / path, "new")
+    inotify.expect(*paths)
+
+
+def test_a_folder_that_moves_while_folders_are_looked_for_is_watched_where_it_moves_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = write(folder / "one/a.py").parent, write(folder / "other/b.py").parent
+    scan = os.scandir
+
+    def meanwhile(place: str) -> Iterator[os.DirEntry[str]]:
+        if place == str(other) and one.exists():
+            one.rename(other / "one")
+        return scan(place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.scandir", meanwhile)
+        desk = Desk(folder)
+    assert not one.exists()
+    desk.expect("one", "other/one")
+    desk.forget()
+    (other / "one").rename(one)
+    desk.expect("one", "other/one")
+    desk.forget()
+    write(one / "a.py", "new")
+    desk.expect("one/a.py")
+    desk.watcher.close()
 
 
 def test_a_folder_that_is_moved_out_is_told_and_watched_no_more(inotify: Desk) -> None:
