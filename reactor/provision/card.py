@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import time
+from itertools import chain
 from pathlib import Path
 
 from bootloader.wire.errors import Fault
@@ -20,36 +22,40 @@ from ..platforms import Platform
 from . import plan
 from .facts import Facts, Python
 from .payload import Payload
+from .root import Root
 
 STATE = "/var/lib/bootloader"
 """Not in a home: who first boots a card may rename its user, and the home with it."""
 
-_WANTED = "etc/systemd/system/multi-user.target.wants/bootloader.service"
+_LIBRARIES = ("/lib", "/usr/lib")
+_WANTED = "/etc/systemd/system/multi-user.target.wants/bootloader.service"
 _MACHINES = {(2, 0x3E): "x86_64", (2, 0xB7): "aarch64", (2, 0xF3): "riscv64", (1, 0x28): "armv7l", (1, 0x03): "i686"}
 """By the class and the machine in the header of an ELF file."""
 
 _LIBC = re.compile(rb"GNU C Library [^\0]{0,80}? version (\d{1,3})\.(\d{1,3})")
 _HEADER_BYTES = 20
+_LIBC_BYTES = 16 * 1024 * 1024
+_TEXT_BYTES = 256 * 1024
 _FIRST_USER = 1000
 
 
 def look(folder: Path) -> Facts:
     """The facts of the root file system in ``folder``. A :class:`Fault` where that is none, or can't be written."""
-    if not (folder / "etc" / "passwd").exists():
+    root = Root(folder)
+    if not root.follow("/etc/passwd").exists():
         do = "mount the card's root file system, which is its second partition mostly, and name that folder"
         raise Fault("no-card", "holds no root file system", to=str(folder), do=do)
-    if not any((folder / place / "systemd" / "systemd").exists() for place in ("lib", "usr/lib")):
+    if not any(root.follow(f"{place}/systemd/systemd").exists() for place in _LIBRARIES):
         raise Fault("no-card", "has no systemd", to=str(folder), do="boot it, and provision it over ssh")
-    if not os.access(folder / "etc", os.W_OK) or os.geteuid() != 0:
+    if not os.access(root.follow("/etc"), os.W_OK) or os.geteuid() != 0:
         do = f"sudo --preserve-env=HOME,REACTOR_HOME reactor provision --to '{folder}'"
         raise Fault("no-root", "only root may write there", to=str(folder), do=do)
-    users = [line.split(":") for line in _text(folder / "etc" / "passwd").splitlines()]
+    users = [line.split(":") for line in _text(root, "/etc/passwd").splitlines()]
     is_there = any(len(user) > 2 and user[2] == str(_FIRST_USER) for user in users)
     free_kb = shutil.disk_usage(folder).free // 1024
-    device = folder / STATE.lstrip("/") / "trust" / "device.crt"
     return Facts(
         kernel="Linux",
-        name=_text(folder / "etc" / "hostname").strip().split(".")[0] or "board",
+        name=_text(root, "/etc/hostname").strip().split(".")[0] or "board",
         called="",
         user=str(_FIRST_USER if is_there else 0),
         uid=_FIRST_USER if is_there else 0,
@@ -68,36 +74,46 @@ def look(folder: Path) -> Facts:
         runs=False,
         enabled=False,
         kept_kb=0,
-        pythons=_pythons(folder),
+        pythons=_pythons(root),
         releases=frozenset(),
         left=(),
         files={},
         obeys=(),
-        device=unsealed(device.read_bytes()).decode("ascii") if device.exists() else "",
+        device=unsealed(_text(root, f"{STATE}/trust/device.crt").encode()).decode(),
     )
 
 
 def write(folder: Path, facts: Facts, wish: plan.Wish, python: Python, payload: Payload, home: Path) -> str:
-    """Put it there, with keys, to be started at each boot; the device's certificate."""
-    code, state = folder / plan.CODE.lstrip("/"), folder / facts.state.lstrip("/")
+    """Put it there, with keys, to be started at each boot; the device's certificate.
+
+    Where all of it goes is known before any of it is written, so that a link that leads out changes nothing.
+    """
+    root = Root(folder)
+    code, state, wanted = root.place(plan.CODE), root.follow(facts.state), root.place(_WANTED)
+    files = {root.place(path): file for path, file in plan.files(facts, wish, python, payload.root).items()}
+    _check_trust(root, f"{facts.state}/trust")
     try:
-        shutil.rmtree(code, ignore_errors=True)
+        if code.is_symlink():
+            code.unlink()
+        elif code.exists():
+            shutil.rmtree(code)
         for path, content in {**payload.contents, "SHA256SUMS": payload.sums}.items():
             file = code / payload.root / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
-        for path, (mode, text) in plan.files(facts, wish, python, payload.root).items():
-            file = folder / path.lstrip("/")
+        for file, (mode, text) in files.items():
             file.parent.mkdir(parents=True, exist_ok=True)
+            file.unlink(missing_ok=True)  # it may be a link
             file.write_text(text)
             file.chmod(int(mode, 8))
-        wanted = folder / _WANTED
         wanted.parent.mkdir(parents=True, exist_ok=True)
         wanted.unlink(missing_ok=True)
         wanted.symlink_to(plan.UNIT)
         trust.issue(state, home, wish.name)
-        for each in (state, *state.rglob("*")):
-            os.chown(each, facts.uid, facts.uid, follow_symlinks=False)
+        os.chown(state, facts.uid, facts.uid, follow_symlinks=False)
+        for path, folders, names in os.walk(state):
+            for name in (*folders, *names):
+                os.chown(Path(path) / name, facts.uid, facts.uid, follow_symlinks=False)
         os.sync()
         return unsealed((state / "trust" / "device.crt").read_bytes()).decode("ascii")
     except OSError as error:
@@ -105,30 +121,51 @@ def write(folder: Path, facts: Facts, wish: plan.Wish, python: Python, payload: 
         raise Fault("not-written", f"can't be written ({error.strerror})", to=str(error.filename), do=do) from error
 
 
-def _pythons(folder: Path) -> tuple[Python, ...]:
+def _check_trust(root: Root, path: str) -> None:
+    """Refuse what is no folder or small file where keys are read and written."""
+    top = root.place(path)
+    inside = (Path(folder) / name for folder, folders, files in os.walk(top) for name in (*folders, *files))
+    for each in chain([top], inside):  # in this order: a walk begins at a link's end
+        if os.path.lexists(each):
+            told = each.lstat()
+            is_file = stat.S_ISREG(told.st_mode) and told.st_size <= _TEXT_BYTES
+            if not is_file and not stat.S_ISDIR(told.st_mode):
+                raise root.odd(f"{path}/{each.relative_to(top)}", "is neither a folder nor a small file, as keys are")
+
+
+def _pythons(root: Root) -> tuple[Python, ...]:
     found = []
-    for place in ("usr/bin", "usr/local/bin"):
-        for file in sorted((folder / place).glob("python3.[0-9]*"), reverse=True):
+    for place in ("/usr/bin", "/usr/local/bin"):
+        for file in sorted(root.follow(place).glob("python3.[0-9]*"), reverse=True):
             told = re.fullmatch(r"python3\.(\d{1,2})", file.name)
             if told is not None and file.is_file() and not file.is_symlink():
-                version = 3, int(told[1]), 0
-                found.append(Python(f"/{place}/{file.name}", "CPython", version, _platform(folder, file, version), ()))
+                version, path = (3, int(told[1]), 0), f"{place}/{file.name}"
+                found.append(Python(path, "CPython", version, _platform(root, path, version), ()))
     return tuple(found)
 
 
-def _platform(folder: Path, python: Path, version: tuple[int, int, int]) -> Platform | None:
-    with python.open("rb") as file:
-        header = file.read(_HEADER_BYTES)
-    machine = _MACHINES.get((header[4], int.from_bytes(header[18:20], "little"))) if header[:4] == b"\x7fELF" else None
-    if machine == "armv7l" and "raspbian" in _text(folder / "etc" / "os-release"):
+def _platform(root: Root, python: str, version: tuple[int, int, int]) -> Platform | None:
+    header = root.read(python, _HEADER_BYTES)
+    if len(header) < _HEADER_BYTES or header[:4] != b"\x7fELF":
+        return None
+    machine = _MACHINES.get((header[4], int.from_bytes(header[18:20], "little")))
+    if machine == "armv7l" and "raspbian" in _text(root, "/etc/os-release"):
         machine = "armv6l"  # it is built for the oldest board that it runs on, and this card may go into that one
-    places = (folder / place for place in ("lib", "usr/lib"))
-    libc = next((path for place in places for path in sorted(place.glob("*/libc.so.6"))), None)
-    found = _LIBC.search(libc.read_bytes()) if libc is not None else None
+    found = _LIBC.search(_libc(root))
     if machine is None or found is None:
         return None
     return Platform(machine, "glibc", (int(found[1]), int(found[2])), version)
 
 
-def _text(path: Path) -> str:
-    return path.read_text("utf-8", errors="replace") if path.exists() else ""
+def _libc(root: Root) -> bytes:
+    """The C library's own file; nothing where it is not found."""
+    for place in _LIBRARIES:
+        for folder in sorted(root.follow(place).glob("*/")):
+            path = f"{place}/{folder.name}/libc.so.6"
+            if not folder.is_symlink() and (content := root.read(path, _LIBC_BYTES)):
+                return content
+    return b""
+
+
+def _text(root: Root, path: str) -> str:
+    return root.read(path, _TEXT_BYTES).decode("utf-8", errors="replace")

@@ -63,6 +63,63 @@ def test_a_folder_that_is_no_card_is_refused(tmp_path: Path) -> None:
     assert raised.value.code == "no-card"
 
 
+def prepare(folder: Path, home: Path) -> str:
+    facts = card.look(folder)
+    wanted = wish(facts, home, "porch", "0.0.0.0", 7717)
+    return card.write(folder, facts, wanted, plan.python_of(facts), Payload.of((), slow=True), home)
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("path", "link"),
+    [
+        ("opt", "{host}"),
+        ("opt", "../{up}host"),
+        ("etc/systemd/system", "/etc/systemd/system"),
+        ("etc/systemd/system/multi-user.target.wants", "{host}"),
+        ("usr/local/bin", "{host}"),
+        ("var/lib/bootloader", "{host}"),
+        ("var/lib/bootloader/trust", "{host}"),
+        ("var/lib/bootloader/trust/hosts", "{host}"),
+        ("var/lib/bootloader/trust/hosts/ada.crt", "/dev/zero"),
+        ("usr/lib/some/libc.so.6", "/dev/zero"),
+        ("etc/hostname", "{host}/secret"),
+    ],
+)
+def test_a_card_whose_link_leads_out_is_refused_and_nothing_is_written(tmp_path: Path, path: str, link: str) -> None:
+    folder, host = root_of(tmp_path / "card"), tmp_path / "host"
+    host.mkdir()
+    (host / "secret").write_text("this host's own")
+    (folder / path).unlink(missing_ok=True)
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    (folder / path).symlink_to(link.format(host=host, up="../" * len(folder.parts)))
+    before = sorted(folder.rglob("*")), [(each, each.lstat()) for each in (host, host / "secret")]
+    with pytest.raises(Fault) as raised:
+        prepare(folder, tmp_path / "home")
+    assert (raised.value.code, raised.value.to.startswith(str(folder))) == ("odd-card", True)
+    assert (sorted(folder.rglob("*")), [(each, each.lstat()) for each in (host, host / "secret")]) == before
+
+
+@needs_root
+def test_a_card_s_absolute_link_begins_at_its_own_root_and_a_file_of_ours_is_never_written_through_one(
+    tmp_path: Path,
+) -> None:
+    folder, mine = root_of(tmp_path / "card"), tmp_path / "mine"
+    mine.write_text("this host's own")
+    (folder / "lib").symlink_to("/usr/lib")
+    (folder / "data").mkdir()
+    (folder / "opt").symlink_to("/data")
+    launcher, unit = folder / plan.LAUNCHER.lstrip("/"), folder / plan.UNIT.lstrip("/")
+    for link in (launcher, unit, folder / "data" / "live-reactor"):
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(mine)
+    prepare(folder, tmp_path / "home")
+    assert (mine.read_text(), mine.stat().st_uid) == ("this host's own", 0)
+    assert (launcher.is_symlink(), unit.is_symlink()) == (False, False)
+    assert len(list((folder / "data" / "live-reactor").iterdir())) == 1
+    assert plan.LAUNCHER in unit.read_text()
+
+
 @needs_root
 def test_a_prepared_card_holds_a_bootloader_that_obeys_this_host_and_prepared_again_it_is_the_same_device(
     tmp_path: Path,
