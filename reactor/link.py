@@ -16,6 +16,7 @@ from bootloader.wire.messages import Fields, answer, pack
 from bootloader.wire.stream import client_context, connect, fingerprint, secured
 from bootloader.wire.strict import Caller
 
+from .room import Room
 from .trust import Device, KeyPair
 
 CALL_S = 10.0
@@ -31,6 +32,8 @@ class Link:
         self._caller = caller
         self.batch_bytes = batch_bytes
         """Most bytes to ask for at once where there may be many, so that others get a word in."""
+        self.room = Room(batch_bytes)
+        """How much one call is to carry where there is much to send."""
         self.fingerprint = fingerprint
         """Of the device at the other end, where it was one of several."""
 

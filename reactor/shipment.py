@@ -7,19 +7,21 @@ the disk as they go.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from bootloader.wire import delta
 from bootloader.wire.errors import Malformed, Refused
-from bootloader.wire.limits import INLINE_BYTES, PART_BYTES, UPLOAD_BLOBS
+from bootloader.wire.limits import INLINE_BYTES, UPLOAD_BLOBS
 from bootloader.wire.manifest import EMPTY, Edits, Manifest
 from bootloader.wire.messages import Fields
 from bootloader.wire.overlay import Overlay, Splice
 
 from .link import Link
 from .report import clean, whole
+from .room import LEAST_BYTES, Room
 from .scan import KEPT_FILE_BYTES, Scanner
 
 INLINE_FILES = 256
@@ -92,7 +94,7 @@ def send(
 
     Blobs that turn out to be lost there are sent again, whichever they are.
     """
-    blobs = _inline(shipment, source)
+    blobs = _inline(shipment, source, min(INLINE_BYTES, link.room.size_bytes))
     wanted = {entry.blake3: entry.size for entry in shipment.edits.values() if entry is not None}
     tries = _TRIES
     while True:
@@ -112,13 +114,12 @@ def send(
             blobs, wanted = None, {**kept, **shipment.manifest.blobs()}
 
 
-def _inline(shipment: Shipment, source: Scanner) -> dict[str, bytes | Splice] | None:
+def _inline(shipment: Shipment, source: Scanner, left: int) -> dict[str, bytes | Splice] | None:
     """The blobs to send inside the overlay, or None where they are too many or too large for that."""
     new = _new_blobs(shipment)
     if len(new) > INLINE_FILES:
         return None
     blobs: dict[str, bytes | Splice] = {}
-    left = INLINE_BYTES
     for name, (path, size) in new.items():
         old = shipment.base.get(path)
         known = source.kept(old.blake3) if old is not None and size <= KEPT_FILE_BYTES else None
@@ -156,9 +157,11 @@ def upload(link: Link, wanted: Mapping[str, int], source: Source, progress: Prog
         begun |= _begun(answer, wanted)
     total = sum(missing.values())
     before = done = sum(begun.get(name, 0) for name in missing)
-    for rows, blobs in _batches(missing, begun, source):
+    for rows, blobs in _batches(missing, begun, source, link.room):
+        size, asked = sum(map(len, blobs)), time.monotonic()
         link.call("upload", {"parts": rows}, blobs, timeout_s=CALL_S)
-        done += sum(map(len, blobs))
+        link.room.took(size, time.monotonic() - asked)
+        done += size
         progress(done, total)
     return done - before
 
@@ -177,25 +180,27 @@ def _begun(answer: Fields, wanted: Mapping[str, int]) -> dict[str, int]:
 
 
 def _batches(
-    blobs: Mapping[str, int], begun: Mapping[str, int], source: Source
+    blobs: Mapping[str, int], begun: Mapping[str, int], source: Source, room: Room
 ) -> Iterator[tuple[list[Row], list[bytes]]]:
     """Upload calls: (name, offset, size) and the bytes, each call bounded in blobs and bytes."""
     rows: list[Row] = []
-    parts: list[bytes] = []
+    parts: list[bytearray] = []
     held = 0
     for name, size in blobs.items():
         offset, skip = 0, begun.get(name, 0)
-        for read in source.parts(name, PART_BYTES):
-            part = read[max(0, skip - offset) :]
-            offset += len(read) - len(part)
-            if skip and not part:
+        for read in source.parts(name, LEAST_BYTES):
+            piece = read[max(0, skip - offset) :]
+            start, offset = offset + len(read) - len(piece), offset + len(read)
+            if skip and not piece:
                 continue
-            if rows and (held + len(part) > PART_BYTES or len(rows) == UPLOAD_BLOBS):
-                yield rows, parts
+            if rows and (held + len(piece) > room.size_bytes or len(rows) == UPLOAD_BLOBS):
+                yield rows, [bytes(part) for part in parts]
                 rows, parts, held = [], [], 0
-            rows.append((name, offset, size))
-            parts.append(part)
-            held += len(part)
-            offset += len(part)
+            if rows and rows[-1][0] == name:
+                parts[-1] += piece
+            else:
+                rows.append((name, start, size))
+                parts.append(bytearray(piece))
+            held += len(piece)
     if rows:
-        yield rows, parts
+        yield rows, [bytes(part) for part in parts]

@@ -9,6 +9,7 @@ says so. Nothing here is secret or proves anything: what goes through the stream
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -71,7 +72,7 @@ class Line:
         self._own, self._others = (b"h", b"d") if is_host else (b"d", b"h")
         self._said_at = now - CALL_EVERY_S
         self._heard_at = now
-        self._unsaid: list[bytes] = []
+        self._unsaid = deque[bytes](maxlen=_MOST_UNSAID)  # the newest, where nobody takes what is said
         self._events: list[Event | Cut] = []
 
     @property
@@ -109,7 +110,8 @@ class Line:
         """The bytes to send now."""
         if self.is_up and now - self._heard_at >= SILENT_S:
             self._end(f"the other end has said nothing for {SILENT_S:.0f} s")
-        bodies, self._unsaid = self._unsaid, []
+        bodies = [*self._unsaid]
+        self._unsaid.clear()
         if self.is_up:
             while self._carrier.has_room and (packet := self.channels.next()) is not None:
                 self._carrier.send(packet)
@@ -154,7 +156,7 @@ class Line:
 
     def _carried(self, epoch: bytes, body: bytes, now: float) -> None:
         if not self.is_up or epoch != self._epoch:
-            if not self._is_host and body and len(self._unsaid) < _MOST_UNSAID:
+            if not self._is_host and body:
                 self._unsaid.append(self._own + epoch)
             return
         self._heard_at = now

@@ -277,7 +277,11 @@ class Delivery:
         """What runs stops, and starts again, with the last save, where that was refused as it can't be patched."""
         began = time.monotonic()
         if (refused_save := self._unpatchable) is not None:
-            self.deliver(control, replace(refused_save, saved_at=began, stages_ms={}), restart=True)
+            try:
+                self.deliver(control, replace(refused_save, saved_at=began, stages_ms={}), restart=True)
+            except Refused as refused:  # another session has the lease by now
+                self._unpatchable = refused_save
+                self._tell(problem(refused))
             return
         try:
             answer, _ = control.call("restart", {}, timeout_s=_START_S)

@@ -13,6 +13,9 @@ PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _STEADY_S = 5.0
 """A link that was up for so long failed for the first time."""
 
+_AWAY_S = 90.0
+"""How long is waited for what was there: a minute's stall is over by then."""
+
 _RETOLD = 10
 
 
@@ -20,7 +23,7 @@ class Outage:
     """The failures of one session in a row, though its link may have been up in between for a moment."""
 
     def __init__(self, patience_s: float | None) -> None:
-        """``patience_s``: how long they are waited out; None for ever."""
+        """``patience_s``: how long they are waited out, and longer where there was a link before; None for ever."""
         self._patience_s = patience_s
         self._failures = 0
         self._since = self._up_since = 0.0
@@ -30,6 +33,8 @@ class Outage:
     def up(self, now: float) -> bool:
         """There is a link; whether that is news."""
         self._up_since = now
+        if self._patience_s is not None:
+            self._patience_s = max(self._patience_s, _AWAY_S)
         was_down, self._down = self._down > 0, 0
         return was_down
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from bootloader.wire.errors import Fault, LinkClosed, LinkDown, Untrusted
+from bootloader.wire.errors import Fault, LinkClosed, LinkDown
 
 from .. import trust
 from ..discovery import Discovery
@@ -177,7 +177,7 @@ class Linked:
         faults = list(race.faults.values())
         told = [race.faults[address] for address in known if address in race.faults]
         other = next((fault for fault in told if not isinstance(fault, LinkDown)), None)
-        if isinstance(other, Untrusted) and self._last:  # it was there, and has moved: somebody else is there now
+        if self._last:  # it was there, and what is in the way may go: somebody else at its address, or at a serial port
             other = None
         if other is not None or len(faults) == 1:
             return other or LinkDown(faults[0].what, to=faults[0].to, do=faults[0].do)

@@ -36,7 +36,7 @@ _BATCH_S = 0.5
 _LEAST_BATCH_BYTES = 1024
 _BITS = 10
 _TRANSIENT = frozenset({"no-port", "port-failed"})
-"""Why a port can't be opened that may be there again soon."""
+"""Why a port can't be opened that may be there again soon. Where it was open before, that goes for any reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Wire:
         self._lock = threading.Lock()
         self._port: Port | None = None
         self._ferry: Ferry | None = None
-        self._closed = False
+        self._was_up = self._closed = False
 
     @property
     def batch_bytes(self) -> int:
@@ -135,7 +135,7 @@ class Wire:
         try:
             self._port = Port(self._path, Line(self._baud))
         except Fault as fault:
-            if fault.code in _TRANSIENT:
+            if self._was_up or fault.code in _TRANSIENT:
                 raise LinkDown(fault.what, to=self.address, do=fault.do) from fault
             raise
         name = f"ferry {self._path}"
@@ -148,6 +148,7 @@ class Wire:
             why = self.why
             self._end()
             raise LinkDown(why, to=self.address) if why else silence.fault(self.address)
+        self._was_up = True
         return ferry
 
     def _end(self) -> None:

@@ -190,7 +190,7 @@ def test_a_target_that_has_most_of_it_gets_the_rest(ship: Ship, target: Simulate
     ship.progress.clear()
     ship.send()
     assert set(target.uploaded) == before
-    assert ship.progress == [(MB, MB)]
+    assert ship.progress[-1] == (MB, MB)
 
 
 def test_only_what_was_asked_for_is_sent_once_whatever_the_target_says_it_lacks(ship: Ship, target: Simulated) -> None:
@@ -372,7 +372,8 @@ def test_an_upload_that_was_cut_off_goes_on_where_it_was(real: Ship) -> None:
     real.link.call("upload", {"parts": [[name, 0, len(content)]]}, [content[:PART_BYTES]])  # and no more of it came
     sent = shipment.upload(real.link, {name: len(content)}, Source(), lambda *step: steps.append(step))
     assert sent == len(content) - PART_BYTES
-    assert steps == [(2 * PART_BYTES, len(content)), (len(content), len(content))]
+    assert steps[-1] == (len(content), len(content))
+    assert steps[0][0] > PART_BYTES
     answer, _ = real.link.call("missing", {"names": [[name, len(content)]]})
     assert answer.texts("missing") == []
 

@@ -311,6 +311,14 @@ def test_a_peer_may_say_anything_and_takes_a_bounded_amount_of_memory_and_answer
         assert len(pair.device.channels._open) <= MOST_CHANNELS
 
 
+def test_calls_that_nobody_hears_the_answers_to_take_a_bounded_amount_of_memory() -> None:
+    device = Pair(Random(1)).device
+    for number in range(10_000):
+        device.take(framed(b"live1x%016x 0" % number), 0.0)
+        device.events()
+    assert len(device.out(0.0)) < BODY_BYTES * WINDOW
+
+
 def test_a_device_opens_nothing_at_its_host() -> None:
     pair = Pair(Random(8))
     pair.until(lambda: pair.host.is_up)
