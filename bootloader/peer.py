@@ -31,8 +31,8 @@ class Peer:
 
     @property
     def any_session(self) -> Session:
-        """All sessions of this host."""
-        return Session(self.host, "")
+        """All sessions of this host, one of which is at a prompt or in a debugger."""
+        return Session(self.host, "", "repl")
 
     def join(self, said: Fields) -> bool:
         """Be of the ``session`` that is ``said``, if one is; whether that is another one now."""

@@ -14,7 +14,7 @@ from bootloader.wire.errors import Fault, LinkDown, Untrusted
 from bootloader.wire.launch import PATH as LAUNCH_PATH
 from bootloader.wire.launch import Launch
 from bootloader.wire.manifest import blob_name
-from reactor import report
+from reactor import pace
 from reactor.link import Link
 from reactor.loop import Loop, Tell
 from reactor.project import Project
@@ -225,8 +225,8 @@ def test_a_push_ships_what_is_there_when_it_ships(bench: Bench) -> None:
 
 
 def test_progress_of_a_long_scan_and_of_a_long_upload_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "_SLOW_S", 0.0)
-    monkeypatch.setattr(report, "_EVERY_S", 0.0)
+    monkeypatch.setattr(pace, "_SLOW_S", 0.0)
+    monkeypatch.setattr(pace, "_EVERY_S", 0.0)
     for number in range(50):
         bench.write(f"data/{number}", random.Random(number).randbytes(200_000))
     bench.loop(bench.simulated("local"), watching=False).first()
