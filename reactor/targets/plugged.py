@@ -23,7 +23,8 @@ _LOOK_S = 0.1
 def plugged(name: str, sys: Path = gadgets.SYS) -> Linked:
     """The one that ``name`` means, ``usb`` or ``usb:SERIAL``.
 
-    A device that was never on this cable is asked who it is: by its key, of those that this host knows.
+    It is asked who it is: its address is the board's, and the key that it is known by may have moved to another board
+    with the card. Where it does not answer, it is taken for one that was there before.
     """
     gadget = gadgets.only(gadgets.found(sys), name)
     addresses = gadget.addresses
@@ -31,9 +32,14 @@ def plugged(name: str, sys: Path = gadgets.SYS) -> Linked:
     devices = trust.known(home)
     here = split(addresses[0])[0].partition("%")[0]
     known = [one.name for one in devices for where in one.addresses if split(where)[0].partition("%")[0] == here]
-    if not known:
+    try:
         asked = _ask(addresses, devices, name)
-        trust.saw(home, asked.name, addresses[0])
+    except LinkDown:
+        if not known:
+            raise
+    else:
+        if asked.name not in known:
+            trust.saw(home, asked.name, addresses[0])
         known = [asked.name]
     return Linked(known[0], addresses[0], more=addresses[1:])
 

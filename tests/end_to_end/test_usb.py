@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from bootloader.wire.cable import Cable
+from reactor.trust import make_identity, remember
 from tests.reactor.test_gadgets import plug
 
 from .conftest import WAIT_S, Bench, until
@@ -57,9 +58,11 @@ def test_a_board_on_usb_is_paired_with_and_reached_where_its_serial_number_says(
         assert (code, paired["target"]) == (0, "porch")
         known = address_file(bench, "porch")
         known.write_text(ELSEWHERE)  # as if it had been met on a network
+        here = f"[{PORCH.ipv6}%cable]:7717"
+        remember(bench.home, "card", make_identity("card").cert_pem, here)  # which was in that board before
         code, (status,) = bench.run("status", "-t", usb)
         assert (code, status["target"]) == (0, "porch")
-        assert known.read_text().startswith(f"[{PORCH.ipv6}%cable]:7717")
+        assert known.read_text().startswith(here)
         code, (problem,) = bench.run("status", "-t", f"usb:{ATTIC.serial}")
         assert (code, problem["code"]) == (1, "link-down")
         assert "bootloader run --listen" in problem["message"]
