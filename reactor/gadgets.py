@@ -84,10 +84,16 @@ def _read(device: Path) -> Gadget | None:
     cable = Cable.read(_word(device / "serial"))
     if cable is None:
         return None
-    interface = next((one.name for one in sorted(device.glob("*:*/net/*"))), "")
-    carrier = bool(interface) and _word(next(device.glob(f"*:*/net/{interface}")) / "carrier") == "1"
-    tty = next((one.name for one in sorted(device.glob("*:*/tty/*"))), "")
-    return Gadget(cable, _word(device / "product"), interface, carrier, tty and f"/dev/{tty}")
+    net, tty = _first(device, "*:*/net/*"), _first(device, "*:*/tty/*")
+    carrier = net is not None and _word(net / "carrier") == "1"
+    return Gadget(cable, _word(device / "product"), net.name if net else "", carrier, f"/dev/{tty.name}" if tty else "")
+
+
+def _first(folder: Path, pattern: str) -> Path | None:
+    """The first that fits; none in a folder that has gone."""
+    with suppress(OSError):
+        return min(folder.glob(pattern), default=None)
+    return None
 
 
 def _guessed(tty: Port) -> Gadget | None:

@@ -69,6 +69,12 @@ def test_a_device_that_goes_while_it_is_read_is_as_far_as_it_was_read(tmp_path: 
     assert found(tmp_path) == [Gadget(ONE, "", "enx1", False)]
 
 
+def test_an_interface_is_read_whatever_it_is_called(tmp_path: Path) -> None:
+    plug(tmp_path, "1-1", "usb[0]", serial=ONE.serial)
+    plug(tmp_path, "1-2", "enx2", serial=TWO.serial)
+    assert {(one.interface, one.has_carrier) for one in found(tmp_path)} == {("usb[0]", True), ("enx2", True)}
+
+
 def test_two_boards_are_told_apart_by_serial_number(tmp_path: Path) -> None:
     plug(tmp_path, "1-1", "enx1", serial=ONE.serial)
     plug(tmp_path, "1-2", "enx2", serial=TWO.serial)
