@@ -209,6 +209,7 @@ def _gadget(arguments: argparse.Namespace) -> int:
             gadget.watch(
                 arguments.name,
                 lambda text: _line(event="notice", code="gadget", text=text) if arguments.json else _out(text),
+                login=arguments.login,
             )
 
     for number in (signal.SIGTERM, signal.SIGINT):

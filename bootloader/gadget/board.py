@@ -15,6 +15,9 @@ _IDS = (
 )
 """From what is burnt into a chip to what is on the disk, which a copied card has in common with others."""
 
+_UNFILLED = "uninitialized"
+"""What systemd has as the machine-id of an image that has never started."""
+
 _LEAST_CHARS = 8
 _LONGEST_BYTES = 256
 
@@ -27,7 +30,8 @@ def board_id(root: Path = ROOT) -> str:
                 text = file.read(_LONGEST_BYTES).strip(b"\0 \n").decode("ascii")
         except (OSError, ValueError):
             continue
-        if len(text) >= _LEAST_CHARS and len(set(text) - {"-"}) > 1:  # not one that nobody has filled in
+        is_filled = len(text) >= _LEAST_CHARS and len(set(text) - {"-"}) > 1 and text != _UNFILLED
+        if is_filled:
             return text
     do = "make one: systemd-machine-id-setup"
     raise Fault("no-board-id", "this board has no serial number and no machine-id", do=do)

@@ -17,7 +17,7 @@ from ..wire.cable import Cable
 from ..wire.errors import Fault
 from . import address, port
 from .configfs import Configfs
-from .design import ACM, ECM, NCM, function, is_as, lowering, raising
+from .design import ACM, ECM, NCM, UDC, Remove, Write, function, is_as, lowering, raising
 from .watch import Act, Look, Watched, after
 
 SYS = Path("/sys")
@@ -94,14 +94,11 @@ class Gadget:
     def down(self) -> bool:
         """Take it apart, whatever of it is there; whether there was any. :class:`Fault` where it can't be."""
         there = self._config.there()
-        steps = lowering(there)
-        if there.controller:
-            self._config.perform(steps[:1])
-            steps = steps[1:]
         end = self._port()
-        if end.name:
-            port.free(end, self._pause)
-        self._config.perform(steps)
+        for step in lowering(there):
+            if end.name and step in (Write(UDC, ""), Remove(function(ACM))):
+                port.free(end, self._pause)  # first, so that the cable works on if it can't be, and as late as can be
+            self._config.perform((step,))
         return there.is_any
 
     def login(self) -> None:
@@ -136,8 +133,8 @@ class Gadget:
         where = str(self._port()) if self._port().name else ""
         return Status(serial, there.controller, state, there.network, interface, addresses, counted, where)
 
-    def watch(self, name: str, say: Callable[[str], None]) -> None:
-        """See to it until told to end, or until it is taken down; what is done is said."""
+    def watch(self, name: str, say: Callable[[str], None], *, login: bool = False) -> None:
+        """See to it until told to end, or until it is taken down; what is done is said. ``login``: one is there."""
         watched = Watched()
         while not self._pause(LOOK_S):
             try:
@@ -154,6 +151,8 @@ class Gadget:
                 case Act.OTHER:
                     say(f"the host says nothing over {status.network}: {ECM} now")
                     self.up(name, ECM, status.controller)
+                    if login:
+                        self.login()
             try:
                 self.give()
             except Fault:

@@ -54,9 +54,16 @@ def holders(port: Path, proc: Path = PROC) -> list[str]:
     found = []
     for process in proc.glob("[0-9]*"):
         with suppress(OSError):  # a process may end meanwhile
-            if any(one.readlink() == port for one in (process / "fd").iterdir()):
+            if any(_is(one, port) for one in (process / "fd").iterdir()):
                 found.append(f"{process.joinpath('comm').read_text().strip()} ({process.name})")
     return sorted(found)
+
+
+def _is(descriptor: Path, port: Path) -> bool:
+    try:
+        return descriptor.readlink() == port
+    except OSError:  # it has been closed, which says nothing of the others
+        return False
 
 
 def _hang_up(port: Path) -> None:

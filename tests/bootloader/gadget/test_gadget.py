@@ -7,6 +7,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from bootloader.gadget import port
 from bootloader.gadget.board import board_id
+from bootloader.gadget.design import ACM, CONFIGURATION, Remove, Step, Unlink, function
 from bootloader.gadget.gadget import Gadget
 from bootloader.wire.cable import Cable
 from bootloader.wire.errors import Fault
@@ -133,9 +135,14 @@ def test_a_status_of_none_is_a_fault_that_says_how_to_have_one(board: Board) -> 
         board.gadget.status()
 
 
-def test_a_silent_host_gets_the_older_network_and_one_that_speaks_keeps_its_own(
+def test_a_silent_host_gets_the_older_network_with_a_login_and_one_that_speaks_keeps_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked, systemctl = tmp_path / "asked", tmp_path / "systemctl"
+    asked.touch()
+    systemctl.write_text(f"#!/bin/sh\necho \"$@\" >>'{asked}'\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     for packets, network in ((0, "ecm"), (1, "ncm")):
         board = Board(tmp_path / network)
         board.gadget.up("porch")
@@ -153,9 +160,11 @@ def test_a_silent_host_gets_the_older_network_and_one_that_speaks_keeps_its_own(
 
         board.turn = turn
         said: list[str] = []
-        board.gadget.watch("porch", said.append)
+        board.gadget.watch("porch", said.append, login=True)
         assert board.kernel.there().network == network
         assert bool(said) == (network == "ecm")
+        assert asked.read_text() == ("start serial-getty@ttyGS0.service\n" if said else "")
+        asked.write_text("")
 
 
 def test_a_watch_ends_when_the_gadget_is_taken_down(board: Board) -> None:
@@ -196,6 +205,49 @@ def test_who_keeps_it_open_is_named(tmp_path: Path) -> None:
     assert named.value.code == "port-held"
 
 
+def test_a_port_that_can_not_be_had_leaves_the_cable_as_it_is(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    board.gadget.up("porch")
+    before = board.kernel.there()
+    monkeypatch.setattr(port, "monotonic", iter(range(0, 1000, 10)).__next__)
+    with (board.kernel.dev / "ttyGS0").open(), pytest.raises(Fault, match="has it open"):
+        board.gadget.down()
+    assert board.kernel.there() == before
+    assert board.kernel.bound == UDC
+
+
+def test_a_port_that_somebody_opens_meanwhile_is_looked_at_again_before_the_kernel_would_wait(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board.gadget.up("porch")
+    do, before = board.kernel.do, len(board.kernel.calls)
+    with ExitStack() as held:
+
+        def opened_again(step: Step, path: Path) -> None:
+            do(step, path)
+            if isinstance(step, Unlink):
+                held.enter_context((board.kernel.dev / "ttyGS0").open())
+
+        monkeypatch.setattr(board.kernel, "do", opened_again)
+        monkeypatch.setattr(port, "monotonic", iter(range(0, 1000, 10)).__next__)
+        with pytest.raises(Fault, match="has it open"):
+            board.gadget.down()
+    assert Remove(CONFIGURATION) in board.kernel.calls[before:]
+    assert Remove(function(ACM)) not in board.kernel.calls[before:]
+    assert board.gadget.down()
+    assert not board.kernel.gadget.exists()
+
+
+def test_a_descriptor_that_closes_during_the_look_hides_no_other(tmp_path: Path) -> None:
+    """As one that is no link any more."""
+    descriptors = tmp_path / "12" / "fd"
+    descriptors.mkdir(parents=True)
+    (tmp_path / "12" / "comm").write_text("cat\n")
+    for number in range(20):
+        (descriptors / f"{number}").touch()
+    (descriptors / "20").symlink_to("/dev/ttyGS0")
+    assert port.holders(Path("/dev/ttyGS0"), tmp_path) == ["cat (12)"]
+
+
 # which board it is
 
 
@@ -218,5 +270,7 @@ def test_a_board_is_what_is_burnt_into_it_before_what_is_on_its_card(
 
 
 def test_a_board_without_any_says_how_to_have_one(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "machine-id").write_text("uninitialized\n")  # an image that has never started
     with pytest.raises(Fault, match="systemd-machine-id-setup"):
         board_id(tmp_path)
