@@ -76,6 +76,7 @@ class Ferry:
         """A socket that leads to ``service`` at the other end; one that ends at once where there is no session."""
         ours, theirs = _pair()
         with self.changed:
+            self.refusal = ""
             if self._is_over:
                 ours.close()
             else:
@@ -101,7 +102,7 @@ class Ferry:
         self._thread.join(_JOIN_S)
 
     def _ring(self) -> None:
-        with suppress(OSError):  # it has ended
+        with self.changed, suppress(OSError):  # it has ended
             self._waker.send(b"\0")
 
     def _run(self) -> None:
@@ -118,6 +119,7 @@ class Ferry:
             self._wake.close()
             with self.changed:
                 self._is_over = True
+                self._waker.close()
                 self.changed.notify_all()
             self._take_asked()
 
@@ -226,8 +228,11 @@ class Ferry:
 
     def _load(self, channel: int, berth: _Berth) -> None:
         """From a socket to the line."""
+        room = self.line.channels.room(channel)
+        if not room:
+            return  # it is readable as it has hung up, and what it said before is still to be had
         try:
-            data = berth.sock.recv(self.line.channels.room(channel))
+            data = berth.sock.recv(room)
         except BlockingIOError:
             return
         except OSError:
@@ -240,15 +245,13 @@ class Ferry:
     def _unload(self, channel: int, berth: _Berth) -> None:
         """From the line to a socket."""
         try:
-            if berth.waiting:
-                sent = berth.sock.send(berth.waiting)
-                berth.waiting = berth.waiting[sent:]
-                self.line.channels.spend(channel, sent)
+            sent = berth.sock.send(berth.waiting) if berth.waiting else 0
         except BlockingIOError:
             return
-        except OSError:
-            self._drop(channel)
-            return
+        except OSError:  # nobody reads it; what was written there may still have to be sent, and then it ends
+            sent = len(berth.waiting)
+        berth.waiting = berth.waiting[sent:]
+        self.line.channels.spend(channel, sent)
         if berth.is_over and not berth.waiting:
             self._drop(channel)
 
