@@ -110,7 +110,13 @@ class Pairing:
             self._window = window
             shown = window.shown
             self._tell(shown)
-            window.start()
+            try:
+                window.start()
+            except RuntimeError as error:
+                self._window = None
+                window.release()
+                do = "try again when less runs there"
+                raise Refused("no-pairing", f"no thread is to be had for it ({error})", do=do) from error
         self.notice(
             "pairing-open", f"a host that knows the code may pair, at port {shown.port}, for {shown.open_s:.0f} s"
         )
@@ -151,6 +157,10 @@ class Pairing:
             self._place.write_text(f"{spoken(shown.code)} {shown.host} {shown.port}\n")
         except OSError as error:
             self.notice("pairing-not-told", f"the code is in no file: {error}")
+
+    def is_shown(self, window: _Window) -> bool:
+        """Whether the code that is told, if any, is of this one: another may have taken its place before it ended."""
+        return self._window in (None, window)
 
     def forget(self) -> None:
         """No file has a code any more."""
@@ -217,17 +227,21 @@ class _Window:
             except OSError:
                 continue  # it was woken, or the peer went before it was let in
             self.admit(sock)
-        self._listening.close()
         with self._lock:
             streams = list(self._under_way.items())
         for thread, stream in streams:
             if thread is not threading.current_thread():
                 stream.close()
-        self._pairing.forget()
-        self._pairing.display("", 0.0)
+        self.release()
         self._pairing.notice("pairing-closed", f"nobody can pair any more: {self._over}")
-        self._wake.close()
-        self._waker.close()
+
+    def release(self) -> None:
+        """Nothing is held for it any more, and its code is shown nowhere."""
+        for sock in (self._listening, self._wake, self._waker):
+            sock.close()
+        if self._pairing.is_shown(self):
+            self._pairing.forget()
+            self._pairing.display("", 0.0)
 
     def admit(self, sock: socket.socket, where: str = "") -> None:
         """Carry an exchange with whoever is at the other end of ``sock``, where there is room for one."""
@@ -241,14 +255,19 @@ class _Window:
         thread = threading.Thread(target=self._carry, args=(stream,), name="pairing exchange", daemon=True)
         with self._lock:
             self._under_way[thread] = stream
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # none is to be had; whoever it is sees that, and tries again
+            with self._lock:
+                del self._under_way[thread]
+            stream.close()
 
     def _carry(self, stream: TlsStream) -> None:
         """One connection. Its time is bounded as a whole, and what it says is no more than a few short messages."""
         late = threading.Timer(EXCHANGE_S, stream.close)
         late.daemon = True
-        late.start()
         try:
+            late.start()
             stream.handshake(EXCHANGE_S)
             self._exchange(stream)
         except Fault as fault:

@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ from reactor.pairing import pair
 from reactor.trust import known, make_identity, remember
 
 SOON_S = 10.0
+AT_ONCE = 8
 
 
 class Device:
@@ -259,6 +260,35 @@ def test_what_whoever_pairs_may_do_is_said_by_who_opens_the_window_whatever_it_w
         assert paired.role == role
         assert ("look" in shown.text) == (role == "observers")
         assert [(name, kind) for name, _, kind in trust.Trust.load(device.trust).rows()] == [(paired.known_as, role)]
+
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    """None can be had: each would need more memory than there is."""
+    before = threading.stack_size(1 << 46)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
+
+
+def test_a_window_lives_on_where_no_thread_is_to_be_had_for_a_while(device: Device, home: Path) -> None:
+    shown = device.pairing.open()
+    with no_threads():
+        for _ in range(AT_ONCE + 1):
+            with socket.create_connection(("127.0.0.1", shown.port), SOON_S) as sock, suppress(ConnectionResetError):
+                assert sock.recv(1) == b""
+    pair("127.0.0.1", shown.port, shown.code, home)
+    assert len(device.hosts()) == 1
+
+
+def test_without_a_thread_no_window_opens_and_a_later_one_does(device: Device, home: Path) -> None:
+    with no_threads(), pytest.raises(Refused, match="no thread"):
+        device.pairing.open()
+    assert (device.pairing.port, device.file.exists()) == (0, False)
+    shown = device.pairing.open()
+    pair("127.0.0.1", shown.port, shown.code, home)
+    assert len(device.hosts()) == 1
 
 
 # who stands between, and who only says that it is the device
