@@ -153,11 +153,16 @@ def namesakes(state_dir: Path, home: Path) -> list[Path]:
     return [path for path in alike if unsealed(path.read_bytes()) != host_pem.encode()]
 
 
+def check_name(name: str) -> None:
+    """A :class:`Fault` where ``name`` can't be a device's."""
+    if not _NAME.fullmatch(name):
+        raise Fault("bad-name", "not a device's name", to=repr(name[:80]), do="use letters, digits, '.', '_' and '-'")
+
+
 @_kept()
 def remember(home: Path, name: str, cert_pem: str, address: str) -> None:
     """Know the device of ``cert_pem`` as ``name``, last seen at ``address``; the name's former device is forgotten."""
-    if not _NAME.fullmatch(name):
-        raise Fault("bad-name", "not a device's name", to=repr(name[:80]), do="use letters, digits, '.', '_' and '-'")
+    check_name(name)
     _fingerprint(cert_pem, name)
     folder = home / "devices"
     _make_folder(folder)

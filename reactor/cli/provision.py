@@ -49,8 +49,6 @@ def add_board(parser: argparse.ArgumentParser, *, optional: bool = False) -> Non
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Provision: 0 if the device was reached at the end, or with ``--dry-run``, if it could be done."""
     began = time.monotonic()
-    if arguments.name in (options.ALL, *EMBEDDED):
-        raise Fault("bad-name", "means something else after -t", to=repr(arguments.name), do="choose another name")
     if (arguments.to is None) == (arguments.board is None):
         raise Fault("no-board", "one board is wanted", do="name USER@HOST, or with --to a card's folder")
     if arguments.to is not None:
@@ -98,6 +96,8 @@ def _planned(
     python = plan.python_of(facts)
     wanted = wish(facts, trust.default_home(), arguments.name, arguments.listen, arguments.port)
     name = wanted.name
+    if name in (options.ALL, *EMBEDDED):
+        raise Fault("bad-name", "means something else after -t", to=repr(name), do="choose another one: --name")
     say(terminal, name, "look", "done", described(facts, python))
     payload, lacks = payload_for(
         python, fresh=arguments.fresh, on_progress=lambda text: say(terminal, name, "fetch", "begun", text)

@@ -172,6 +172,7 @@ def wish(facts: Facts, home: Path, name: str | None, listen: str, port: int) -> 
     which = fingerprint(facts.device) if facts.device else ""
     called = next((one.name for one in known if one.fingerprint == which), "")
     name = name or called or facts.called or facts.name
+    trust.check_name(name)
     other = next((one for one in known if one.name == name and one.fingerprint != which), None)
     if other is not None:
         what = "is another device here, or this one before it was set up anew"

@@ -80,7 +80,10 @@ say runs_as "$(sed -n 's/^User=//p' "$unit" 2>/dev/null)"
 
 # The state is the user's; a service of another name, or another user's, is not ours.
 if [ "$uid" = 0 ]; then state=/var/lib/bootloader; else state=${XDG_STATE_HOME:-$home/.local/state}/bootloader; fi
-told=$(sed -n "s/.* --state '*\([^ ']*\).*/\1/p" "$unit" "$start" 2>/dev/null | head -n 1)
+# Quoted it is taken whole, else up to the space; what is neither is no path, and nothing is done to it.
+told=$(sed -n "s/.* --state[= ] *'\([^']*\)'\( .*\)*$/\1/p; t
+    s/.* --state[= ] *\([^ ]*\).*/\1/p" "$unit" "$start" 2>/dev/null | head -n 1)
+case $told in *[\'\"\\\$%]*) told='?' ;; esac
 state=${told:-$state}
 say state "$state"
 [ -d "$state" ] && say kept "$(du -sk "$state" 2>/dev/null | cut -f1)"

@@ -93,6 +93,9 @@ def refuse(facts: Facts, wish: Wish, size_bytes: int, *, changes: bool) -> None:
     if facts.runs_as not in ("", facts.user, str(facts.uid)):
         do = f"log in as that one, or begin anew: reactor unprovision {facts.runs_as}@…"
         raise Fault("other-user", f"it is provisioned for the user '{facts.runs_as}'", to=name, do=do)
+    if not facts.state.startswith("/"):
+        do = f"look at what follows --state in {UNIT}, or in {START}"
+        raise Fault("odd-state", "where its state lies can't be made out", to=name, do=do)
     if not facts.tar:
         raise Fault("no-tar", "it has no tar", to=name, do="install it")
     source, _, options = facts.mount.partition(" ")
@@ -161,8 +164,13 @@ def sweep(facts: Facts, root: str) -> str:
 
 
 def removal(facts: Facts, *, keep_state: bool) -> tuple[Step, ...]:
-    """What is there of us, and how it goes."""
+    """What is there of us, and how it goes. A :class:`Fault` where what was to go may be anything else."""
     found: list[Step] = []
+    is_ours = facts.device and facts.state.endswith("/bootloader")
+    if not keep_state and (not facts.state.startswith("/") or (facts.kept_kb and not is_ours)):
+        what = f"'{facts.state}' may hold what is not a bootloader's: it has no key, or is not called so"
+        do = "begin with --keep-state, and remove by hand what is the bootloader's there"
+        raise Fault("odd-state", what, to=facts.name, do=do)
     if facts.runs or facts.enabled or UNIT in facts.files or START in facts.files:
         stop = (
             f"systemctl disable --now --quiet bootloader || true\nrm -f {UNIT}\nsystemctl daemon-reload\n"
@@ -242,7 +250,9 @@ case ${{1:-start}} in
     stop)
         if runs; then
             kill "$pid"
-            while runs; do sleep 1; done
+            left=60
+            while runs && [ "$left" -gt 0 ]; do sleep 1; left=$((left - 1)); done
+            if runs; then kill -9 "$pid"; fi
         fi
         rm -f "$kept"
         ;;

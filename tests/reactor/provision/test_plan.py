@@ -66,6 +66,7 @@ def names(facts: Facts) -> list[str]:
         ({"pythons": (replace(PYTHON, lacks=("ssl",)),)}, "stripped-python", "python3-minimal"),
         ({"root": "none"}, "no-root", "sudo"),
         ({"runs_as": "ada"}, "other-user", "log in as"),
+        ({"state": "?"}, "odd-state", "--state"),
         ({"tar": False}, "no-tar", "install it"),
         ({"mount": "overlayroot rw"}, "volatile-root", "raspi-config"),
         ({"mount": "/dev/mmcblk0p2 ro,noatime"}, "read-only", "remount,rw"),
@@ -135,11 +136,45 @@ def test_the_unit_is_the_package_s_own_for_that_user() -> None:
 
 
 def test_scripts_are_shell_whatever_a_board_calls_its_things() -> None:
-    odd = replace(BOARD, init="other", user="o'brien; $(reboot)", state="/home/a b'/\"$x`y`")
+    odd = replace(BOARD, init="other", user="o'brien; $(reboot)", state="/home/a b'/\"$x`y`/bootloader", device="PEM")
     for facts in (BOARD, odd, replace(odd, init="systemd")):
-        removed = plan.removal(replace(facts, runs=True, kept_kb=9, left=(ROOT,)), keep_state=False)
+        removed = plan.removal(replace(facts, runs=True, kept_kb=9, left=(ROOT,), device="PEM"), keep_state=False)
         for todo in (plan.steps(facts, WISH, PYTHON, ROOT, [], 0), removed):
             subprocess.run(["sh", "-n"], input=plan.script(facts, todo).encode(), check=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "state"),
+    [
+        ("--state '/mnt/My Data/state/bootloader' --listen 0.0.0.0", "/mnt/My Data/state/bootloader"),
+        ("--state '/mnt/My Data/bootloader'", "/mnt/My Data/bootloader"),
+        ("--state /srv --listen 0.0.0.0", "/srv"),
+        ("--state=/srv/bootloader", "/srv/bootloader"),
+        ("""--state '/mnt/o'"'"'brien/bootloader' --name porch""", "?"),
+        ('--state "/mnt/My Data/bootloader"', "?"),
+        ("--state /mnt/My\\ Data/bootloader", "?"),
+        ("--state %h/bootloader", "?"),
+    ],
+)
+def test_the_state_of_a_unit_is_read_whole_or_not_at_all(tmp_path: Path, words: str, state: str) -> None:
+    file = tmp_path / "bootloader.service"
+    file.write_text(f"[Service]\nExecStart=/usr/local/bin/bootloader run {words}\n")
+    given = {"home_of_code": tmp_path, "unit": file, "launcher": "", "start": "", "port_hex": "1E25", "python": "false"}
+    head = "".join(f"{name}={value}\n" for name, value in {**given, "host_file": "ada"}.items())
+    look = (Path(plan.__file__).parent / "look.sh").read_text()
+    done = subprocess.run(["sh", "-c", head + look], capture_output=True, text=True, check=True)
+    assert read(done.stdout).state == state
+
+
+@pytest.mark.parametrize(
+    "change", [{"state": "/srv", "device": "PEM"}, {"state": "/srv/bootloader", "device": ""}, {"state": "?"}], ids=str
+)
+def test_a_state_that_may_be_anything_else_is_not_removed(change: dict[str, object]) -> None:
+    odd = replace(BOARD, runs=True, kept_kb=9, **change)  # type: ignore[arg-type]
+    with pytest.raises(Fault) as raised:
+        plan.removal(odd, keep_state=False)
+    assert (raised.value.code, "--keep-state" in raised.value.do) == ("odd-state", True)
+    assert [step.name for step in plan.removal(odd, keep_state=True)] == ["stop"]
 
 
 def test_a_clock_that_was_never_set_is_told_and_refuses_nothing() -> None:
@@ -156,6 +191,13 @@ def test_a_name_that_another_device_has_is_refused(tmp_path: Path) -> None:
     assert "reactor trust remove porch" in raised.value.do
     assert wish(BOARD, tmp_path, "shed", "0.0.0.0", 7717).name == "shed"
     assert wish(replace(BOARD, name="renamed", device=other), tmp_path, None, "0.0.0.0", 7717).name == "porch"
+
+
+@pytest.mark.parametrize(("name", "host"), [("100%", "porch"), ("my porch", "porch"), (None, "%n"), (None, "")])
+def test_a_name_that_is_none_is_refused_before_anything_is_done(tmp_path: Path, name: str | None, host: str) -> None:
+    with pytest.raises(Fault) as raised:
+        wish(replace(BOARD, name=host), tmp_path, name, "0.0.0.0", 7717)
+    assert raised.value.code == "bad-name"
 
 
 def test_facts_are_found_among_what_a_login_greets_with() -> None:
