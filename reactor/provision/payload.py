@@ -10,6 +10,7 @@ import io
 import re
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -125,7 +126,7 @@ def _unpacked(wheel: Wheel) -> dict[str, bytes]:
                 if size > _MOST_BYTES:
                     raise Malformed("it is larger than 64 MB unpacked", to=wheel.path.name)
                 found[check_path(path)] = archive.read(info)
-    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
         raise Fault("bad-wheel", f"can't be unpacked ({error})", to=str(wheel.path)) from error
     return found
 
