@@ -14,12 +14,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +37,9 @@ _FILE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._]*)-([A-Za-z0-9_.!+]+)(-\d[^-]*)?-[
 _NONE = re.compile(r"No matching distribution found for (.+)")
 _CLASH = re.compile(r"(.+) depends on (.+)|The user requested (.+)")
 _UNREACHED = ("Retrying (", "ConnectionError", "ProxyError", "SSLError", "Network is unreachable", "Name or service")
+_RECOVERED = re.compile(r".*Retrying \(Retry\(total=[1-9].*")
+"""A failure after which pip tried again: only the last try decides."""
+
 _SHORT = 400
 _MOST_MADE = 8
 """Wheels that are made here for one set of requirements."""
@@ -78,11 +83,13 @@ def fetch(
     platform: Platform,
     *,
     fresh: bool = False,
+    build: bool = False,
     on_progress: Callable[[str], None] = lambda _text: None,
 ) -> tuple[Wheel, ...]:
     """The wheels of ``requirements`` (PEP 508) and of all that these need, by name, for ``platform``.
 
-    ``fresh``: ask the index, whatever is cached; ``on_progress`` is told of each file that is downloaded. A
+    ``fresh``: ask the index, whatever is cached; ``build``: where there is only the source of something, make its
+    wheel, which runs that source here; ``on_progress`` is told of each file that is downloaded. A
     :class:`Fault` names what has no wheel for the platform, or what can't be had; the cache is as before then.
     """
     wanted = sorted({text.strip() for text in requirements if text.strip()})
@@ -94,7 +101,7 @@ def fetch(
     try:
         found = None if fresh else _cached(cache, note)
         if found is None:
-            found = _fetch(cache, note, wanted, platform, on_progress)
+            found = _fetch(cache, note, wanted, platform, build, on_progress)
     except OSError as error:
         what = f"the cache of wheels can't be used ({error.strerror or error})"
         do = "make it usable, or set REACTOR_HOME to another folder"
@@ -123,11 +130,16 @@ def _wheel(path: Path, digest: str = "") -> Wheel:
 
 
 def _fetch(
-    cache: Path, note: Path, wanted: Sequence[str], platform: Platform, on_progress: Callable[[str], None]
+    cache: Path,
+    note: Path,
+    wanted: Sequence[str],
+    platform: Platform,
+    build: bool,
+    on_progress: Callable[[str], None],
 ) -> tuple[Wheel, ...]:
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as folder:
-        _download(wanted, platform, folder, on_progress)
+        _download(wanted, platform, folder, build, on_progress)
         wheels = sorted((_keep(cache, path) for path in Path(folder).iterdir()), key=lambda one: one.name)
     note.parent.mkdir(exist_ok=True)
     aside = note.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
@@ -145,9 +157,11 @@ def _keep(cache: Path, path: Path) -> Wheel:
     return Wheel(wheel.name, wheel.version, folder / path.name, wheel.blake3, wheel.size_bytes)
 
 
-def _download(wanted: Sequence[str], platform: Platform, folder: str, on_progress: Callable[[str], None]) -> None:
-    """All that ``wanted`` comes to, into ``folder``. Where there is only the source of something, this host makes the
-    wheel, if that is Python alone, and so one for every platform.
+def _download(
+    wanted: Sequence[str], platform: Platform, folder: str, build: bool, on_progress: Callable[[str], None]
+) -> None:
+    """All that ``wanted`` comes to, into ``folder``. Where there is only the source of something, and ``build``, this
+    host makes the wheel, if that is Python alone, and so one for every platform.
     """
     how = ["--only-binary", ":all:", "--dest", folder, "--implementation", "cp"]
     how += ["--python-version", ".".join(map(str, platform.python)), "--abi", platform.abi]
@@ -158,7 +172,9 @@ def _download(wanted: Sequence[str], platform: Platform, folder: str, on_progres
             if said is None:
                 return
             fault = _fault(said, platform)
-            if fault.code != "no-wheel" or not _make(fault.to.partition(" (from")[0], Path(made), on_progress):
+            if not build or fault.code != "no-wheel":
+                break
+            if not _make(fault.to.partition(" (from")[0], Path(made), on_progress):
                 break
     raise fault
 
@@ -194,9 +210,14 @@ def _pip(arguments: Sequence[str], platform: Platform | None, on_progress: Calla
     words = [sys.executable, "-c", _PIP, markers, command, "--progress-bar=off", *more]
     env = {**os.environ, "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUTF8": "1"}
     with subprocess.Popen(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=env,
+        start_new_session=True,  # so that what it starts goes with it
     ) as pip:
-        alarm = threading.Timer(_FETCH_S, pip.kill)
+        alarm = threading.Timer(_FETCH_S, _kill, [pip])
         alarm.daemon = True
         alarm.start()
         said: list[str] = []
@@ -209,17 +230,22 @@ def _pip(arguments: Sequence[str], platform: Platform | None, on_progress: Calla
                     on_progress(text)
             code = pip.wait()
         except BaseException:
-            pip.kill()
+            _kill(pip)
             raise
         finally:
             alarm.cancel()
     return "\n".join(said) if code else None
 
 
+def _kill(pip: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(pip.pid, signal.SIGKILL)
+
+
 def _fault(said: str, platform: Platform) -> Fault:
     """Why pip gave up, in the words of who reads it here."""
     whole = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
-    if any(sign in said for sign in _UNREACHED):
+    if any(sign in _RECOVERED.sub("", said) for sign in _UNREACHED):
         do = "look at this host's network, or at the index in your pip's configuration"
         return Fault("no-index", f"the package index can't be reached ({_last(said)})", do=do)
     if "No module named 'pip'" in said or "No module named pip" in said:

@@ -118,7 +118,7 @@ def payload_for(python: Python, *, fresh: bool, on_progress: Callable[[str], Non
         raise Fault("unknown-platform", "nobody makes wheels for its C library", to=python.path, do=do)
 
     def get(wanted: Sequence[str]) -> tuple[Wheel, ...]:
-        return fetch(wanted, platform, fresh=fresh, on_progress=on_progress)
+        return fetch(wanted, platform, fresh=fresh, build=True, on_progress=on_progress)
 
     def got(wanted: Sequence[str]) -> str:
         """Whether they can be had: empty, or why not."""

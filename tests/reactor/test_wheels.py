@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from bootloader.wire.errors import Fault
 from reactor.platforms import Platform
-from reactor.wheels import Wheel, cache_folder, fetch
+from reactor.wheels import Wheel, _fault, cache_folder, fetch
 
 BOARD = Platform("aarch64", "glibc", (2, 36), (3, 11, 2))
 
@@ -74,6 +76,32 @@ def test_what_has_no_wheel_for_the_board_is_named_and_nothing_is_kept(index: Pat
     assert (raised.value.code, raised.value.to.split()[0]) == ("no-wheel", "native>=1")
     assert "aarch64, glibc 2.36, Python 3.11.2" in raised.value.what
     assert list(cache_folder().iterdir()) == []
+
+
+def test_the_source_of_what_has_no_wheel_runs_here_only_where_a_wheel_is_to_be_made(index: Path) -> None:
+    ran = index.parent / "ran"
+    files = {
+        "PKG-INFO": "Metadata-Version: 2.1\nName: app\nVersion: 1.0\n",
+        "pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'build'\nbackend-path = ['.']\n",
+        "build.py": f"open({str(ran)!r}, 'w')\n",
+    }
+    with tarfile.open(index / "app-1.0.tar.gz", "w:gz") as archive:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(f"app-1.0/{name}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    for build in (False, True):
+        with pytest.raises(Fault) as raised:
+            fetch(["app"], BOARD, build=build)
+        assert (raised.value.code, ran.exists()) == ("no-wheel", build)
+
+
+@pytest.mark.parametrize(("left", "code"), [(4, "no-wheel"), (0, "no-index")])
+def test_an_index_is_unreached_only_if_the_last_try_failed(left: int, code: str) -> None:
+    said = (
+        f"WARNING: Retrying (Retry(total={left}, connect=None)) after connection broken by 'ProxyError()': /simple/a/"
+    )
+    assert _fault(f"{said}\nERROR: No matching distribution found for app", BOARD).code == code
 
 
 def test_requirements_that_exclude_each_other_are_told(index: Path) -> None:
