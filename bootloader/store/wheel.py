@@ -73,6 +73,7 @@ class Archive:
         if len(infos) > MANIFEST_FILES:
             raise self._bad(f"holds {len(infos)} files, at most {MANIFEST_FILES} fit")
         self._name = self._named(infos)
+        self._check_version(infos)
         record = self._record(infos)
         kept = {path: info for path, info in infos.items() if not self._is_signature(path)}
         if unknown := record.keys() ^ kept.keys():
@@ -86,20 +87,22 @@ class Archive:
 
     def _named(self, infos: Mapping[str, ZipInfo]) -> str:
         """What its ``.dist-info`` and its ``.data`` begin with, which is what its file's name says."""
-        tops = {path.partition("/")[0] for path in infos if ".dist-info/" in path}
+        tops = {top for top, sep, _ in (path.partition("/") for path in infos) if sep and top.endswith(".dist-info")}
         if len(tops) != 1:
             raise self._bad("has not one folder '.dist-info'")
         name = tops.pop().removesuffix(".dist-info")
         if _plain(name) != _plain(f"{self._wheel.distribution}-{self._wheel.version}"):
             raise self._bad(f"says that it is '{name[:80]}'")
+        return name
+
+    def _check_version(self, infos: Mapping[str, ZipInfo]) -> None:
         told = self._text(infos, "WHEEL", _CHUNK_BYTES)
         version = re.search(r"^Wheel-Version:\s*(\d+)\.\d+\s*$", told, re.MULTILINE)
         if version is None or version[1] != "1":
             raise self._bad("is not of the wheel format's version 1")
-        return name
 
     def _text(self, infos: Mapping[str, ZipInfo], file: str, most_bytes: int) -> str:
-        info = next((info for path, info in infos.items() if path.endswith(f".dist-info/{file}")), None)
+        info = infos.get(f"{self._name}.dist-info/{file}")
         if info is None or info.file_size > most_bytes:
             raise self._bad(f"has no {file}, or one that is too large")
         self._check(info)
@@ -133,7 +136,7 @@ class Archive:
 
     def _is_signature(self, path: str) -> bool:
         """RECORD can't hold its own hash, nor that of what signs it."""
-        return path.partition("/")[2] in ("RECORD", "RECORD.jws", "RECORD.p7s") and ".dist-info/" in path
+        return path in {f"{self._name}.dist-info/{file}" for file in ("RECORD", "RECORD.jws", "RECORD.p7s")}
 
     def _member(self, info: ZipInfo, algorithm: str, digest: bytes, size: int) -> Member:
         self._check(info)

@@ -55,6 +55,14 @@ def test_a_wheel_is_spread_as_an_installer_spreads_it(tmp_path: Path) -> None:
     assert found["share/some/table"][0] == b"\0\1"
 
 
+def test_what_a_wheel_brings_of_others_is_spread_as_the_rest_of_it(tmp_path: Path) -> None:
+    inner = {f"bad/_vendor/other-2.dist-info/{name}": name for name in ("RECORD", "WHEEL", "METADATA")}
+    found = read(build("bad", files={"a.dist-info": "", **inner}), tmp_path)
+    assert {path: found[f"site/{path}"][0].decode() for path in inner} == inner
+    with pytest.raises(Refused, match="only in one of"):
+        read(build("bad", more=[("bad/_vendor/other-2.dist-info/RECORD", b"")]), tmp_path)
+
+
 def renamed(row: str, to: str) -> Callable[[str], str]:
     return lambda text: text.replace(row, to)
 
