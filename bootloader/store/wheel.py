@@ -38,8 +38,10 @@ _SCHEMES: Mapping[str, str] = {
 
 _HASHES = ("sha256", "sha384", "sha512")
 _CHUNK_BYTES = 1024 * 1024
-_RECORD_BYTES = 32 * 1024 * 1024
-_DIRECTORY_BYTES = 64 * 1024 * 1024
+_RECORD_BYTES = 16 * 1024 * 1024
+_DIRECTORY_BYTES = 16 * 1024 * 1024
+_LOCATOR_BYTES = 20
+"""Before the record that ends an archive: where one of zip64 lies, whose numbers count instead."""
 _END = struct.Struct("<4s4H2IH")
 _ENCRYPTED = 0x1
 _METHODS = (0, 8)
@@ -117,22 +119,29 @@ class Archive:
 
         found: dict[str, tuple[str, bytes, int]] = {}
         try:
-            rows = list(csv.reader(io.StringIO(self._text(infos, "RECORD", _RECORD_BYTES), newline="")))
+            for row in csv.reader(io.StringIO(self._text(infos, "RECORD", _RECORD_BYTES), newline="")):
+                if not row or (len(row) == 3 and self._is_signature(row[0])):
+                    continue
+                path, value = self._row(row)
+                if path in found:
+                    raise self._bad(f"its RECORD has '{path[:80]}' twice")
+                if len(found) == MANIFEST_FILES:
+                    raise self._bad(f"its RECORD has more than {MANIFEST_FILES} files")
+                found[path] = value
         except csv.Error as error:
             raise self._bad(f"its RECORD can't be read: {error}") from error
-        for row in rows:
-            if not row or (len(row) == 3 and self._is_signature(row[0])):
-                continue
-            try:
-                path, told, size = row
-                algorithm, _, digest = told.partition("=")
-                value = path, algorithm, urlsafe_b64decode(digest + "=" * (-len(digest) % 4)), int(size)
-            except ValueError as error:
-                raise self._bad(f"its RECORD has a line that says neither hash nor size: {str(row)[:80]}") from error
-            if algorithm not in _HASHES or path in found:
-                raise self._bad(f"its RECORD has no good hash of '{path[:80]}', or two")
-            found[path] = value[1:]
         return found
+
+    def _row(self, row: list[str]) -> tuple[str, tuple[str, bytes, int]]:
+        try:
+            path, told, size = row
+            algorithm, _, digest = told.partition("=")
+            value = algorithm, urlsafe_b64decode(digest + "=" * (-len(digest) % 4)), int(size)
+        except ValueError as error:
+            raise self._bad(f"its RECORD has a line that says neither hash nor size: {str(row)[:80]}") from error
+        if algorithm not in _HASHES:
+            raise self._bad(f"its RECORD has no good hash of '{path[:80]}'")
+        return path, value
 
     def _is_signature(self, path: str) -> bool:
         """RECORD can't hold its own hash, nor that of what signs it."""
@@ -212,14 +221,17 @@ def opened(path: Path, wheel: Wheel) -> Iterator[Archive]:
 def _check_directory(wheel: Wheel, file: BinaryIO) -> None:
     """The list of an archive's files is read at once, so it has to be bounded before."""
     size = file.seek(0, io.SEEK_END)
-    tail_bytes = min(size, _END.size + 0xFFFF)
+    tail_bytes = min(size, _LOCATOR_BYTES + _END.size + 0xFFFF)
     file.seek(size - tail_bytes)
     tail = file.read(tail_bytes)
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) - at < _END.size:
         raise bad(wheel, "is no archive, or is cut")
     fields: tuple[Any, ...] = _END.unpack_from(tail, at)
-    if 0xFFFF in fields[1:5] or 0xFFFFFFFF in fields[5:7] or fields[5] > _DIRECTORY_BYTES:
+    if at + _END.size + fields[7] != len(tail):
+        raise bad(wheel, "is no archive alone: something follows it, or its end is cut")
+    is_zip64 = tail[max(0, at - _LOCATOR_BYTES) : at].startswith(b"PK\x06\x07")
+    if is_zip64 or 0xFFFF in fields[1:5] or 0xFFFFFFFF in fields[5:7] or fields[5] > _DIRECTORY_BYTES:
         raise bad(wheel, f"holds more than {0xFFFF - 1} files, or more than {LAYER_BYTES} bytes")
     file.seek(0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from bootloader.store.wheel import opened
 from bootloader.wire.errors import Fault, Refused
-from bootloader.wire.limits import LAYER_BYTES
+from bootloader.wire.limits import LAYER_BYTES, MANIFEST_FILES
 from tests.bootloader.wheels import Built, build, digest, entry, of
 
 
@@ -83,6 +84,16 @@ def end(built: Built, **fields: int) -> Built:
     return of(built.wheel.file, built.content[:at] + struct.pack("<4s4H2IH", *told.values()))
 
 
+def located(built: Built) -> Built:
+    """With what says that there is a record of zip64."""
+    at = built.content.rindex(b"PK\x05\x06")
+    return of(built.wheel.file, built.content[:at] + b"PK\x06\x07".ljust(20, b"\0") + built.content[at:])
+
+
+def lines(count: int) -> str:
+    return "".join(f"{number},sha256=,0\n" for number in range(count))
+
+
 GOOD = build("bad")
 SUM = digest(b"VERSION = '1'\n")
 
@@ -110,6 +121,11 @@ BAD: dict[str, tuple[Built, str]] = {
     "a later format": (build("bad", told="Wheel-Version: 2.0\n"), "version 1"),
     "a huge directory": (end(GOOD, size=2**27), "more than 65534 files"),
     "zip64": (end(GOOD, count=0xFFFF), "more than 65534 files"),
+    "zip64, by its locator": (located(GOOD), "more than 65534 files"),
+    "something after its end": (of(GOOD.wheel.file, GOOD.content + b"#"), "something follows"),
+    "a large directory": (end(GOOD, size=2**24 + 1), "more than 65534 files"),
+    "a line twice": (build("bad", record=lambda text: text + text.splitlines()[0]), "twice"),
+    "a line too many": (build("bad", record=lambda text: text + lines(MANIFEST_FILES)), "its RECORD has more than"),
     "a bomb": (build("bad", record=renamed(f"{SUM},14", f"{SUM},{LAYER_BYTES + 1}")), "its RECORD says"),
 }
 
@@ -130,6 +146,17 @@ def test_a_file_that_says_to_be_smaller_than_it_is_writes_no_more_than_it_says(t
     with pytest.raises(Refused) as caught:
         read(lying, tmp_path)
     assert "its RECORD says 5000000" in caught.value.what
+
+
+def test_a_record_of_empty_lines_takes_no_memory_for_each(tmp_path: Path) -> None:
+    count = 1_000_000
+    built = build("bad", record=lambda text: text + "\n" * count)
+    tracemalloc.start()
+    try:
+        read(built, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 20 * count
+    finally:
+        tracemalloc.stop()
 
 
 @settings(max_examples=150)
