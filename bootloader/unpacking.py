@@ -44,10 +44,9 @@ class Unpacking:
             if not missing and not ready:
                 self._begin(name, wheels)
                 self._changed.wait_for(lambda: self._thread is None, wait_s)
-                ready = self._thread is None
-                if ready and self._fault is not None:
-                    fault, self._fault = self._fault, None
-                    raise fault
+                if self._fault is not None and self._name == name:
+                    raise self._fault  # to each one who waited
+                ready = self._thread is None and self._store.layers.has(wheels)
             done, total = self._done if self._name == name else (0, 0)
         return {"layer": name, "missing": missing, "ready": ready, "done_bytes": done, "total_bytes": total}
 
