@@ -49,7 +49,7 @@ class Layers:
         self._sources = sources
         self._new = folder / "new"
         self._whole: dict[str, Layer] = {}
-        """Those that were compared, or made, since the start."""
+        """Those that were compared, or made, since the start. Changed in place: by two threads."""
         self._making = threading.Lock()
         self.awaited: tuple[Wheel, ...] = ()
         """Those of the layer that was asked for last: its launch is still to come."""
@@ -89,7 +89,7 @@ class Layers:
                 if place != self.folder:
                     self._drop(name)
                     (self.folder / name).symlink_to(place / name)
-                self._whole = {**self._whole, name: layer}
+                self._whole[name] = layer
                 return
             if wrong:
                 more = f" and {len(wrong) - 1} more files" if len(wrong) > 1 else ""
@@ -129,14 +129,14 @@ class Layers:
                 sync([self.folder])
             finally:
                 _remove(self._new)
-            self._whole = {**self._whole, name: layer}
+            self._whole[name] = layer
 
     def _unpacked(self, wheels: Collection[Wheel]) -> dict[str, Found]:
         """The wheels that lie unpacked in layers that are whole, or that are left so in their own, which is not."""
         found: dict[str, Found] = {}
         own = layer_name(wheels)
         left = read(self.folder / f"{own}.files")
-        for name, layer in (*self._whole.items(), *([(own, left)] if left is not None else [])):
+        for name, layer in (*self._whole.copy().items(), *([(own, left)] if left is not None else [])):
             wrong = set(layer.wrong(self.folder / name).values()) if layer is left else set()
             for wheel in wheels:
                 if wheel.blake3 not in wrong and (files := layer.of(wheel.blake3, self.folder / name)):
@@ -158,7 +158,7 @@ class Layers:
         _remove(self.folder / name)
         _remove(self.folder / f"{name}.files")
         _remove(self._pycache / str(self.folder / name).lstrip("/"))
-        self._whole = {each: layer for each, layer in self._whole.items() if each != name}
+        self._whole.pop(name, None)
 
     # what may go
 
