@@ -139,7 +139,7 @@ class Turns:
             self._finish()
 
     def _finish(self) -> None:
-        with self._gate:
+        with self._turn, self._gate:  # after one that is taken now: the selector is closed next
             self._over = True
             waiting = [future for future in self._waiting if not future.done()]
         for future in waiting:
