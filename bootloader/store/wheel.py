@@ -166,6 +166,8 @@ class Archive:
         return Member(path, RUNNABLE if runnable else PLAIN, size, algorithm, digest, info)
 
     def _check(self, info: ZipInfo) -> None:
+        if not 0 <= info.header_offset < LAYER_BYTES:
+            raise self._bad(f"'{info.filename[:80]}' lies nowhere in it")
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):
             raise self._bad(f"'{info.filename[:80]}' is no plain file, but a symlink or the like")

@@ -124,6 +124,7 @@ BAD: dict[str, tuple[Built, str]] = {
     "zip64, by its locator": (located(GOOD), "more than 65534 files"),
     "something after its end": (of(GOOD.wheel.file, GOOD.content + b"#"), "something follows"),
     "a large directory": (end(GOOD, size=2**24 + 1), "more than 65534 files"),
+    "a file before its beginning": (end(GOOD, offset=2**16), "lies nowhere"),
     "a line twice": (build("bad", record=lambda text: text + text.splitlines()[0]), "twice"),
     "a line too many": (build("bad", record=lambda text: text + lines(MANIFEST_FILES)), "its RECORD has more than"),
     "a bomb": (build("bad", record=renamed(f"{SUM},14", f"{SUM},{LAYER_BYTES + 1}")), "its RECORD says"),
