@@ -75,14 +75,14 @@ def prepare(folder: Path, home: Path) -> str:
     [
         ("opt", "{host}"),
         ("opt", "../{up}host"),
-        ("etc/systemd/system", "/etc/systemd/system"),
+        ("etc/systemd/system", "system"),
         ("etc/systemd/system/multi-user.target.wants", "{host}"),
         ("usr/local/bin", "{host}"),
         ("var/lib/bootloader", "{host}"),
         ("var/lib/bootloader/trust", "{host}"),
         ("var/lib/bootloader/trust/hosts", "{host}"),
-        ("var/lib/bootloader/trust/hosts/ada.crt", "/dev/zero"),
-        ("usr/lib/some/libc.so.6", "/dev/zero"),
+        ("var/lib/bootloader/trust/hosts/ada.crt", "{host}/secret"),
+        ("usr/lib/some/libc.so.6", "{host}/secret"),
         ("etc/hostname", "{host}/secret"),
     ],
 )
