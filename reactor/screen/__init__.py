@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import termios
 import threading
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol, TextIO
 
-from prompt_toolkit.application import Application
+from prompt_toolkit.application import Application, run_in_terminal
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import Condition
@@ -48,6 +49,8 @@ _FRAME, _END_OF_FRAME = "\x1b[?2026h", "\x1b[?2026l"
 
 _REFRESH_S = 2.0
 _END_S = 1.0
+_STOPS_S = 0.2
+"""How long the system may take to stop all threads of a process that is told to."""
 
 _STYLE = Style.from_dict(
     {
@@ -285,13 +288,19 @@ class Screen:
             self._output.flush()
 
 
+def _stop() -> None:
+    """Stop, with whatever else is in this process group, until somebody says to go on."""
+    os.kill(0, signal.SIGTSTP)
+    time.sleep(_STOPS_S)  # the main thread takes it, and this one goes on until it has: it would have the terminal raw
+
+
 def _keys() -> KeyBindings:
     """What concerns the terminal alone."""
     keys = KeyBindings()
 
     @keys.add("c-z", filter=Condition(lambda: sys.platform != "win32"))
-    def _suspend(event: KeyPressEvent) -> None:
-        event.app.suspend_to_background()
+    def _suspend(_event: KeyPressEvent) -> None:
+        run_in_terminal(_stop)
 
     @keys.add("c-l")
     def _clear(event: KeyPressEvent) -> None:
