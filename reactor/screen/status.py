@@ -59,6 +59,8 @@ class _Target:
             self.saved = "last save held", "bad"
         elif event["rung"] != "none":
             self.saved = f"{event['rung']}{took}", "" if event["healthy"] else "bad"
+        elif event["healthy"]:
+            self.saved = "", ""  # the save that was held is taken back: what is here is what runs there
 
     def _progress(self, event: Event) -> None:
         done, total, text = progress(event)

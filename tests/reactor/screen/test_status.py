@@ -47,6 +47,7 @@ def heard(*events: dict[str, Any], targets: tuple[str, ...] = ("local",)) -> Sta
         ([READY, HEALTHY, RESULT], "local · ✓ healthy · generation 4 · patch 12.3 ms"),
         ([READY, HEALTHY, RESULT, HOLD], "local · ✓ healthy · generation 4 · last save held"),
         ([READY, HEALTHY, {**RESULT, "rung": "none"}], "local · ✓ healthy · generation 4"),
+        ([READY, HEALTHY, HOLD, {**RESULT, "rung": "none"}], "local · ✓ healthy · generation 4"),
         ([READY, {**RESULT, "rung": "none"}], "local · ✓ healthy · generation 4"),
         ([READY, HEALTHY, {**HEALTHY, "application": "net", "state": "failed"}], "local · ✗ net failed · generation 3"),
         ([READY, HEALTHY, {**HEALTHY, "application": "net", "state": "starting"}], "local · … starting · generation 3"),
