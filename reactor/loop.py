@@ -108,7 +108,7 @@ class Loop:
             self._is_running = False
 
     def _at_once(self) -> None:
-        """A batch is there, on the thread that heard of it: it is shipped there, unless somebody looks at the files."""
+        """A batch is there, on the thread that heard of it: it is looked at there, unless somebody does."""
         if self._watcher is None or not self._is_running or not self._scanning.acquire(blocking=False):
             return
         try:

@@ -1,4 +1,4 @@
-"""When this device's network addresses change, and what they are.
+"""When this machine's network addresses change, and what they are.
 
 On Linux the kernel says so at once, on a netlink socket; elsewhere they are compared every few seconds. Owns that
 socket. Knows nothing of what the addresses are for.

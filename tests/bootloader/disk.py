@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,3 +113,13 @@ def on_disk(top: Path) -> Files:
 
 def text(*names: str) -> Files:
     return {name: (name.encode(), 0o644) for name in names}
+
+
+def in_place(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    """The damage that something else, which ``make`` makes, is where a file was."""
+
+    def damage(file: Path) -> None:
+        file.unlink()
+        make(file)
+
+    return damage

@@ -16,7 +16,7 @@ from bootloader.store.trees import content_time_ns
 from bootloader.store.triage import MOST_BOOTS
 from bootloader.wire.launch import PATH
 from bootloader.wire.manifest import EMPTY, blob_name
-from tests.bootloader.disk import LAUNCH, Disk, on_disk, text
+from tests.bootloader.disk import LAUNCH, Disk, in_place, on_disk, text
 from tests.bootloader.target import SOON_S
 from tests.bootloader.wire.trees import Tree as Files
 from tests.bootloader.wire.trees import manifest_of
@@ -95,14 +95,6 @@ ONLY = {
 def flipped(content: bytes) -> bytes:
     at = len(content) // 2
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :] if content else b"\0"
-
-
-def in_place(make: Callable[[Path], object]) -> Callable[[Path], None]:
-    def damage(file: Path) -> None:
-        file.unlink()
-        make(file)
-
-    return damage
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,13 +16,6 @@ LIB, LIB2 = build("lib", "1"), build("lib", "2")
 SAY = "import lib\ndef main():\n    print('lib', lib.VERSION, flush=True)\n"
 WAIT = f"import time\n{SAY}    time.sleep(600)\n"
 SAFE = f"{WAIT}def safe():\n    print('safe by', lib.VERSION, flush=True)\n"
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    one = Target(tmp_path_factory.mktemp("required"))
-    yield one
-    one.close()
 
 
 @pytest.fixture

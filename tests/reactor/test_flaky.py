@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,14 +10,6 @@ from reactor import session as module
 from reactor.session import Session
 from tests.reactor.board import Bench
 from tests.reactor.proxy import Shape, Way
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setenv("REACTOR_HOME", str(tmp_path / "home"))
-    made = Bench(tmp_path / "app")
-    yield made
-    made.close()
 
 
 def noise(size: int, seed: int = 1) -> bytes:

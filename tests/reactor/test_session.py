@@ -28,14 +28,6 @@ BROKEN = "def main(:\n"
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setenv("REACTOR_HOME", str(tmp_path / "home"))
-    made = Bench(tmp_path / "app")
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def simulated(tmp_path: Path) -> Iterator[Simulated]:
     made = Simulated(tmp_path / "device", tmp_path / "home")
     yield made

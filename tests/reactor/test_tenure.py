@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,6 @@ from reactor.session import Session
 from tests.reactor.board import COUNT, Bench, Desk, Told, until
 
 VERSION_2 = COUNT.replace("version 1", "version 2")
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setenv("REACTOR_HOME", str(tmp_path / "home"))
-    made = Bench(tmp_path / "app")
-    yield made
-    made.close()
 
 
 def test_of_two_sessions_the_second_looks_on_until_it_takes_the_lease_and_then_the_first_does(

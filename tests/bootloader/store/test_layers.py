@@ -14,7 +14,7 @@ import pytest
 from bootloader.wire.errors import Refused
 from bootloader.wire.launch import PATH, Launch
 from bootloader.wire.layer import layer_name
-from tests.bootloader.disk import LAUNCH, Disk, text
+from tests.bootloader.disk import LAUNCH, Disk, in_place, text
 from tests.bootloader.wheels import Built, build
 from tests.bootloader.wire.trees import Tree as Files
 
@@ -87,14 +87,6 @@ def test_one_more_wheel_costs_no_more_than_itself(disk: Disk) -> None:
     assert len(needed) == 3  # of the small one
     for path in (before / "site").rglob("*.py"):
         assert (after / path.relative_to(before)).samefile(path)
-
-
-def in_place(make: Callable[[Path], object]) -> Callable[[Path], None]:
-    def damage(file: Path) -> None:
-        file.unlink()
-        make(file)
-
-    return damage
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
