@@ -17,7 +17,6 @@ from .lacking import lacking
 from .pairing import Pairing
 from .priority import spare
 from .reach import Reach
-from .rescue import Rescue
 from .service import Service
 from .state import State
 from .streams import Streams
@@ -106,6 +105,8 @@ class Bootloader:
             parts.callback(pairing.close)
             parts.callback(self.reach.close)
             if rescue is not None:
+                from .rescue import Rescue  # few devices have such a line, and all start sooner without
+
                 way_in = Rescue(*rescue, self.reach.admit, self._notice)
                 way_in.start()
                 parts.callback(way_in.close)

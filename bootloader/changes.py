@@ -75,13 +75,13 @@ class Changes:
             self._settle_soon(None)
 
     def fared(self, number: int, fate: str, why: str) -> None:
-        """A generation is healthy, or failed, or was replaced. Called on the supervisor's thread."""
+        """A generation is healthy, or failed, or was replaced. In a turn of the supervisor's."""
         self._store.ledger.mark(number, fate, why)
         if fate in ("healthy", "failed"):
             self._settle_soon(None)  # the tree of the last healthy generation is free for the next, or has to stay
 
     def fell(self, number: int, why: str) -> None:
-        """A generation is given up. Called on the supervisor's thread."""
+        """A generation is given up. In a turn of the supervisor's."""
         self._chore(lambda: self._fall(number, why))
 
     def close(self) -> None:
@@ -173,7 +173,7 @@ class Changes:
             lambda: self._store.switch(staged),
             lambda decision: self._store.record(staged, who, rung or decision.rung, why or decision.why).number,
             began,
-            proven=self._has_been_healthy(staged.manifest.root),
+            proven=self._store.ledger.has_been_healthy(staged.manifest.root),
             before=was.folder if was is not None else Path(),
             paths=tuple(path for path in staged.edits if path != LAUNCH),
             programs=staged.programs,
@@ -217,7 +217,7 @@ class Changes:
         number = last.number
         change, started = self._supervisor.changes, decided(self._supervisor.running()).start
         if started:
-            began, proven = time.monotonic(), self._has_been_healthy(root)
+            began, proven = time.monotonic(), self._store.ledger.has_been_healthy(root)
             transition = Transition(launch, decided, lambda: None, lambda _decision: number, began, proven)
             self._supervisor.change(transition)
             change, started = transition.number, transition.decision.start
@@ -258,9 +258,6 @@ class Changes:
         """What is live may be started as often as anything new."""
         if (last := self._store.ledger.last()) is not None:
             self._store.ledger.forgive(last.number)
-
-    def _has_been_healthy(self, root: str) -> bool:
-        return self._store.ledger.has_been_healthy(root)
 
     def _settle_soon(self, told: threading.Event | None) -> None:
         if not self._settling:  # else the one that waits settles this one too

@@ -36,6 +36,7 @@ class Decision:
 
 
 NOTHING = Decision("", "", (), ())
+_REPACKED = "what it requires changed"
 
 
 def decide(
@@ -56,7 +57,8 @@ def decide(
     paths = sorted(changed)
     old = {app.name: app for app in before.applications} if before is not None else {}
     new = {app.name: app for app in after.applications}
-    moved = before is not None and (before.path != after.path or _repacked(before, after))
+    repacked = before is not None and _repacked(before, after)
+    moved = repacked or (before is not None and before.path != after.path)
     start = tuple(
         app.name
         for app in after.applications
@@ -71,9 +73,7 @@ def decide(
             do = 'press `r` in `reactor dev`, or set `reload = "auto"`, to have it restart'
             raise Refused("not-patchable", f"it can't be patched, and is not to restart: {unpatchable}", do=do)
     why = unpatchable if stop and reload != RESTART else ""
-    if stop and before is not None and _repacked(before, after):
-        why = why or "what it requires changed"
-    return Decision(RESTART, why or _why(old, paths, stop), stop, start)
+    return Decision(RESTART, why or _why(old, paths, stop, repacked=repacked), stop, start)
 
 
 def fall(live: str, healthy: Sequence[str], base: str, fallen: Collection[str]) -> tuple[str, ...]:
@@ -107,7 +107,7 @@ def _unpatchable(before: Launch | None, after: Launch, paths: list[str], stop: t
     if before is None:
         return "first start"
     if _repacked(before, after):
-        return "what it requires changed"
+        return _REPACKED
     if (before.applications, before.path) != (after.applications, after.path):
         return "its settings changed"
     native = next((path for path in paths if path.endswith(_NATIVE)), "")
@@ -120,9 +120,11 @@ def _unpatchable(before: Launch | None, after: Launch, paths: list[str], stop: t
     return f"`{assets[0]}` changed, too" if any(path.endswith(".py") for path in paths) else "only assets changed"
 
 
-def _why(old: dict[str, Application], paths: list[str], stopped: tuple[str, ...]) -> str:
+def _why(old: dict[str, Application], paths: list[str], stopped: tuple[str, ...], *, repacked: bool) -> str:
     if not stopped:
         return "first start" if not old else "it was not running"
+    if repacked:
+        return _REPACKED
     if LAUNCH_PATH in paths:
         return "its settings changed"
     code = [path for path in paths if path.endswith((".py", *_NATIVE))]

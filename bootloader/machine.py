@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ _NARROW = {"x86_64": "i686", "aarch64": "armv7l", "armv8l": "armv7l"}
 _LOADER_S = 5.0
 
 
-@cache
 def platform() -> dict[str, Any]:
     """``machine``; ``libc`` (``glibc``, ``musl``, or an empty text for what is neither) and its version's numbers;
     Python's; ``threaded``: that it has no global lock.

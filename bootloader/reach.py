@@ -21,7 +21,6 @@ from .pulse import Pulse
 from .tether import Tether
 from .trust import SELF, Trust, begin, mark
 from .wire.errors import Fault
-from .wire.line import LINK, PAIRING
 from .wire.messages import answer, pack
 from .wire.strict import Method
 
@@ -86,6 +85,8 @@ class Reach:
 
     def admit(self, service: str, sock: socket, path: str) -> str:
         """Take a connection to a service that came over the serial port at ``path``; why not, if not."""
+        from .wire.line import LINK, PAIRING  # it is there by now, and elsewhere nobody needs it
+
         where = f"serial {path}"
         if service == PAIRING:
             return "" if self._pairing.admit(sock, where) else "no window to pair in is open"

@@ -55,12 +55,12 @@ class Configfs:
                 elif path.is_dir():
                     folders.add(key)
                 else:
-                    files[key] = _text(path)
+                    files[key] = text(path)
         return There(frozenset(folders), links, files)
 
     def read(self, path: str) -> str:
         """What the gadget's file ``path`` says; nothing where there is none."""
-        return _text(self._folder / path)
+        return text(self._folder / path)
 
     def perform(self, steps: tuple[Step, ...]) -> None:
         """One after the other, up to the first that the kernel refuses: :class:`Fault`."""
@@ -93,7 +93,7 @@ class Configfs:
             others = [
                 path.parent.name
                 for path in self.root.joinpath(_GADGETS).glob(f"*/{UDC}")
-                if path.parent != self._folder and _text(path) == step.text
+                if path.parent != self._folder and text(path) == step.text
             ]
             if others:
                 do = f"take that one down: echo '' >{self.root}/{_GADGETS}/{others[0]}/{UDC}"
@@ -108,7 +108,7 @@ def _inside(link: Path) -> str:
     return "/".join(link.readlink().parts[-2:])
 
 
-def _text(path: Path) -> str:
+def text(path: Path) -> str:
     """The words in one of the kernel's files, some of which end as strings in C do; nothing where it tells none."""
     try:
         with path.open("rb") as file:

@@ -16,7 +16,7 @@ from time import monotonic
 from ..wire.cable import Cable
 from ..wire.errors import Fault
 from . import address, port
-from .configfs import Configfs
+from .configfs import Configfs, text
 from .design import ACM, ECM, NCM, UDC, Remove, Write, function, is_as, lowering, raising
 from .watch import Act, Look, Watched, after
 
@@ -125,8 +125,8 @@ class Gadget:
             what = "is half made" if there.is_any else "this device is no USB gadget"
             raise Fault("no-gadget", what, do="bootloader gadget up")
         interface = self._interface()
-        state = _word(self._controllers / there.controller / "state")
-        packets = _word(self._networks / interface / "statistics" / "rx_packets")
+        state = text(self._controllers / there.controller / "state")
+        packets = text(self._networks / interface / "statistics" / "rx_packets")
         addresses = tuple(address.given(interface))
         counted = int(packets) if packets.isdecimal() else 0
         serial = there.files.get("strings/0x409/serialnumber", "")
@@ -175,10 +175,3 @@ class Gadget:
         """The serial port; without a name where there is none."""
         number = self._config.read(f"{function(ACM)}/port_num")
         return self._dev / f"ttyGS{number}" if number.isdecimal() else Path()
-
-
-def _word(path: Path) -> str:
-    try:
-        return path.read_text("ascii").strip()
-    except (OSError, ValueError):  # it has just gone
-        return ""

@@ -11,17 +11,15 @@ the blobs. One is made at a time; the store's lock is held around every call, bu
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from ..aside import Aside, is_other
 from ..wire.errors import Refused
 from ..wire.layer import Wheel, layer_name
 from .layer import Layer, read
-from .objects import Objects, file_name, sync
+from .objects import Objects, file_name, remove, sync
 from .trees import OnNotice
 from .unpack import Found, Progress, Room, Unpack
 
@@ -36,7 +34,6 @@ class Layers:
         folder: Path,
         pycache: Path,
         objects: Objects,
-        aside: Aside,
         on_notice: OnNotice,
         lock: threading.RLock,
         sources: Sequence[Path],
@@ -53,10 +50,6 @@ class Layers:
         self._making = threading.Lock()
         self.awaited: tuple[Wheel, ...] = ()
         """Those of the layer that was asked for last: its launch is still to come."""
-        if is_other(folder, folder=True):
-            aside.take(folder)
-            on_notice("state-lost", f"'{folder}' was something else, which is now in {aside.folder}")
-        folder.mkdir(parents=True, exist_ok=True)
         _remove(self._new)
 
     def has(self, wheels: Collection[Wheel]) -> bool:
@@ -139,8 +132,10 @@ class Layers:
         for name, layer in (*self._whole.copy().items(), *([(own, left)] if left is not None else [])):
             wrong = set(layer.wrong(self.folder / name).values()) if layer is left else set()
             for wheel in wheels:
-                if wheel.blake3 not in wrong and (files := layer.of(wheel.blake3, self.folder / name)):
-                    found.setdefault(wheel.blake3, files)
+                if wheel.blake3 in found or wheel.blake3 in wrong:
+                    continue
+                if files := layer.of(wheel.blake3, self.folder / name):
+                    found[wheel.blake3] = files
         return found
 
     def _blob(self, wheel: Wheel) -> Path:
@@ -176,9 +171,6 @@ class Layers:
 
 
 def _remove(place: Path) -> None:
-    """Clear a place among the layers, where nobody else has anything to keep."""
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place, ignore_errors=True)
-    else:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            place.unlink()
+    """Clear a place among the layers, if there is one."""
+    with suppress(NotADirectoryError):
+        remove(place)

@@ -74,13 +74,15 @@ class Manifests:
         line = f" {path}\n".encode()
         return any(line in block for block in self._blocks(self.roots()))
 
-    def blobs(self, roots: Iterable[str]) -> set[str]:
-        """The blobs that the manifests of ``roots`` name; they are not parsed, as there are many, and long ones."""
-        return {name.decode() for block in self._blocks(roots) for name in _BLOB.findall(block)}
-
-    def launches(self, roots: Iterable[str]) -> set[str]:
-        """The blobs of the launch files in the trees ``roots``."""
-        return {name.decode() for block in self._blocks(roots) for name in _LAUNCH.findall(block)}
+    def named(self, roots: Iterable[str]) -> tuple[set[str], set[str]]:
+        """The blobs that the manifests of ``roots`` name, and those among them of launch files; they are not parsed, as
+        there are many, and long ones.
+        """
+        blobs, launches = set[str](), set[str]()
+        for block in self._blocks(roots):
+            blobs.update(map(bytes.decode, _BLOB.findall(block)))
+            launches.update(map(bytes.decode, _LAUNCH.findall(block)))
+        return blobs, launches
 
     def _blocks(self, roots: Iterable[str]) -> Iterator[bytes]:
         for name in {name for root in roots for name in self._names(root) or ()}:

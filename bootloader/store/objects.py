@@ -38,7 +38,7 @@ class Objects:
         self._folder = folder
         self._parts = folder / "part"
         self._elsewhere = elsewhere
-        _remove(self._parts)  # uploads of the last time: hosts begin them anew
+        remove(self._parts)  # uploads of the last time: hosts begin them anew
         self._parts.mkdir(parents=True, exist_ok=True)
 
     def path(self, name: str) -> Path:
@@ -120,10 +120,10 @@ class Objects:
             if is_folder(folder) and is_other(folder, folder=True):
                 folder.rename(folder.with_name(f"{folder.name}.lost"))
             if not folder.is_dir():
-                _remove(folder)
+                remove(folder)
                 folder.mkdir()
             elif self.path(name).is_dir():
-                _remove(self.path(name))
+                remove(self.path(name))
             written.rename(self.path(name))
 
     def read(self, name: str) -> bytes:
@@ -233,8 +233,8 @@ def sync(paths: Collection[Path]) -> None:
             os.close(descriptor)
 
 
-def _remove(path: Path) -> None:
-    """Clear a place in the folder of blobs, where nobody else has anything to keep."""
+def remove(path: Path) -> None:
+    """Clear a place in a folder of the store's, where nobody else has anything to keep."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -155,12 +155,9 @@ class Space:
         return {*self._held(), *islice(healthy, 2)}
 
     def _forget_all_but(self, kept: set[str], blobs: Collection[str]) -> None:
-        layers = self._launches.layers(self._manifests.launches(kept))
-        named = (
-            self._manifests.blobs(kept)
-            | self._awaited
-            | {wheel.blake3 for layer in (*layers, self._layers.awaited) for wheel in layer}
-        )
+        named, launches = self._manifests.named(kept)
+        layers = self._launches.layers(launches)
+        named |= self._awaited | {wheel.blake3 for layer in (*layers, self._layers.awaited) for wheel in layer}
         named.update(blobs)
         self._layers.forget_all_but(layers)
         self._manifests.forget(root for root in self._manifests.roots() if root not in kept)

@@ -51,7 +51,7 @@ class Store:
         self._folder = folder
         self._notice = on_notice
         self._aside = Aside(folder / "aside")
-        for name in ("trees", "objects", "manifests"):
+        for name in ("trees", "objects", "manifests", "layers"):
             self._clear(folder / name, folder=True)
             (folder / name).mkdir(parents=True, exist_ok=True)
         self._manifests = Manifests(folder / "manifests", self._aside)
@@ -67,7 +67,7 @@ class Store:
         self._launches = Launches(self.objects, on_notice)
         lying = [source.layers for source in self._sources]
         caches = folder / "pycache"
-        self.layers = Layers(folder / "layers", caches, self.objects, self._aside, on_notice, self.lock, lying)
+        self.layers = Layers(folder / "layers", caches, self.objects, on_notice, self.lock, lying)
         parts = self.objects, self._manifests, self._aside, self.layers, self._launches
         self.space = Space(folder, *parts, self._held, self.ledger.newest_first, self._let_go)
         self._loans = Loans()

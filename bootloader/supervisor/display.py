@@ -2,7 +2,7 @@
 
 It runs in a process of its own, as what makes outputs safe does, once for each change: with the code and for how many
 seconds it counts, and with an empty text when it counts no more. What comes of it is told without the code, which
-whoever may only look must not learn. Lives on the supervisor's thread.
+whoever may only look must not learn. Lives in the supervisor's turns.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Display:
         self._turns.soon(partial(self._set, code, monotonic() + open_s))
 
     def refresh(self) -> None:
-        """Another generation runs, and may show what there is to be shown. On the supervisor's thread."""
+        """Another generation runs, and may show what there is to be shown. In a turn of the supervisor's."""
         if self._code:
             self._is_due = True
             self._next()

@@ -1,8 +1,8 @@
 """State on its way from one start of an application to the next: what was given, until it is taken.
 
 Owns what has been given, as text that nobody here looks into, and the time that giving and taking may take. Never a
-reason to fail a start: a process that can't take its state ends, and another one starts without. Lives on the
-supervisor's thread, and in memory alone: an end of the bootloader ends it.
+reason to fail a start: a process that can't take its state ends, and another one starts without. Lives in the
+supervisor's turns, and in memory alone: an end of the bootloader ends it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One change that running applications take in place: what they are asked, and what they answer.
 
 All of them prepare, which touches nothing; only where each can, the tree is switched, and then they commit. Those that
-want to know of changed files that are no code are told then, and may say no as well. Decides nothing, and lives on the
-supervisor's thread. Knows nothing of how a process replaces its code.
+want to know of changed files that are no code are told then, and may say no as well. Decides nothing, and lives in the
+supervisor's turns. Knows nothing of how a process replaces its code.
 """
 
 from __future__ import annotations
