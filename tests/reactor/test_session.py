@@ -535,5 +535,5 @@ def test_closing_waits_for_no_link(bench: Bench) -> None:
     began = time.monotonic()
     session.close()
     assert not session._runner.is_alive()
-    assert time.monotonic() - began < 10  # a bound, not a measurement: what it must not wait for takes 180 s
+    assert time.monotonic() - began < 60  # a bound, not a measurement: what it must not wait for takes 180 s
     assert not bench.told.all("problem")

@@ -219,7 +219,7 @@ def test_one_that_has_closed_its_orders_restarts_at_once(shared: Target) -> None
 
 
 def test_one_that_does_not_let_go_of_the_interpreter_restarts(shared: Target) -> None:
-    stuck = "print('one') or ctypes.PyDLL(None).sleep(60)"
+    stuck = "ctypes.PyDLL(None).system(b'echo one; exec sleep 60')"  # says so when it holds it for certain
     up(shared, loop("zero", stuck))
     change = patch(shared, loop("one")).healthy()
     assert told(change) == ("restart", "app did not answer within 2 s")
