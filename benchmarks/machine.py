@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from .processes import REPOSITORY
 
 PACKAGES = ("rpyc", "watchdog", "numpy", "hupper", "watchfiles")
 COMMIT = ("git", "-C", str(REPOSITORY), "describe", "--always", "--dirty")
+_COLD_BYTES = 8 * 2**20
+_COLD_S = 1.0
+_PAGE_BYTES = 4096
 PROGRAMS = {"rsync": ("rsync", "--version"), "ssh": ("ssh", "-V")}
 
 
@@ -23,10 +27,28 @@ def facts() -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "load": f"{os.getloadavg()[0]:.1f} before the start",
+        "cold": _cold(),
         "commit": _program(COMMIT),
         **{name: _package(name) for name in PACKAGES},
         **{name: _program(command) for name, command in PROGRAMS.items()},
     }
+
+
+def _cold() -> str:
+    """What it takes to touch memory again that nobody touched for a second. Some virtual machines take it away by then,
+    and whatever runs only now and then, as all does that waits for a save, is slow there for that alone.
+    """
+    memory = bytearray(os.urandom(1)) * _COLD_BYTES
+
+    def touched_ms() -> float:
+        began = time.perf_counter()
+        sum(memory[::_PAGE_BYTES])
+        return (time.perf_counter() - began) * 1000
+
+    touched_ms()
+    at_once = touched_ms()
+    time.sleep(_COLD_S)
+    return f"{_COLD_BYTES // 2**20} MiB are touched in {at_once:.2f} ms, {_COLD_S:g} s later in {touched_ms():.2f} ms"
 
 
 def _processor() -> str:
