@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import socket
 import sys
 import threading
@@ -113,6 +114,10 @@ class Terminal:
     def is_interactive(self) -> bool:
         """Whether a person sits there, with a terminal that moves its cursor."""
         return self._smart and not self._json
+
+    def columns(self) -> int:
+        """How many a line of it has now."""
+        return shutil.get_terminal_size().columns
 
     def belongs_to(self, folders: Sequence[str]) -> None:
         """Say which project this is about: its folder, and those of its siblings. Files are named relative to it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import signal
 import threading
 
@@ -57,8 +56,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         except Fault as fault:
             terminal.fault(fault)
         others = options.targets_of(arguments, project, attach=True, start=False)  # a REPL starts none, and ends none
-        width = shutil.get_terminal_size().columns
-        with desk.manned(loop, lambda tell: Repl(others, "", project, tell, width, _PATIENCE_S), project):
+        with desk.manned(loop, lambda tell: Repl(others, "", project, tell, terminal.columns, _PATIENCE_S), project):
             loop.run()
         return 1
     except KeyboardInterrupt:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from contextlib import closing
 
@@ -39,8 +38,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     if arguments.code is None and terminal.is_interactive and are_ours():
         from ..repl.talk import history_of, talk  # here, as a program need not wait for what a prompt takes
 
-        width = shutil.get_terminal_size().columns
-        repl = Repl(targets, arguments.application, project, terminal.tell, width)
+        repl = Repl(targets, arguments.application, project, terminal.tell, terminal.columns)
         repl.start()
         return talk(repl, terminal, history_of(project))
     source = arguments.code

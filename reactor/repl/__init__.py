@@ -42,7 +42,8 @@ class Order:
 
 
 class Repl:
-    """``tell`` gets events, from any thread. ``width``: of the screen's lines, or 0. The first target is where one is.
+    """``tell`` gets events, from any thread. ``width`` is asked how many columns the screen has now, 0 where there is
+    none. The first target is where one is.
 
     ``patience_s``: how long a target is waited for that does not run yet, or has been sent nothing yet.
 
@@ -55,7 +56,7 @@ class Repl:
         application: str,
         project: Project | None,
         tell: Callable[[Told], None],
-        width: int = 0,
+        width: Callable[[], int] = lambda: 0,
         patience_s: float = 0.0,
     ) -> None:
         self._patience_s = patience_s
@@ -283,7 +284,7 @@ class Repl:
         widths = [max(map(len, [remote.target.name, *lines])) for remote, lines in zip(remotes, columns, strict=True)]
         if not all(answer.outcome == "done" for answer in answers) or not any(answer.text for answer in answers):
             return False
-        if sum(widths) + _GAP * len(widths) > self._width or max(map(len, columns)) > 20:
+        if sum(widths) + _GAP * len(widths) > self._width() or max(map(len, columns)) > 20:
             return False
         rows = [[lines[row] if row < len(lines) else "" for lines in columns] for row in range(max(map(len, columns)))]
         names = [remote.target.name for remote in remotes]

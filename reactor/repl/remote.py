@@ -75,10 +75,15 @@ class Answer:
 
 
 class Remote:
-    """``tell`` gets events, from any thread; ``width``: of lines, 0 for results of one line. Use :meth:`start`."""
+    """``tell`` gets events, from any thread; ``width`` says how many columns there are now, 0: results of one line."""
 
     def __init__(
-        self, target: Target, application: str, project: Project | None, tell: Callable[[Told], None], width: int = 0
+        self,
+        target: Target,
+        application: str,
+        project: Project | None,
+        tell: Callable[[Told], None],
+        width: Callable[[], int] = lambda: 0,
     ) -> None:
         self.target = target
         self.application = application
@@ -119,7 +124,7 @@ class Remote:
         """Have ``source`` run; what comes of it is there when it ``is_over``, however long that takes."""
         if len(source) > _SOURCE_BYTES:
             raise Fault("too-large", f"{len(source)} characters are more than is run at once")
-        return self._ask({"do": "run", "source": source, "quiet": quiet}, source)
+        return self._ask({"do": "run", "source": source, "quiet": quiet, "width": self._width()}, source)
 
     def run(self, source: str, *, quiet: bool = False) -> Answer:
         """Run ``source`` to its end; :meth:`interrupt` from another thread."""
@@ -249,8 +254,7 @@ class Remote:
             self._say("up", f"in {who}")
 
     def _opened(self, *, beside: bool) -> Stream:
-        more = {"width": self._width}
-        return Stream(self.target, KIND, self.application, more, beside=beside, on_link=self._on_link)
+        return Stream(self.target, KIND, self.application, {}, beside=beside, on_link=self._on_link)
 
     def _who(self, stream: Stream) -> str:
         return f"{stream.end.application}, process {stream.end.pid}, generation {stream.end.generation}"

@@ -44,7 +44,7 @@ class Siege:
         self.screen, self.lines = io.StringIO(), io.StringIO()
         self._people = Terminal(as_json=False, verbose=True, output=self.screen)
         self._programs = Terminal(as_json=True, output=self.lines)
-        self.repl = Repl([self.target], "", self.desk.project, self.tell, width=80)
+        self.repl = Repl([self.target], "", self.desk.project, self.tell, width=lambda: 80)
 
     def tell(self, event: dict[str, Any]) -> None:
         self._people.tell(event)

@@ -98,7 +98,8 @@ class Bench:
         self.session.submit(self.desk.first())
         self.heard.wait("result", healthy=True)
         self.told = Told()
-        self.remote = Remote(self.board, "", self.desk.project, self.told)
+        self.columns = 0
+        self.remote = Remote(self.board, "", self.desk.project, self.told, lambda: self.columns)
         self.remote.start()
 
     def save(self, text: str) -> dict[str, Any]:
@@ -399,6 +400,17 @@ def test_what_goes_on_printing_is_heard_however_many_statements_follow(bench: Be
     assert bench.text("6 * 7") == "42"
 
 
+def test_a_result_is_as_wide_as_the_screen_is_now(shared: Bench) -> None:
+    try:
+        for columns in (60, 30):
+            shared.columns = columns
+            longest = max(map(len, shared.text("list(range(100))").splitlines()))
+            assert columns - len("99, ") <= longest <= columns
+    finally:
+        shared.columns = 0
+    assert len(shared.text("list(range(100))").splitlines()) == 1
+
+
 def test_a_link_that_is_cut_in_the_middle_of_a_statement_loses_nothing(bench: Bench) -> None:
     answer = bench.begun("import time\nfor n in range(40):\n  print(n)\n  time.sleep(0.01)\n'the result'")
     for _ in range(3):
@@ -424,7 +436,7 @@ def test_several_devices_are_asked_at_once_and_shown_side_by_side(bench: Bench) 
     told = Told()
     other = Board(bench.desk.folder, "hall")
     other._embedded, other.proxy.upstream = bench.board._embedded, bench.board.proxy.upstream
-    repl = Repl([bench.board, other], "", bench.desk.project, told, width=80)
+    repl = Repl([bench.board, other], "", bench.desk.project, told, width=lambda: 80)
     repl.start()
     assert repl.enter("%on all")
     assert repl.where == "local hall"

@@ -34,6 +34,7 @@ _SOURCES = 64
 """So many of the last statements Python can show the source of."""
 
 _EXIT_CHARS = 1000
+_MOST_COLUMNS = 1000
 
 
 class Repl:
@@ -50,12 +51,12 @@ class Repl:
         self._is_watching = False
         """Whether what is forked is seen to: once a process, as Python forgets no such watcher."""
 
-    def open(self, ours: socket.socket, more: Mapping[str, Any]) -> None:
+    def open(self, ours: socket.socket, _more: Mapping[str, Any]) -> None:
         """Begin a session on a connected socket, which is the session's from now on."""
         if not self._is_watching:
             self._is_watching = True
             os.register_at_fork(after_in_child=self._abandon)
-        session = Session(ours, Names(self._entry, self._tree), self._tree, int(more.get("width") or 0))
+        session = Session(ours, Names(self._entry, self._tree), self._tree)
         self._sessions.add(session)
         session.start(partial(self._ended, session))
 
@@ -81,15 +82,14 @@ class Repl:
 
 
 class Session:
-    """``width``: of the host's lines; 0 where results are to be one line each."""
+    """One host's, from the first message to its end."""
 
-    def __init__(self, ours: socket.socket, names: Names, tree: str, width: int) -> None:
+    def __init__(self, ours: socket.socket, names: Names, tree: str) -> None:
         from _thread import allocate_lock
 
         self._socket = ours
         self._names = names
         self._tree = tree
-        self._width = max(0, min(1000, width))
         bell, ring = os.pipe()
         self._bell, self._ring = apart(bell), apart(ring)
         os.set_blocking(self._bell, False)
@@ -193,7 +193,9 @@ class Session:
     def _hear(self, fields: Fields, blobs: list[bytes]) -> None:
         number, do = fields.integer("id"), fields.text("do")
         if do == "run":
-            self._submit(number, fields.text("source"), partial(self._result, quiet=fields.flag("quiet", False)))
+            width = max(0, min(_MOST_COLUMNS, fields.integer("width", 0)))
+            show = partial(self._result, quiet=fields.flag("quiet", False), width=width)
+            self._submit(number, fields.text("source"), show)
         elif do == "get":
             self._submit(number, fields.text("source"), self._value)
         elif do == "put":
@@ -243,13 +245,14 @@ class Session:
             holds = task is not None and task.statement is not None and task.statement.holds_loop
             self._say({"is": "over", "id": number, "outcome": "left", "holds_loop": holds})
 
-    def _result(self, value: object, *, quiet: bool) -> dict[str, Any]:
+    def _result(self, value: object, *, quiet: bool, width: int) -> dict[str, Any]:
+        """``width``: of the host's lines now; 0 where a result is to be one line."""
         if value is None:
             return {}
         self._names["_"] = value
         if quiet:
             return {}
-        shown = Shown(value, self._width)
+        shown = Shown(value, width)
         return {"text": shown.text, "cut": shown.cut, "kind": type(value).__name__}
 
     def _value(self, value: object) -> dict[str, Any]:
