@@ -17,9 +17,9 @@ from bootloader.wire.errors import Fault
 from bootloader.wire.stream import shown
 
 from .console import port
-from .console.choice import USB
 from .console.choice import Found as Port
 from .report import clean
+from .settings import USB
 
 SYS = Path("/sys")
 PORT = 7717

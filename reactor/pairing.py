@@ -20,10 +20,14 @@ from bootloader.wire.stream import TlsStream, connect, fingerprint, pairing_host
 from . import trust
 from .discovery import Found
 from .report import clean
+from .settings import RESERVED
 
 _CONNECT_S = 5.0
 _ID_CHARS = 6
 """How many digits of an id are enough to name one."""
+
+_SHORT_ID = 8
+_NAME_CHARS = 64
 
 _HANDSHAKE_S = 10.0
 _ANSWER_S = 20.0
@@ -54,6 +58,12 @@ def windows(found: Iterable[Found], named: str) -> dict[str, list[tuple[str, int
             hosts = [address.rpartition(":")[0].strip("[]") for address in one.addresses]
             where.setdefault(told.id, []).extend((host, int(told.pairing)) for host in hosts)
     return where
+
+
+def named(itself: str, key: str) -> str:
+    """What this host calls a device that calls ``itself`` so: never an address, and nothing that is reserved."""
+    name = re.sub(r"[^A-Za-z0-9_@-]", "-", clean(itself)).lstrip("-@_")[:_NAME_CHARS]
+    return name if name and name not in RESERVED else f"{name or 'device'}-{key[:_SHORT_ID]}"
 
 
 def pair(host: str, port: int, code: str, home: Path, name: str | None = None) -> Paired:
@@ -103,7 +113,7 @@ def _exchange(
     port = told.integer("port")
     if not 0 < port < 65536:
         raise Malformed("it does not say where it listens", to=stream.peer)
-    name = name or re.sub(r"[^A-Za-z0-9._@-]", "-", clean(told.text("name"))).lstrip(".-@_")[:64]
+    name = name or named(told.text("name"), stream.peer_fingerprint)
     where = address(port)
     before = next((one for one in trust.known(home) if one.name == name), None)
     if before is not None and before.fingerprint != stream.peer_fingerprint:

@@ -30,6 +30,12 @@ from . import values
 EMBEDDED = ("local", "host")
 """The embedded target's names: the one that is typed, and the one that a profile may also have."""
 
+ALL, USB = "all", "usb"
+"""What means every target of the settings, and what is on this host's USB."""
+
+RESERVED = (ALL, USB, *EMBEDDED)
+"""What means something of its own where a target is named, and so is no device's name."""
+
 NO_ENTRY = '''write:  [tool.reactor]  and below it  entry = "package.module:callable"'''
 
 _T = TypeVar("_T")

@@ -26,6 +26,8 @@ from bootloader.wire.errors import Fault
 from bootloader.wire.private import CERTIFICATE, KEY, check_private, sealed, unsealed
 from bootloader.wire.stream import client_context, fingerprint
 
+from .settings import RESERVED
+
 _MOST_ADDRESSES = 4
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
@@ -157,6 +159,8 @@ def check_name(name: str) -> None:
     """A :class:`Fault` where ``name`` can't be a device's."""
     if not _NAME.fullmatch(name):
         raise Fault("bad-name", "not a device's name", to=repr(name[:80]), do="use letters, digits, '.', '_' and '-'")
+    if name in RESERVED:
+        raise Fault("bad-name", "means something else after -t", to=repr(name), do="choose another one: --name")
 
 
 @_kept()

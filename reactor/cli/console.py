@@ -16,7 +16,7 @@ from bootloader.wire.errors import Fault
 from .. import report
 from ..console import END, Change, Console, Heard, Item, Remark, port
 from ..console.beside import Beside
-from ..console.choice import USB, candidates
+from ..console.choice import candidates
 from ..console.harmless import Harmless
 from ..console.keyboard import DEFAULT, Do, Keyboard, escape_key, help_lines, name
 from ..console.log import Log
@@ -24,7 +24,7 @@ from ..console.raw import heard, raw
 from ..console.stamp import Clock, Stamped, shown
 from ..console.told import told
 from ..project import Project
-from ..settings import Target
+from ..settings import USB, Target
 from ..terminal import Terminal
 from . import options
 

@@ -18,6 +18,7 @@ from bootloader.wire.presence import Presence
 from .. import trust
 from ..discovery import Discovery, Found
 from ..report import clean, whole
+from ..settings import RESERVED
 from ..targets.linked import Linked
 from ..terminal import Terminal
 from . import options
@@ -212,7 +213,7 @@ def _tell_changes(terminal: Terminal, before: dict[str, Told], rows: dict[str, T
 
 def _cells(row: Told) -> tuple[str, ...]:
     """A row for people."""
-    name = row["target"] or row["name"]
+    name = row["target"] or (row["name"] if row["name"] not in RESERVED else row["id"][:_SHORT_ID])
     runs = f"generation {row['generation']} ({row['fate']})" if row["generation"] else ""
     root = f"root {row['root'][:12]}" if row["root"] else ""
     return (

@@ -19,7 +19,7 @@ from bootloader.wire.errors import Fault
 from .. import lease, trust
 from ..gadgets import is_usb
 from ..project import Project
-from ..settings import EMBEDDED
+from ..settings import ALL, EMBEDDED, RESERVED
 from ..targets import Target
 from ..targets.embedded import NAME as LOCAL
 from ..targets.embedded import Embedded
@@ -28,7 +28,6 @@ from ..targets.plugged import plugged
 from ..targets.wired import Wired, is_wired
 from ..terminal import Terminal
 
-ALL = "all"
 LOCAL_NAME = ".local"
 """After a device's name: the same device."""
 
@@ -108,7 +107,7 @@ def targets_of(
     if project is None and not {LOCAL, ALL}.isdisjoint(wanted):
         project = project_of(arguments)  # they are of a project, so this says what is wrong with it
     profiles = project.settings.targets if project is not None else {}
-    devices = {device.name: device.address for device in trust.known(trust.default_home())}
+    devices = {one.name: one.address for one in trust.known(trust.default_home()) if one.name not in RESERVED}
     if ALL in wanted:
         wanted = [name for name, profile in profiles.items() if profile.address or name in devices]
         if not wanted:

@@ -15,10 +15,8 @@ from bootloader.wire.line import PAIRING
 from bootloader.wire.pairing import PORT, spoken
 
 from .. import gadgets, pairing, trust
-from ..console.choice import USB
 from ..discovery import Discovery
 from ..report import clean, whole
-from ..settings import EMBEDDED
 from ..targets.linked import split
 from ..targets.wired import Wire, is_wired
 from ..terminal import Terminal
@@ -55,8 +53,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         return ask.each(arguments, terminal, lambda asked: _invite(asked, role), start=False)
     if arguments.observe:
         raise Fault("not-open", "what a host may do is said where the window is opened", do="use --open --observe")
-    if arguments.name in (options.ALL, USB, *EMBEDDED):
-        raise Fault("bad-name", "means something else after -t", to=repr(arguments.name), do="choose another name")
+    if arguments.name is not None:
+        trust.check_name(arguments.name)
     device, home = arguments.device or "", trust.default_home()
     if is_wired(device):
         code = arguments.code or _asked(terminal)

@@ -18,7 +18,6 @@ from ..provision.facts import Facts, Python
 from ..provision.payload import Payload
 from ..provision.plan import Step
 from ..provision.shell import Shell
-from ..settings import EMBEDDED
 from ..targets.linked import PORT, split
 from ..terminal import Terminal
 from . import options
@@ -96,8 +95,6 @@ def _planned(
     python = plan.python_of(facts)
     wanted = wish(facts, trust.default_home(), arguments.name, arguments.listen, arguments.port)
     name = wanted.name
-    if name in (options.ALL, *EMBEDDED):
-        raise Fault("bad-name", "means something else after -t", to=repr(name), do="choose another one: --name")
     say(terminal, name, "look", "done", described(facts, python))
     payload, lacks = payload_for(
         python, fresh=arguments.fresh, on_progress=lambda text: say(terminal, name, "fetch", "begun", text)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import argparse
 
-from bootloader.wire.errors import Fault, Malformed
+from bootloader.wire.errors import Malformed
 
 from .. import trust
 from ..report import clean
-from ..settings import EMBEDDED
 from ..targets.linked import split
 from ..terminal import Terminal
 from . import ask, options
@@ -127,8 +126,7 @@ def _say(terminal: Terminal, text: str, target: str = "") -> None:
 
 def _make(arguments: argparse.Namespace, terminal: Terminal) -> int:
     split(arguments.address)
-    if arguments.name in (options.ALL, *EMBEDDED):
-        raise Fault("bad-name", "means something else after -t", to=repr(arguments.name), do="choose another name")
+    trust.check_name(arguments.name)
     home = trust.default_home()
     folder = arguments.folder.absolute()
     trust.issue(folder, home, arguments.name)

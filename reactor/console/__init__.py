@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from bootloader.wire.errors import Fault
 
-from .choice import USB, Found, again, only
+from ..settings import USB
+from .choice import Found, again, only
 from .log import Log
 from .port import Gone, Line, Port, found, is_remote
 from .stamp import Clock, shown

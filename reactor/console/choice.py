@@ -13,9 +13,6 @@ from bootloader.wire.errors import Fault
 
 Id = tuple[int, int]
 
-USB = "usb"
-"""Names the only port that there is on USB."""
-
 GADGETS: dict[Id, str] = {
     (0x0525, 0xA4A6): "Linux USB gadget, serial",
     (0x0525, 0xA4A7): "Linux USB gadget, serial (CDC ACM)",

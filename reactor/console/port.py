@@ -26,7 +26,8 @@ from serial.tools import list_ports
 from bootloader.wire.errors import Fault
 
 from ..report import clean
-from .choice import USB, Found
+from ..settings import USB
+from .choice import Found
 from .holders import holders
 from .telnet import Negotiation, Telnet
 

@@ -18,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from bootloader.trust import Trust
 from bootloader.wire.errors import Fault
 from bootloader.wire.stream import fingerprint
+from reactor.settings import RESERVED
 from reactor.trust import default_home, host_identity, issue, known, make_identity, namesakes, remember
 
 
@@ -226,8 +227,11 @@ def test_devices_are_remembered_by_name_and_the_last_word_counts(home: Path) -> 
     assert devices[0].certificate.read_text() == porch.cert_pem
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../up", ".hidden", "a b", "a\0b", "a\n", "x" * 65])
-def test_a_device_name_is_a_file_name_and_no_path(home: Path, name: str) -> None:
+NO_NAMES = ["", ".", "..", "a/b", "../up", ".hidden", "a b", "a\0b", "a\n", "x" * 65, *RESERVED]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_device_name_is_a_file_name_and_no_path_and_means_nothing_else_after_t(home: Path, name: str) -> None:
     with pytest.raises(Fault) as caught:
         remember(home, name, make_identity("x").cert_pem, "")
     assert caught.value.code == "bad-name"
