@@ -1,4 +1,4 @@
-"""``reactor devices``: which devices there are, what each runs, and whether it and this host trust each other.
+"""``reactor devices``: which there are, what each runs, who has its lease, whether it and this host trust each other.
 
 Two sources: who announces itself on the network, which anybody can do, and the devices that this host knows, which are
 asked, each on a thread of its own. They are joined by the key: two devices of one name are two rows.
@@ -15,7 +15,7 @@ from typing import Any
 from bootloader.wire.errors import Fault, Untrusted
 from bootloader.wire.presence import Presence
 
-from .. import trust
+from .. import lease, trust
 from ..discovery import Discovery, Found
 from ..report import clean, whole
 from ..settings import RESERVED
@@ -144,6 +144,7 @@ class _Around:
             "root": own["root"] if own else told.get("root", ""),
             "generation": own.get("generation", 0),
             "fate": own.get("fate", ""),
+            "lease": own.get("lease"),
             **{one: own.get(one) or told.get(one, "") for one in ("version", "python", "machine")},
         }
 
@@ -176,6 +177,7 @@ def _ask(asked: _Asked, device: trust.Device) -> None:
             **{one: clean(answer.text(one)) for one in ("name", "version", "python", "machine", "root")},
             "generation": whole(newest.integer("generation", 0)),
             "fate": clean(newest.text("fate", "")),
+            "lease": _lease(lease.read(answer.child("lease"))),
         }
         verdict = "trusted"
     except Untrusted:
@@ -187,12 +189,17 @@ def _ask(asked: _Asked, device: trust.Device) -> None:
         asked.done.set()
 
 
+def _lease(holder: lease.Holder | None) -> Told | None:
+    """Without since when, which is told anew with each answer, and is never quite the same."""
+    return {"holder": holder.host, "doing": holder.doing, "yours": holder.yours} if holder is not None else None
+
+
 def _show(terminal: Terminal, rows: dict[str, Told], *, watch: bool) -> None:
     if terminal.as_json:
         for row in rows.values():
             terminal.tell(row)
     elif rows:
-        columns = ("device", "id", "address", "runs", "bootloader", "trust")
+        columns = ("device", "id", "address", "runs", "lease", "bootloader", "trust")
         terminal.table(columns, [_cells(row) for row in rows.values()])
     elif not watch:
         terminal.line("no device announces itself here, and this host knows none: a device's address may do")
@@ -206,8 +213,9 @@ def _tell_changes(terminal: Terminal, before: dict[str, Told], rows: dict[str, T
         if terminal.as_json:
             terminal.tell(row)
         else:
-            name, key, address, runs, _, trusted = _cells(row)
-            what = "is gone" if row["gone"] else f"{address}, {runs}, {trusted}"
+            name, key, address, runs, _, _, trusted = _cells(row)
+            leased = _leased(row)
+            what = "is gone" if row["gone"] else f"{address}, {runs}{leased and f', leased to {leased}'}, {trusted}"
             terminal.line(f"{name} {key}: {what}")
 
 
@@ -221,6 +229,15 @@ def _cells(row: Told) -> tuple[str, ...]:
         row["id"][:_SHORT_ID],
         (row["addresses"][0] if row["addresses"] else "-") + ("" if row["announced"] else ", not announced"),
         ", ".join(filter(None, (runs, root))) or "-",
+        _leased(row) or "-",
         f"{row['version']}, Python {row['python']}, {row['machine']}" if row["version"] else "-",
         row["trust"].replace("-", " "),
     )
+
+
+def _leased(row: Told) -> str:
+    """To whom, and for what; empty where it is not."""
+    told = row["lease"]
+    if told is None:
+        return ""
+    return f"{told['holder']} ({told['doing']})" if told["doing"] else str(told["holder"])

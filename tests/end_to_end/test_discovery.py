@@ -117,11 +117,26 @@ def announced(bench: Bench, count: int = 1) -> list[dict[str, Any]]:
     return rows
 
 
-def test_a_device_is_listed_with_what_it_runs_and_whether_it_is_trusted(bench: Bench, plug: Make) -> None:
+def shown(bench: Bench, words: str) -> list[str]:
+    """The lines for people, once these ``words`` are there."""
+    lines: list[str] = []
+
+    def found() -> bool:
+        lines[:] = bench.plain("devices").stdout.splitlines()
+        return any(words in line for line in lines)
+
+    until(found)
+    return lines
+
+
+def test_a_device_is_listed_with_what_it_runs_who_has_its_lease_and_whether_it_is_trusted(
+    bench: Bench, plug: Make
+) -> None:
     plug("porch")
     plug("attic", listen=f"0.0.0.0:{PORT + 1}", trusted=False)
     project = bench.project({"main.py": LOOP}, SETTINGS)
-    assert bench.run("push", str(project), "-t", "porch")[0] == 0
+    dev = bench.dev(project, "-t", "porch")
+    dev.wait("result", healthy=True)
     attic, porch = announced(bench, 2)
     assert (porch["target"], porch["name"], porch["trust"]) == ("porch", "porch", "trusted")
     assert (porch["generation"], porch["fate"], len(porch["root"])) == (1, "healthy", 64)
@@ -129,33 +144,41 @@ def test_a_device_is_listed_with_what_it_runs_and_whether_it_is_trusted(bench: B
     assert any(where.startswith("[fe80::") and where.endswith(f"%cable]:{PORT}") for where in porch["addresses"])
     assert (attic["target"], attic["name"], attic["trust"]) == ("", "attic", "unknown")
     assert attic["addresses"] == [f"{DEVICE}:{PORT + 1}"]
-    lines = bench.plain("devices").stdout.splitlines()
+    lines = shown(bench, "attic")
     assert [line.split()[0] for line in lines] == ["device", "attic", "porch"]
     assert "generation 1 (healthy)" in lines[2]
+    holder = porch["lease"]["holder"]
+    assert (porch["lease"], attic["lease"]) == ({"holder": holder, "doing": "dev", "yours": True}, None)
+    assert f"{holder} (dev)" in lines[2]
+    dev.end()
 
 
-def test_a_new_device_is_paired_with_by_its_name_or_as_the_only_one_that_waits(bench: Bench, network: Network) -> None:
-    porch, attic = Plugged(bench, network, "porch", DEVICE), Plugged(bench, network, "attic", DEVICE)
+def test_a_new_device_is_paired_with_by_its_id_or_as_the_only_one_that_waits(bench: Bench, network: Network) -> None:
+    """One calls itself ``local``, which is none of a device's: it is shown and known by its id."""
+    porch, other = Plugged(bench, network, "porch", DEVICE), Plugged(bench, network, "other", DEVICE)
     try:
         porch.on()
-        attic.on(listen=f"[::]:{PORT + 10}")
+        other.on(listen=f"[::]:{PORT + 10}", called="local")
         codes = {}
-        for one in (porch, attic):
+        for one in (porch, other):
             file = one.state / "run" / "pairing"
             until(lambda file=file: file.exists() and len(file.read_text().split()) == 3)  # type: ignore[misc]
             codes[one.name] = file.read_text().split()[0]
         code, (problem,) = bench.run("pair", "--code", codes["porch"])
         assert (code, problem["code"]) == (1, "several-devices")
-        code, (paired,) = bench.run("pair", "attic", "--code", codes["attic"])
-        assert (code, paired["target"]) == (0, "attic")
-        assert bench.run("status", "-t", "attic")[0] == 0
+        (key,) = [row["id"] for row in announced(bench, 2) if row["name"] == "local"]
+        shown(bench, f"{key[:8]} (local)")
+        code, (paired,) = bench.run("pair", key[:8], "--code", codes["other"])
+        assert (code, paired["target"]) == (0, f"local-{key[:8]}")
+        assert bench.run("status", "-t", f"local-{key[:8]}")[0] == 0
+        assert bench.run("status", "-t", "local")[1][0]["code"] == "not-a-project", "it is a project's own"
         until(
             lambda: bench.run("pair", "--code", codes["porch"])[0] == 0
         )  # once the other one has told that it is done
         assert bench.run("status", "-t", "porch")[0] == 0
     finally:
         porch.off()
-        attic.off()
+        other.off()
 
 
 def test_two_devices_of_one_name_are_told_apart_by_their_keys(bench: Bench, plug: Make) -> None:
