@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Self
 
+from bootloader.priority import urgent
 from bootloader.wire.errors import Fault
 from reactor.link import Link
 
@@ -23,7 +24,6 @@ MOST_S = 1.0
 """A target that does not answer for longer is unreachable."""
 
 EXCUSED = "silences over 1 s that a busy machine explains"
-_NICE = -10
 _PAUSE_S = 0.05
 _CALL_S = 15.0
 
@@ -38,15 +38,18 @@ class Probe:
         self._where = where
         self._silences: list[tuple[float, str]] = []
         self._over = threading.Event()
+        self._first = ExitStack()
         self._thread = threading.Thread(target=self._run, name="probe", daemon=True)
 
     def __enter__(self) -> Self:
+        self._first.enter_context(urgent())  # a host is another machine, and no part of the load that is made here
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join(2 * _CALL_S)
+        self._first.close()
         most_s = MOST_S * pace.slower() if self._silences else MOST_S
         for waited_s, why in self._silences:
             if waited_s > most_s:
@@ -56,8 +59,8 @@ class Probe:
                 self._tally.counts[EXCUSED] += 1
 
     def _run(self) -> None:
-        with suppress(OSError):  # a host is another machine, and no part of the load that is made here
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        with suppress(OSError):  # its link's thread, too, which inherits that
+            os.sched_setscheduler(threading.get_native_id(), os.SCHED_RR, os.sched_param(1))
         link: Link | None = None
         asked = time.monotonic()
         why = ""
