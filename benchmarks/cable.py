@@ -1,6 +1,7 @@
 """A serial cable without hardware: two pseudo-terminals, and a thread that carries bytes between them, as fast as told.
 
-What goes through can be counted, spoiled and cut; a pseudo-terminal by itself knows no baud rate.
+What goes through can be counted, spoiled and cut; a pseudo-terminal by itself knows no baud rate. A program that hangs
+up on its end, as a login does on the one that it is about to open, cuts nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ Way = Literal["there", "back"]
 
 _CHUNK_BYTES = 64
 _BITS = 10
+_HUNG_UP_S = 0.02
 
 
 @dataclass(slots=True)
@@ -33,6 +35,7 @@ class _Lane:
     way: Way
     on_its_way: bytes = b""
     arrives_at: float = 0.0
+    silent_until: float = 0.0
     count_bytes: int = 0
 
 
@@ -91,9 +94,12 @@ class Cable:
             poll = select.poll()
             poll.register(self._wake, select.POLLIN)
             for lane in self._lanes:
-                if not lane.on_its_way:
-                    poll.register(lane.source, select.POLLIN)
+                if monotonic() >= lane.silent_until:
+                    lane.silent_until = 0.0
+                    if not lane.on_its_way:
+                        poll.register(lane.source, select.POLLIN)
             waits = [lane.arrives_at - monotonic() for lane in self._lanes if lane.on_its_way]
+            waits += [lane.silent_until - monotonic() for lane in self._lanes if lane.silent_until]
             ready = {fd for fd, _ in poll.poll(max(0.0, min(waits)) * 1000 if waits else None)}
             if self._wake in ready:
                 return
@@ -108,9 +114,14 @@ class Cable:
             if lane.on_its_way:
                 lane.arrives_at = now + 0.001  # its reader is slow
         elif is_ready and not lane.on_its_way:
-            with suppress(BlockingIOError):
+            try:
                 data = os.read(lane.source, _CHUNK_BYTES if self.baud else 4096)
-                lane.count_bytes += len(data)
-                lane.on_its_way = self.spoil(lane.way, data)
-                if self.baud:
-                    lane.arrives_at = max(now, lane.arrives_at) + len(data) * _BITS / self.baud
+            except BlockingIOError:
+                return
+            except OSError:  # whoever has it open has hung up
+                lane.silent_until = now + _HUNG_UP_S
+                return
+            lane.count_bytes += len(data)
+            lane.on_its_way = self.spoil(lane.way, data)
+            if self.baud:
+                lane.arrives_at = max(now, lane.arrives_at) + len(data) * _BITS / self.baud

@@ -1,26 +1,38 @@
-"""``reactor provision USER@HOST``: make a board with a stock Linux a target; says what it will do before it does it."""
+"""``reactor provision BOARD``: make a board with a stock Linux a target; says what it will do before it does it.
+
+The board is reached over ssh, at the end of a serial line, or is a card that is mounted here.
+"""
 
 from __future__ import annotations
 
 import argparse
 import getpass
+import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from bootloader.wire.errors import Fault
 from bootloader.wire.stream import fingerprint
 
 from .. import __version__, trust
+from ..pace import Pace
 from ..provision import card, plan
 from ..provision.board import Board, payload_for, reach, wish
+from ..provision.console import Console
 from ..provision.facts import Facts, Python
 from ..provision.payload import Payload
 from ..provision.plan import Step
-from ..provision.shell import Shell
+from ..provision.ssh import Ssh
 from ..targets.linked import PORT, split
 from ..terminal import Terminal
 from . import options
+
+_WIRED = re.compile(r"(?:([^@/:]+)@)?(serial:.+)")
+_SHORTLY_S = 10.0
+_MOST_CHARS = 1024
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -36,12 +48,18 @@ def add(parser: argparse.ArgumentParser) -> None:
 def add_board(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """The arguments that name a board, and how it is done."""
     parser.add_argument(
-        "board", nargs="?" if optional else None, metavar="USER@HOST", help="the board, as ssh knows it"
+        "board",
+        nargs="?" if optional else None,
+        metavar="BOARD",
+        help="USER@HOST, as ssh knows it, or [USER@]serial:PORT[:BAUD], where its login is on a serial line",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     parser.add_argument("--port", type=options.count, default=PORT, metavar="N", help="the bootloader's (%(default)s)")
     parser.add_argument("--python", default="", metavar="PATH", help="the board's Python (the first that will do)")
     parser.add_argument("--ssh", default="ssh", metavar="COMMAND", help="the ssh to use, with options (%(default)s)")
+    parser.add_argument(
+        "--password-file", type=Path, metavar="FILE", help="the user's password there, where one is asked for"
+    )
     options.add_output(parser)
 
 
@@ -49,28 +67,60 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Provision: 0 if the device was reached at the end, or with ``--dry-run``, if it could be done."""
     began = time.monotonic()
     if (arguments.to is None) == (arguments.board is None):
-        raise Fault("no-board", "one board is wanted", do="name USER@HOST, or with --to a card's folder")
+        do = "name USER@HOST or USER@serial:PORT, or with --to a card's folder"
+        raise Fault("no-board", "one board is wanted", do=do)
     if arguments.to is not None:
         return _prepare(arguments, terminal, began)
-    shell = Shell(arguments.board, arguments.ssh)
-    board = Board(shell, arguments.port, arguments.python)
-    facts = board.facts
-    wanted, _, payload, todo = _planned(arguments, terminal, facts)
-    name = wanted.name
-    if arguments.dry_run:
-        return 0
-    device = facts.device
-    if todo:
-        board.password = password(facts, shell, terminal)
-        device = board.perform(todo, payload, on_done(terminal, name)).device or device
-    address = arguments.address or f"{shell.address()}:{arguments.port}"
-    split(address)
-    trust.remember(trust.default_home(), name, device, address)
-    also = [f"[{facts.address}]:{arguments.port}"] if facts.address and not arguments.address else []
-    _reached(board, name, address, also)
-    board.sweep(payload.root)
+    with shell_of(arguments, terminal) as shell:
+        board = Board(shell, arguments.port, arguments.python)
+        facts = board.facts
+        wanted, python, payload, todo = _planned(arguments, terminal, facts)
+        name = wanted.name
+        if arguments.dry_run:
+            return 0
+        device = facts.device
+        if todo:
+            board.password = password(arguments, terminal, facts, shell)
+            if isinstance(shell, Console):
+                shell.on_sent = on_sent(terminal, name)
+            device = board.perform(todo, payload, on_done(terminal, name)).device or device
+        host = shell.address() if isinstance(shell, Ssh) else facts.address or f"{facts.name}.local"
+        address = arguments.address or f"{host}:{arguments.port}"
+        split(address)
+        trust.remember(trust.default_home(), name, device, address)
+        if isinstance(shell, Console):
+            board.answers(python, payload.root)
+        if isinstance(shell, Ssh) or arguments.address:
+            also = [f"[{facts.address}]:{arguments.port}"] if facts.address and not arguments.address else []
+            _reached(board, name, address, also)
+        else:
+            _tried(terminal, name, address if facts.address else "")
+        board.sweep(payload.root)
     _tell_end(terminal, name, address, device, payload, any(step.name == "code" for step in todo), began)
     return 0
+
+
+@contextmanager
+def shell_of(arguments: argparse.Namespace, terminal: Terminal) -> Iterator[Ssh | Console]:
+    """The board's shell, over ssh or a serial line."""
+    wired = _WIRED.fullmatch(arguments.board)
+    if wired is None:
+        yield Ssh(arguments.board, arguments.ssh)
+        return
+
+    def ask() -> str:
+        question = f"password of {wired[1]} on {wired[2]}: "
+        do = "name a file with it, --password-file, or run this in a terminal"
+        what = "a password is asked for there, and nobody can be asked for it"
+        return _asked(arguments, terminal, question, Fault("login-failed", what, to=arguments.board, do=do))
+
+    console = Console(wired[2], wired[1] or "", ask)
+    if console.is_remote:
+        note(
+            terminal, "whoever is on the way to that port can read and change all of it, the password and the keys too"
+        )
+    with console:
+        yield console
 
 
 def _prepare(arguments: argparse.Namespace, terminal: Terminal, began: float) -> int:
@@ -99,8 +149,8 @@ def _planned(
     payload, lacks = payload_for(
         python, fresh=arguments.fresh, on_progress=lambda text: say(terminal, name, "fetch", "begun", text)
     )
-    for note in (*plan.notes(facts, time.time()), *lacks):
-        terminal.notice("provision", note) if terminal.as_json else terminal.line(f"  note: {note}")
+    for text in (*plan.notes(facts, time.time()), *lacks):
+        note(terminal, text)
     todo = plan.steps(facts, wanted, python, payload.root, payload.told, payload.size_bytes)
     plan.refuse(facts, wanted, payload.size_bytes, changes=bool(todo))
     told(terminal, name, todo)
@@ -114,6 +164,25 @@ def _reached(board: Board, name: str, address: str, more: Sequence[str]) -> None
         do = f"let port {board.port} through its firewall, or say where it is reached with --address"
         said = f"; it says: {said}" if (said := board.why_not()) else ""
         raise Fault("not-reached", f"it is installed, and not reached ({fault}){said}", to=name, do=do) from fault
+
+
+def _tried(terminal: Terminal, name: str, address: str) -> None:
+    """Look whether what answers on the board itself is reached from here, too."""
+    if not address:
+        note(terminal, "it has no network yet; it is reached once it has one, under its name")
+        return
+    try:
+        reach(name, address, [], _SHORTLY_S)
+    except Fault as fault:
+        note(terminal, f"it runs, and is not reached over the network from here ({fault})")
+
+
+def note(terminal: Terminal, text: str) -> None:
+    """Tell what is amiss, and does not matter."""
+    if terminal.as_json:
+        terminal.notice("provision", text)
+    else:
+        terminal.line(f"  note: {text}")
 
 
 def _tell_end(
@@ -163,11 +232,41 @@ def on_done(terminal: Terminal, name: str) -> Callable[[str], None]:
     return lambda step: say(terminal, name, step, "done", "")
 
 
-def password(facts: Facts, shell: Shell, terminal: Terminal) -> str:
+def on_sent(terminal: Terminal, name: str) -> Callable[[int, int], None]:
+    """What tells how much is sent over a slow line."""
+    pace = Pace(time.monotonic())
+
+    def tell(done: int, total: int) -> None:
+        if pace.due(time.monotonic(), ended=done == total):
+            sent = {"what": "ship", "done_bytes": done, "total_bytes": total}
+            terminal.tell({"event": "progress", "target": name, **sent})
+
+    return tell
+
+
+def password(arguments: argparse.Namespace, terminal: Terminal, facts: Facts, shell: Ssh | Console) -> str:
     """The user's on the board, where sudo asks for it there."""
     if facts.root != "password":
         return ""
+    if isinstance(shell, Console) and shell.password is not None:
+        return shell.password
+    do = (
+        "let it become root without (NOPASSWD in /etc/sudoers.d), log in as root, name a file with it"
+        " (--password-file), or run this in a terminal"
+    )
+    fault = Fault("no-root", "sudo asks for a password there, and nobody can be asked for it", to=facts.name, do=do)
+    return _asked(arguments, terminal, f"password of {facts.user} on {shell.destination}, for sudo there: ", fault)
+
+
+def _asked(arguments: argparse.Namespace, terminal: Terminal, question: str, otherwise: Fault) -> str:
+    """A password, of a file or a person; ``otherwise`` is raised where there is neither."""
+    if arguments.password_file is not None:
+        try:
+            with arguments.password_file.open(encoding="utf-8") as file:
+                return str(file.read(_MOST_CHARS)).rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            what = f"the password can't be read ({error})"
+            raise Fault(otherwise.code, what, to=str(arguments.password_file)) from error
     if terminal.as_json or not sys.stdin.isatty():
-        do = "let it become root without (NOPASSWD in /etc/sudoers.d), log in as root, or run this in a terminal"
-        raise Fault("no-root", "sudo asks for a password there, and nobody can be asked for it", to=facts.name, do=do)
-    return getpass.getpass(f"password of {facts.user} on {shell.destination}, for sudo there: ")
+        raise otherwise
+    return getpass.getpass(question)

@@ -1,4 +1,4 @@
-"""``reactor unprovision USER@HOST``: take all of it from a board again, and forget the device."""
+"""``reactor unprovision BOARD``: take all of it from a board again, and forget the device."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from bootloader.wire.stream import fingerprint
 from .. import trust
 from ..provision import plan
 from ..provision.board import Board
-from ..provision.shell import Shell
 from ..terminal import Terminal
-from .provision import add_board, on_done, password, told
+from .provision import add_board, on_done, password, shell_of, told
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -23,19 +22,19 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Unprovision: 0 if nothing of us is left there, or, with ``--dry-run``, if that was told."""
     home = trust.default_home()
-    shell = Shell(arguments.board, arguments.ssh)
-    board = Board(shell, arguments.port, arguments.python)
-    facts = board.facts
-    which = fingerprint(facts.device) if facts.device else ""
-    known = [one.name for one in trust.known(home) if one.fingerprint == which]
-    name = known[0] if known else facts.name
-    todo = plan.removal(facts, keep_state=arguments.keep_state)
-    told(terminal, name, todo)
-    if arguments.dry_run:
-        return 0
-    if todo:
-        board.password = password(facts, shell, terminal)
-        board.perform(todo, None, on_done(terminal, name))
+    with shell_of(arguments, terminal) as shell:
+        board = Board(shell, arguments.port, arguments.python)
+        facts = board.facts
+        which = fingerprint(facts.device) if facts.device else ""
+        known = [one.name for one in trust.known(home) if one.fingerprint == which]
+        name = known[0] if known else facts.name
+        todo = plan.removal(facts, keep_state=arguments.keep_state)
+        told(terminal, name, todo)
+        if arguments.dry_run:
+            return 0
+        if todo:
+            board.password = password(arguments, terminal, facts, shell)
+            board.perform(todo, None, on_done(terminal, name))
     if not arguments.keep_state:
         for one in known:
             trust.forget(home, one)

@@ -77,6 +77,11 @@ def is_remote(port: str) -> bool:
     return "://" in port
 
 
+def is_url(port: str) -> bool:
+    """Whether it is one of the two URLs, whole."""
+    return _URL.fullmatch(port) is not None
+
+
 def checked(port: str) -> str:
     """``port`` as it can be opened: a device's path, or one of the two URLs. ``bad-port`` where it is neither."""
     if is_remote(port):

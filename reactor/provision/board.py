@@ -12,6 +12,7 @@ from contextlib import suppress
 from importlib import resources
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 from bootloader.wire.errors import CallTimeout, Fault, LinkDown, Untrusted
 from bootloader.wire.private import sealed, unsealed
@@ -25,20 +26,41 @@ from . import plan
 from .facts import Facts, Python, read
 from .payload import Payload, extras, requirements, unit
 from .plan import Step, Wish
-from .shell import Shell
 
 _PERFORM_S = 1800.0
 _REACH_S = 180.0
 _OBEY_S = 15.0
 _POLL_S = 0.2
-_SUDO_ASKS = "sudo -k -S -p ''"
-"""With ``-k``, it reads a password in any case, so the line before what is sent is always its own."""
+_BECOME = {"sudo": "sudo -n", "password": "sudo -k -S -p ''"}
+"""By how one becomes root there. With ``-k``, sudo reads a password in any case, so the first line is its own."""
 
 OPTIONAL = {
     "announce": "it does not announce itself on the network",
     "pairing": "it can't be paired with by a code",
 }
 """What a target can do without, and what it then lacks."""
+
+
+class Shell(Protocol):
+    """A way to the shell of a board. ``destination`` is what the user calls it."""
+
+    destination: str
+
+    def run(
+        self,
+        script: str,
+        stdin: bytes = b"",
+        *,
+        root: str = "",
+        password: str | None = None,
+        on_line: Callable[[str], None] = ...,
+        most_s: float = ...,
+    ) -> str:
+        """What ``script`` prints there, which ``on_line`` hears as it comes; ``stdin`` is what it reads.
+
+        ``root``: a command that makes it root's, and reads ``password`` first, where there is one. A :class:`Fault`
+        where the board can't be reached, or, as ``step-failed``, where the script fails, with what that said last.
+        """
 
 
 class Board:
@@ -95,10 +117,14 @@ class Board:
             self._as_root(script, b"")
 
     def _as_root(self, script: str, stdin: bytes, hear: Callable[[str], None] = lambda _line: None) -> str:
-        how = {"sudo": "sudo -n", "password": _SUDO_ASKS}.get(self.facts.root, "")
-        if how == _SUDO_ASKS:
-            stdin = self.password.encode() + b"\n" + stdin
-        return self._shell.run(script, stdin, root=how, on_line=hear, most_s=_PERFORM_S)
+        how, password = self.facts.root, self.password if self.facts.root == "password" else None
+        return self._shell.run(
+            script, stdin, root=_BECOME.get(how, ""), password=password, on_line=hear, most_s=_PERFORM_S
+        )
+
+    def answers(self, python: Python, root: str) -> None:
+        """See that the bootloader answers, asked on the board itself with its own key; a :class:`Fault` if not."""
+        self._as_root(plan.question(self.facts, python, root, _REACH_S), b"")
 
     def why_not(self) -> str:
         """What it says itself, the last of it, where it can't be reached; empty where nothing keeps that."""
@@ -120,36 +146,39 @@ def payload_for(python: Python, *, fresh: bool, on_progress: Callable[[str], Non
     def get(wanted: Sequence[str]) -> tuple[Wheel, ...]:
         return fetch(wanted, platform, fresh=fresh, build=True, on_progress=on_progress)
 
-    def got(wanted: Sequence[str]) -> str:
-        """Whether they can be had: empty, or why not."""
+    def got(wanted: Sequence[str]) -> tuple[tuple[Wheel, ...], str]:
+        """They, or why there are none of some."""
         try:
-            get(wanted)
+            return get(wanted), ""
         except Fault as fault:
             if fault.code != "no-wheel":
                 raise
-            return f"{fault.to}: {fault.what}"
-        return ""
+            return (), f"{fault.to}: {fault.what}"
 
     needs, more = requirements(), extras(*OPTIONAL)
     more["pairing"].append("spake2<0.9")  # that one is Python alone, and needs no cryptography
-    if not got([*needs, *chain.from_iterable(more.values())]):
-        return Payload.of(get([*needs, *chain.from_iterable(more.values())])), []
+    wheels, why = got([*needs, *chain.from_iterable(more.values())])
+    if not why:
+        return Payload.of(wheels), []
     lacks = []
-    slow = bool(why := got(needs))
+    wheels, why = got(needs)
+    slow = bool(why)
     if slow:
         needs = [one for one in needs if not one.startswith("blake3")]
         lacks.append(f"it hashes slowly, in Python alone, a second or more for what others do in a millisecond ({why})")
+        wheels = get(needs)
     for name, each in more.items():
-        if why := got([*needs, *each]):
+        found, why = got([*needs, *each])
+        if why:
             lacks.append(f"{OPTIONAL[name]} ({why})")
         else:
-            needs += each
-    return Payload.of(get(needs), slow=slow), lacks
+            needs, wheels = [*needs, *each], found
+    return Payload.of(wheels, slow=slow), lacks
 
 
-def reach(name: str, address: str, more: Sequence[str]) -> str:
+def reach(name: str, address: str, more: Sequence[str], most_s: float = _REACH_S) -> str:
     """Reach what was just provisioned: its version of Python. A :class:`Fault` where that does not succeed."""
-    soon, deadline = time.monotonic() + _OBEY_S, time.monotonic() + _REACH_S
+    soon, deadline = time.monotonic() + _OBEY_S, time.monotonic() + most_s
     target = Linked(name, address, more=more)
     try:
         while True:

@@ -12,7 +12,7 @@ say user "$(id -un)"
 say uid "$uid"
 say clock "$(date +%s)"
 set -- ${SSH_CONNECTION:-}
-say address "${3:-}"
+say address "${3:-$(ip -o addr show scope global 2>/dev/null | awk '{ sub("/.*", "", $4); print $4; exit }')}"
 
 as=''
 if [ "$uid" = 0 ]; then

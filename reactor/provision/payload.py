@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 
 from bootloader.wire import limits
@@ -22,7 +21,6 @@ from bootloader.wire.errors import Fault, Malformed
 from bootloader.wire.manifest import PLAIN, Entry, Manifest, blob_name, check_path
 
 from ..wheels import Wheel
-from . import slow as stand_in
 
 _NEEDS = "bootloader/requirements.txt"
 _MOST_BYTES = 64 * 1024 * 1024
@@ -51,6 +49,8 @@ def requirements() -> list[str]:
 
 def extras(*names: str) -> dict[str, list[str]]:
     """What it can do without, by what it is for, as this host's package has it; nothing where that is not installed."""
+    from importlib import metadata  # takes longer than most commands do
+
     try:
         lines = metadata.requires("live-reactor") or ()
     except metadata.PackageNotFoundError:
@@ -76,7 +76,7 @@ class Payload:
         """The bootloader and ``wheels``, unpacked; ``slow``: with what takes the place of blake3."""
         contents = package()
         if slow:
-            contents["blake3/__init__.py"] = Path(stand_in.__file__).read_bytes()
+            contents["blake3/__init__.py"] = Path(__file__).with_name("slow.py").read_bytes()
             contents["blake3-1.0.dist-info/METADATA"] = b"Metadata-Version: 2.1\nName: blake3\nVersion: 1.0\n"
         for wheel in wheels:
             contents.update(_unpacked(wheel))

@@ -298,6 +298,31 @@ echo "fact device=$({show})"
 """
 
 
+_ASK = """
+import sys, time
+from pathlib import Path
+from bootloader.itself import ask
+from bootloader.trust import Trust
+state, end = Path(sys.argv[1]), time.monotonic() + float(sys.argv[2])
+while True:
+    try:
+        host, port = (state / "run" / "address").read_text("ascii").split()
+        ask((host, int(port)), Trust.load(state / "trust"), "hello", 10.0)
+        break
+    except Exception:
+        if time.monotonic() > end:
+            raise
+        time.sleep(0.2)
+"""
+
+
+def question(facts: Facts, python: Python, root: str, most_s: float) -> str:
+    """The script that asks the bootloader, on the board itself, whether it answers; it fails where that does not."""
+    words = (python.path, "-P", "-c", _ASK, facts.state, str(most_s))
+    ask = f"PYTHONPATH={CODE}/{root} exec {join(words)}"
+    return script(facts, [Step("ask", "", f"as_user {quote(ask)}\n")])
+
+
 def _service(files: Mapping[str, tuple[str, str]], changed: Sequence[str]) -> str:
     return "".join(f"put {files[path][0]} {path} <<'END-OF-FILE'\n{files[path][1]}END-OF-FILE\n" for path in changed)
 

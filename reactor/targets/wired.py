@@ -19,7 +19,7 @@ from bootloader.wire.ferry import Ferry
 from bootloader.wire.line import LINK
 
 from .. import trust
-from ..console.port import BAUD, Line, Port
+from ..console.port import BAUD, Line, Port, is_url
 from ..link import Link
 from ..report import clean
 
@@ -70,9 +70,10 @@ def is_wired(address: str) -> bool:
 
 def split(address: str) -> tuple[str, int]:
     """The port's path and its baud rate."""
-    path, colon, baud = address.removeprefix(SCHEME).rpartition(":")
-    if not colon or not baud.isdecimal():
-        path, baud = address.removeprefix(SCHEME), str(BAUD)
+    whole = address.removeprefix(SCHEME)
+    path, colon, baud = whole.rpartition(":")
+    if not colon or not baud.isdecimal() or is_url(whole):
+        path, baud = whole, str(BAUD)
     if not path or not 0 < int(baud) < 2**31:
         raise Fault("bad-address", "not serial:PORT or serial:PORT:BAUD", to=address)
     return path if "/" in path else f"/dev/{path}", int(baud)

@@ -1,6 +1,6 @@
 """A board behind a real sshd on loopback: this machine, with folders of its own where provisioning writes.
 
-It runs as root in a mount namespace: ``/opt``, ``/usr/local`` and ``/var/lib`` are overlays of a file system in memory,
+It runs as root in a mount namespace: ``/etc``, ``/opt``, ``/usr/local`` and ``/var/lib`` are overlays of one in memory,
 ``/run`` is empty, so there is no systemd either. The user's ssh has a configuration and keys of its own, too.
 """
 
@@ -12,24 +12,30 @@ import signal
 import socket
 import subprocess
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import distribution
 from pathlib import Path
 
 SSHD = "/usr/sbin/sshd"
-_NAMESPACE = """
+NAMESPACE = """
 set -e
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$1"
-mkdir "$1/opt" "$1/local" "$1/lib" "$1/work"
-for place in opt local lib; do
-    case $place in opt) over=/opt ;; local) over=/usr/local ;; lib) over=/var/lib ;; esac
+mkdir "$1/etc" "$1/opt" "$1/local" "$1/lib" "$1/work"
+for place in etc opt local lib; do
+    case $place in local) over=/usr/local ;; lib) over=/var/lib ;; *) over=/$place ;; esac
     mkdir "$1/work/$place"
     mount -t overlay overlay -o "lowerdir=$over,upperdir=$1/$place,workdir=$1/work/$place" "$over"
 done
 mount -t tmpfs tmpfs /run
+shift
+"""
+"""Makes the namespace, in a folder that is the first argument."""
+
+_LISTEN = """
 mkdir /run/sshd
-exec "$2" -D -e -f "$3"
+exec "$1" -D -e -f "$2"
 """
 
 
@@ -68,7 +74,7 @@ class SshBoard:
         self.log = folder / "sshd.log"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                ["unshare", "--mount", "sh", "-c", _NAMESPACE, "sh", folder / "over", SSHD, config],
+                ["unshare", "--mount", "sh", "-c", NAMESPACE + _LISTEN, "sh", folder / "over", SSHD, config],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -83,21 +89,31 @@ class SshBoard:
 
     def close(self) -> None:
         """End it, and whatever it has started."""
-        mine = Path(f"/proc/{self._process.pid}/ns/mnt").readlink()
-        for entry in Path("/proc").iterdir():
+        end(self._process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End whatever is in the mount namespace of ``process``, which it has made."""
+    with suppress(OSError):
+        mine, ours = (Path(f"/proc/{pid}/ns/mnt").readlink() for pid in (process.pid, os.getpid()))
+        for entry in Path("/proc").iterdir() if mine != ours else ():
             with suppress(OSError, ValueError):
-                if (entry / "ns" / "mnt").readlink() == mine and int(entry.name) != os.getpid():
+                if (entry / "ns" / "mnt").readlink() == mine:
                     os.kill(int(entry.name), signal.SIGKILL)
-        self._process.wait()
+    process.kill()
+    process.wait()
 
 
-def wheels(folder: Path) -> None:
+NEEDED = ("blake3", "rpyc", "plumbum", "typing_extensions")
+
+
+def wheels(folder: Path, names: Sequence[str] = (*NEEDED, "zeroconf", "ifaddr")) -> None:
     """The wheels that a target is provisioned with, as an index would have them: made of what is installed here.
 
     Of spake2, which is another version here, there is no more than its name: the target boots without.
     """
     folder.mkdir()
-    for name in ("blake3", "rpyc", "plumbum", "typing_extensions", "zeroconf", "ifaddr"):
+    for name in names:
         installed = distribution(name)
         told = installed.read_text("WHEEL") or ""
         tags = [line.removeprefix("Tag: ") for line in told.splitlines() if line.startswith("Tag: ")]

@@ -21,8 +21,8 @@ _SHORT = 300
 _LOOK_S = 120.0
 
 
-class Shell:
-    """That of ``destination``, as ssh knows it; ``command`` is the ssh to use, with options."""
+class Ssh:
+    """The shell of ``destination``, as ssh knows it; ``command`` is the ssh to use, with options."""
 
     def __init__(self, destination: str, command: str = "ssh") -> None:
         words = shlex.split(command)
@@ -48,13 +48,17 @@ class Shell:
         stdin: bytes = b"",
         *,
         root: str = "",
+        password: str | None = None,
         on_line: Callable[[str], None] = lambda _line: None,
         most_s: float = _LOOK_S,
     ) -> str:
-        """What ``script`` prints there, which ``on_line`` hears as it comes. ``root``: a command that makes it root's.
+        """What ``script`` prints there, which ``on_line`` hears as it comes. ``root``: a command that makes it root's,
+        and reads ``password`` first, where there is one.
 
         A :class:`Fault` where the board can't be reached, or the script fails, with what that said last.
         """
+        if password is not None:
+            stdin = password.encode() + b"\n" + stdin
         inner = f"sh -c {shlex.quote(script)}"
         command = f"{root} {inner}" if root else inner
         ssh = subprocess.Popen(
