@@ -6,8 +6,8 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 
 from . import __version__
 
@@ -37,65 +37,49 @@ def _say(text: str) -> None:
         print(f"reactor: {text}", file=sys.stderr)
 
 
+_COMMANDS = {
+    "dev": ("dev", "the loop: watch, ship, show"),
+    "push": ("push", "ship once; 0 only if it became healthy"),
+    "devices": ("devices", "which devices there are, and whether they are trusted"),
+    "status": ("status", "what a target is and runs"),
+    "stack": ("stack", "where an application is, thread by thread"),
+    "debug": ("debug", "attach an editor's debugger to an application"),
+    "history": ("history", "the generations of a target"),
+    "restart": ("restart", "stop what runs, and start it again"),
+    "rollback": ("rollback", "back to an earlier generation"),
+    "repl": ("repl", "Python in the live application"),
+    "logs": ("logs", "what the applications have said"),
+    "console": ("console", "a serial port, until the escape key"),
+    "new": ("create", "make a project that runs"),
+    "upgrade": ("upgrade", "renew the bootloader of a target"),
+    "provision": ("provision", "make a board with a stock Linux a target"),
+    "unprovision": ("unprovision", "take all of it from a board again"),
+    "doctor": ("doctor", "what is wrong here and with a target, and what to do"),
+    "pair": ("pair", "know a device by the code that it shows"),
+    "trust": ("trusting", "who is trusted, here and by devices"),
+}
+"""Each with its module, which is imported only for that command: a prompt's library takes longer than most answers."""
+
+
 def _main() -> int:
-    try:
-        from .cli import (
-            console,
-            create,
-            debug,
-            dev,
-            devices,
-            doctor,
-            history,
-            logs,
-            pair,
-            provision,
-            push,
-            repl,
-            restart,
-            rollback,
-            stack,
-            status,
-            trusting,
-            unprovision,
-            upgrade,
-        )
-    except ModuleNotFoundError as error:
-        _say(f"{error.name} is missing; the host needs: pip install 'live-reactor[host]'")
-        return 1
-    from bootloader.wire.errors import Fault
-
-    from .cli.options import terminal_of
-
     parser = argparse.ArgumentParser(prog="reactor", description="Live reload for hardware: the host's half.")
     parser.add_argument("--version", action="version", version=f"reactor {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    table: tuple[tuple[str, str, Callable[..., None], Callable[..., int]], ...] = (
-        ("dev", "the loop: watch, ship, show", dev.add, dev.run),
-        ("push", "ship once; 0 only if it became healthy", push.add, push.run),
-        ("devices", "which devices there are, and whether they are trusted", devices.add, devices.run),
-        ("status", "what a target is and runs", status.add, status.run),
-        ("stack", "where an application is, thread by thread", stack.add, stack.run),
-        ("debug", "attach an editor's debugger to an application", debug.add, debug.run),
-        ("history", "the generations of a target", history.add, history.run),
-        ("restart", "stop what runs, and start it again", restart.add, restart.run),
-        ("rollback", "back to an earlier generation", rollback.add, rollback.run),
-        ("repl", "Python in the live application", repl.add, repl.run),
-        ("logs", "what the applications have said", logs.add, logs.run),
-        ("console", "a serial port, until the escape key", console.add, console.run),
-        ("new", "make a project that runs", create.add, create.run),
-        ("upgrade", "renew the bootloader of a target", upgrade.add, upgrade.run),
-        ("provision", "make a board with a stock Linux a target", provision.add, provision.run),
-        ("unprovision", "take all of it from a board again", unprovision.add, unprovision.run),
-        ("doctor", "what is wrong here and with a target, and what to do", doctor.add, doctor.run),
-        ("pair", "know a device by the code that it shows", pair.add, pair.run),
-        ("trust", "who is trusted, here and by devices", trusting.add, trusting.run),
-    )
-    for name, what, add, run in table:
-        command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
-        add(command)
-        command.set_defaults(run=run)
-    arguments = parser.parse_args()
+    meant = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    try:
+        for name, (module, what) in _COMMANDS.items():
+            command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+            if name == meant:
+                own = import_module(f".cli.{module}", __package__)
+                own.add(command)
+                command.set_defaults(run=own.run)
+        arguments = parser.parse_args()
+        from bootloader.wire.errors import Fault
+
+        from .cli.options import terminal_of
+    except ModuleNotFoundError as error:
+        _say(f"{error.name} is missing; the host needs: pip install 'live-reactor[host]'")
+        return 1
     with terminal_of(arguments) as terminal:
         try:
             code: int = arguments.run(arguments, terminal)

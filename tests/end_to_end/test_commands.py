@@ -461,6 +461,12 @@ def test_wrong_use_exits_2_help_and_version_0(bench: Bench) -> None:
         assert done.stdout, words
 
 
+def test_a_command_without_a_prompt_does_not_wait_for_one(bench: Bench) -> None:
+    told = bench.plain("trust", "list", env={"PYTHONPROFILEIMPORTTIME": "1"}).stderr
+    assert "| reactor.cli.trusting\n" in told
+    assert "prompt_toolkit" not in told
+
+
 def test_lines_for_people_have_no_colour_in_a_pipe_and_json_is_plain_ascii(bench: Bench) -> None:
     project = bench.project({"main.py": 'print("süß \\x1b[31mred")\n'}, SETTINGS.replace("main:main", "main"))
     people = bench.plain("push", str(project), env={"PYTHONIOENCODING": "ascii:strict"})
