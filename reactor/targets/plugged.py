@@ -1,6 +1,7 @@
 """The device on this host's USB: found by what the system tells of it there, known by its key like any other.
 
-From then on it is a :class:`Linked` under its own name, to be found on another cable or on the network as well.
+From then on it is a :class:`Linked` under its own name, to be found on another cable or on the network as well, and,
+where the cable's network leads nowhere, over the cable's serial port.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from bootloader.wire.errors import Fault, LinkDown
 from .. import gadgets, trust
 from ..link import Link
 from .linked import Linked, Race, split
+from .wired import SCHEME, Wire, linked
 
 _CONNECT_S = 3.0
 _LOOK_S = 0.1
@@ -32,16 +34,19 @@ def plugged(name: str, sys: Path = gadgets.SYS) -> Linked:
     devices = trust.known(home)
     here = split(addresses[0])[0].partition("%")[0]
     known = [one.name for one in devices for where in one.addresses if split(where)[0].partition("%")[0] == here]
+    wire = f"{SCHEME}{gadget.port}" if gadget.port else ""
+    asked: trust.Device | None
     try:
         asked = _ask(addresses, devices, name)
     except LinkDown:
-        if not known:
+        asked = _ask_over(wire, devices, name) if wire else None
+        if asked is None and not known:
             raise
-    else:
+    if asked is not None:
         if asked.name not in known:
             trust.saw(home, asked.name, addresses[0])
         known = [asked.name]
-    return Linked(known[0], addresses[0], more=addresses[1:])
+    return Linked(known[0], addresses[0], more=[*addresses[1:], *filter(None, [wire])])
 
 
 def _ask(addresses: Sequence[str], devices: Sequence[trust.Device], name: str) -> trust.Device:
@@ -71,3 +76,13 @@ def _ask(addresses: Sequence[str], devices: Sequence[trust.Device], name: str) -
             raise LinkDown(f"is plugged in, and not reached at {', '.join(race.faults)}", to=name, do=run)
         with closing(race.won[1]) as link:
             return next(one for one in devices if one.fingerprint == link.fingerprint)
+
+
+def _ask_over(wire: str, devices: Sequence[trust.Device], name: str) -> trust.Device | None:
+    """Which of them is at the other end of its serial port; None where nobody answers there, or somebody has it."""
+    identity = trust.host_identity(trust.default_home())
+    try:
+        with closing(Wire(wire)) as port, linked(port, identity, devices, f"{name} who") as link:
+            return next(one for one in devices if one.fingerprint == link.fingerprint)
+    except Fault:  # what is told is why its network leads nowhere
+        return None

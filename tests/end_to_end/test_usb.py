@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from benchmarks.cable import Cable as Line
 from bootloader.wire.cable import Cable
 from reactor.trust import make_identity, remember
 from tests.reactor.test_gadgets import plug
@@ -41,14 +44,27 @@ def inside(network: Network, code: str, *words: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=WAIT_S).stdout
 
 
-def test_a_board_on_usb_is_paired_with_and_reached_where_its_serial_number_says(bench: Bench, network: Network) -> None:
+@pytest.fixture
+def line(bench: Bench) -> Iterator[Line]:
+    """The cable's serial port, where the system's folders say that it is."""
+    with Line() as made:
+        port = Path("/dev", f"ttyACM-{bench.folder.name}-{os.getpid()}")
+        port.symlink_to(made.host)
+        (bench.folder / "sys/bus/usb/devices/1-1/1-1:1.2/tty" / port.name).mkdir(parents=True)
+        yield made
+        port.unlink()
+
+
+def test_a_board_on_usb_is_paired_with_and_reached_where_its_serial_number_says(
+    bench: Bench, network: Network, line: Line
+) -> None:
     given = inside(network, ADDRESSES).split()
     assert given[0] == str(PORCH.ipv4)
     assert str(PORCH.ipv6) in given
     porch = Plugged(bench, network, "porch", ELSEWHERE)
     usb = f"usb:{PORCH.serial}"
     try:
-        porch.on("--no-announce")
+        porch.on("--no-announce", "--rescue", line.device)
         code, (problem,) = bench.run("status", "-t", usb)
         assert (code, problem["code"]) == (1, "unknown-device")
         assert f"reactor pair {usb}" in problem["message"]
@@ -66,5 +82,8 @@ def test_a_board_on_usb_is_paired_with_and_reached_where_its_serial_number_says(
         code, (problem,) = bench.run("status", "-t", f"usb:{ATTIC.serial}")
         assert (code, problem["code"]) == (1, "link-down")
         assert "bootloader run --listen" in problem["message"]
+        network.ip("link", "set", "cable", "down")
+        assert bench.run("status", "-t", usb)[0] == 0  # over the other half of its cable
+        assert min(line.count_bytes.values()) > 0
     finally:
         porch.off()
