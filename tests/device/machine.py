@@ -70,6 +70,9 @@ def image() -> Path:
 class Machine:
     """One with its disk in ``folder``. ``port``: what 7717 of the guest is on loopback; ``console``: a Unix socket."""
 
+    _is_kvm_tried = False
+    """In this process, in vain."""
+
     def __init__(self, folder: Path, memory_mb: int = 1024) -> None:
         self.folder = folder
         self._image = image()
@@ -77,12 +80,14 @@ class Machine:
         self._qemu: subprocess.Popen[bytes] | None = None
         self._log = folder / "console.log"
         self.console = folder / "console"
+        self.took_s = 0.0
+        """The last boot, to where it is reached by ssh."""
         self.ssh_port, self.port = _free_port(), _free_port()
         self.config = folder / "ssh_config"
         self.config.write_text(
             f"Host board\n  HostName 127.0.0.1\n  Port {self.ssh_port}\n  User pi\n  IdentityFile {self._image}/id\n"
             f"  IdentitiesOnly yes\n  UserKnownHostsFile {folder}/known_hosts\n  StrictHostKeyChecking accept-new\n"
-            "  ConnectTimeout 10\n  LogLevel ERROR\n"
+            "  ConnectTimeout 120\n  LogLevel ERROR\n"
         )
         create: list[str | Path] = [
             "qemu-img",
@@ -114,12 +119,13 @@ class Machine:
         began = time.monotonic()
         self._start()
         pause = threading.Event()
-        while self._ssh("true").returncode:
+        while self._ssh("true", "-oConnectTimeout=10").returncode:
             assert self._qemu is not None
             assert self._qemu.poll() is None, f"QEMU ended: {self._said()[-500:]}"
             assert time.monotonic() < began + BOOT_S, f"it did not boot: {self._said()[-500:]}"
             pause.wait(0.2)
-        return time.monotonic() - began
+        self.took_s = time.monotonic() - began
+        return self.took_s
 
     def cut(self) -> None:
         """Take the power from it: what it has not written to its disk is lost."""
@@ -135,16 +141,16 @@ class Machine:
         return done.stdout.decode()
 
     def _ssh(
-        self, command: str, *, user: str = "root", stdin: bytes = b"", wait_s: float = 300.0
+        self, command: str, *options: str, user: str = "root", stdin: bytes = b"", wait_s: float = 300.0
     ) -> subprocess.CompletedProcess[bytes]:
-        words: list[str | Path] = ["ssh", "-F", self.config, "-oBatchMode=yes", f"{user}@board", command]
+        words: list[str | Path] = ["ssh", "-F", self.config, "-oBatchMode=yes", *options, f"{user}@board", command]
         return subprocess.run(words, input=stdin, capture_output=True, timeout=wait_s, check=False)
 
     def _said(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     def _start(self) -> None:
-        if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        if os.access("/dev/kvm", os.R_OK | os.W_OK) and not Machine._is_kvm_tried:
             self._run("-accel", "kvm", "-cpu", "host")
             deadline, pause = time.monotonic() + PROBE_S, threading.Event()
             while time.monotonic() < deadline:
@@ -152,6 +158,7 @@ class Machine:
                     return
                 pause.wait(0.1)
             self.cut()
+            Machine._is_kvm_tried = True
         self._run("-accel", "tcg,thread=multi", "-cpu", "max")
 
     def _run(self, *accelerator: str) -> None:
@@ -161,7 +168,7 @@ class Machine:
             "setpriv", "--pdeathsig", "KILL",  # whatever ends the tests ends it
             "qemu-system-x86_64", *accelerator, "-smp", "2", "-m", str(self._memory_mb),
             "-kernel", self._image / "vmlinuz", "-initrd", self._image / "initrd.img",
-            "-append", "root=/dev/vda rw console=ttyS0 quiet panic=-1",
+            "-append", "root=/dev/vda rw console=ttyS0 loglevel=6 panic=-1",
             "-drive", f"file={self.folder}/disk,if=virtio", "-netdev", f"user,id=net,{forwards}",
             "-device", "virtio-net-pci,netdev=net",
             "-chardev", f"socket,id=console,path={self.console},server=on,wait=off,logfile={self._log}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -105,7 +106,44 @@ def test_power_cuts_while_saves_arrive_cost_nothing_and_the_loop_goes_on_by_itse
     assert not [line for line in porch.machine.ssh("dmesg").splitlines() if "EXT4-fs error" in line]
 
 
+def ill(porch: Porch) -> dict[str, dict[str, Any]]:
+    """What `reactor doctor` finds by ssh."""
+    words = ("doctor", "pi@board", "--ssh", f"ssh -F {porch.machine.config}")
+    _, told = porch.bench.run(*words, wait_s=WAIT_S)
+    told = [one for one in told if one["target"] == "pi@board" and one["state"] != "well" and one["check"] != "lost"]
+    return {one["check"]: one for one in told}
+
+
+def test_what_a_first_hour_meets_is_found_by_ssh_with_the_command_that_mends_it(
+    porch: Porch, provisioned: list[dict[str, Any]]
+) -> None:
+    ssh = porch.machine.ssh
+    assert ill(porch) == {}
+    left = "$(( $(df --output=avail -B1 / | tail -n 1) - 30000000 ))"
+    ssh(f"systemctl disable --now bootloader; fallocate -l {left} /full; date -s '@86400'")
+    found = ill(porch)
+    assert set(found) == {"bootloader", "unit", "disk", "clock"}
+    assert "behind this host's" in found["clock"]["message"]
+    ssh(f"rm /full; date -s '@{time.time():.0f}'; {hint(found['unit'])}; {hint(found['bootloader'])}")
+    assert ill(porch) == {}
+    ssh("systemctl stop bootloader; rm -r /home/pi/.local/state/bootloader/trust; systemctl start bootloader")
+    assert "reactor trust remove porch" in ill(porch)["trust"]["hint"]  # as if it was set up anew, under its name
+    ssh("rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh")
+    assert "ssh-keygen -R board" in ill(porch)["login"]["hint"]
+    (porch.machine.folder / "known_hosts").unlink()
+    assert porch.bench.run("trust", "remove", "porch")[0] == 0
+    porch.run("provision", "--name", "porch", "--address", f"127.0.0.1:{porch.machine.port}")
+    assert ill(porch) == {}
+
+
+def hint(finding: dict[str, Any]) -> str:
+    """The command that is named for it."""
+    text: str = finding["hint"]
+    return text.removeprefix("on it: ").partition(";")[0]
+
+
 def test_unprovision_leaves_the_machine_as_it_was(porch: Porch, provisioned: list[dict[str, Any]]) -> None:
     porch.run("unprovision")
     assert porch.machine.ssh(FILES).splitlines() == porch.before.splitlines()
-    assert porch.machine.ssh("systemctl list-unit-files 'bootloader*' --no-legend; pgrep -f bootloader; true") == ""
+    assert porch.machine.ssh("systemctl list-unit-files 'bootloader*' --no-legend") == ""
+    assert porch.machine.ssh("grep -al 'bootloade[r]' /proc/[0-9]*/cmdline; true") == ""

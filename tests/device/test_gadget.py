@@ -20,6 +20,8 @@ pytestmark = pytest.mark.timeout(3600)
 TOP = Path(__file__).parents[2]
 WAIT_S = 600.0
 PORT = "/sys/bus/usb/devices/1-0:1.0/usb1-port1/disable"
+SOFT = "/sys/class/udc/dummy_udc.0/soft_connect"
+GONE = "wait_for 'test ! -e /sys/bus/usb/devices/1-1'"
 BEGIN = """
 set -e
 cd /opt/code
@@ -34,9 +36,11 @@ carried() { to_host; ip -n host -o link | sed -n 's/.*\\(enx[0-9a-f]*\\):.*/\\1/
 up() { ip -n host link set "$(cat /tmp/link)" up; }
 driver() { basename "$(readlink /sys/bus/usb/devices/1-1/1-1:1.0/driver)"; }
 call() { ip netns exec host python3 calls.py "$(cat /sys/bus/usb/devices/1-1/serial)" "$(cat /tmp/link)"; }
-alone() { "$@" >/tmp/alone 2>&1 </dev/null & }
+alone() { "$@" >/tmp/alone 2>&1 </dev/null & echo $! >/tmp/pid; }
 """
 PREPARE = """
+printf '[Match]\nName=enx*\n[Link]\nUnmanaged=yes\n' >/run/systemd/network/10-cable.network
+networkctl reload
 modprobe -a dummy_hcd cdc_ncm cdc_ether cdc_acm
 ip netns add host
 ip -n host link set lo up
@@ -124,11 +128,26 @@ def test_up_once_more_pulls_no_cable(board: Board) -> None:
 
 
 def test_a_cable_that_is_pulled_and_plugged_in_again_leads_there_again(board: Board) -> None:
-    board.run(f"echo 1 >{PORT}; wait_for 'test ! -e /sys/bus/usb/devices/1-1'; echo 0 >{PORT}; carried")
-    assert board.run("call") == "hello\n"
+    for pull, plug in ((f"echo 1 >{PORT}", f"echo 0 >{PORT}"), (f"echo disconnect >{SOFT}", f"echo connect >{SOFT}")):
+        assert board.run(f"{pull}; {GONE}; {plug}; carried; call") == "hello\n"
+    assert board.run("python3 speaks.py") == "from the host\nfrom the board\n"
 
 
 def test_down_leaves_nothing_though_somebody_has_the_port_open(board: Board) -> None:
     board.run("alone python3 holds.py; wait_for 'grep -q held /tmp/alone'; gadget down; gadget down")
-    names = "ls -A /sys/kernel/config/usb_gadget; ls /dev /sys/class/net | grep -E 'ttyGS|usb' || true"
+    board.run(GONE)
+    names = "ls -A /sys/kernel/config/usb_gadget; ls /dev /sys/class/net | grep -E 'ttyGS|ttyACM|usb|enx' || true"
     assert board.run(names) == ""
+    assert "enx" not in board.run("ip -n host -o link")
+
+
+def test_a_host_that_says_nothing_gets_ecm_and_hears_over_that(board: Board) -> None:
+    board.run("alone python3 -m bootloader gadget up --watch; wait_for 'test \"$(driver)\" = cdc_ncm'")
+    assert (
+        board.run("wait_for 'test \"$(driver)\" = cdc_ether'; carried; call; python3 speaks.py").split()[0] == "hello"
+    )
+    told = board.run(
+        "driver; kill $(cat /tmp/pid); wait_for 'test ! -e /proc/$(cat /tmp/pid)'; cat /tmp/alone; gadget down"
+    )
+    assert told.startswith("cdc_ether\n")
+    assert "the host says nothing over ncm: ecm now" in told
