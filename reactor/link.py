@@ -11,7 +11,7 @@ from pathlib import Path
 from socket import socket
 from typing import Any, Self
 
-from bootloader.wire.errors import Fault
+from bootloader.wire.errors import Fault, OtherProtocol
 from bootloader.wire.messages import Fields, answer, pack
 from bootloader.wire.stream import client_context, connect, fingerprint, secured
 from bootloader.wire.strict import Caller
@@ -73,7 +73,15 @@ class Link:
         Besides that :class:`Malformed` (the answer makes no sense), :class:`CallTimeout`, :class:`LinkDown`,
         :class:`Untrusted` and :class:`LinkClosed`.
         """
-        return answer(self._caller.call(method, pack(body, blobs), timeout_s))
+        try:
+            return answer(self._caller.call(method, pack(body, blobs), timeout_s))
+        except OtherProtocol as other:
+            here, there = (
+                "pip install --upgrade 'live-reactor[host]', here",
+                "reactor provision USER@HOST renews it there",
+            )
+            other.do = there if other.is_older else here
+            raise
 
     @property
     def unacknowledged_bytes(self) -> int:

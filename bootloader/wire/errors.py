@@ -63,6 +63,16 @@ class Malformed(Fault):
         super().__init__("malformed", what, to=to, do=do)
 
 
+class OtherProtocol(Malformed):
+    """A message of another version than this end speaks, of which no more was read. ``is_older``: than this end."""
+
+    def __init__(self, theirs: int, ours: int) -> None:
+        do = "install the same version of live-reactor on both"
+        super().__init__(f"the other end speaks protocol {theirs}, this end speaks {ours}", do=do)
+        self.code = "other-protocol"
+        self.is_older = theirs < ours
+
+
 class LinkDown(Fault):
     """The world broke the link (or it never came up): try again."""
 

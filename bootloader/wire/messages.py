@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from .errors import Fault, Malformed, Refused
+from .errors import Fault, Malformed, OtherProtocol, Refused
 from .limits import ANSWER_VALUES, PROTOCOL
 
 _HEAD = struct.Struct(">2sBI")
@@ -46,10 +46,7 @@ def unpack(data: object, most_values: int | None = None) -> tuple[Fields, list[b
     if magic != _MAGIC:
         raise Malformed("not a message of this protocol")
     if version != PROTOCOL:
-        raise Malformed(
-            f"the message is of protocol {version}, this end speaks {PROTOCOL}",
-            do="install the same version on host and target",
-        )
+        raise OtherProtocol(version, PROTOCOL)
     at = _HEAD.size + length
     header = data[_HEAD.size : at]
     if most_values is not None and sum(map(header.count, (b"{", b"[", b","))) > most_values:

@@ -1,44 +1,58 @@
-"""``reactor doctor``: what a first hour meets, looked at one by one, on this host and on the targets that are named."""
+"""``reactor doctor``: what a first hour meets, looked at one by one: on this host, on targets, on boards over ssh."""
 
 from __future__ import annotations
 
 import argparse
 import getpass
 import os
+import time
 from collections.abc import Iterable
 from contextlib import closing
 
-from bootloader.wire.errors import LinkDown
+from bootloader.wire.errors import Fault, LinkDown
+from bootloader.wire.stream import fingerprint
 
 from .. import trust
-from ..doctor import checks, device, host
+from ..doctor import board, checks, device, host
 from ..doctor.checks import DOUBTFUL, WELL, WRONG, Finding
+from ..provision.board import Board, wish
+from ..provision.ssh import Ssh
 from ..targets import Target
 from ..targets.embedded import Embedded
-from ..targets.linked import Linked, split
+from ..targets.linked import PORT, Linked, split
+from ..targets.wired import SCHEME
 from ..terminal import Terminal
 from . import ask, options
 
 _MARKS = {WELL: "✓", DOUBTFUL: "!", WRONG: "✗"}
+_NOT_SEEN_BY_SSH = ("reach", "trust", "versions", "lost")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """The arguments."""
-    parser.add_argument("more", nargs="*", metavar="TARGET", help="also look at these, as -t names them")
+    more = "also look at these, as -t names them; a board as USER@HOST over ssh, target or not"
+    parser.add_argument("more", nargs="*", metavar="TARGET", help=more)
+    parser.add_argument("--port", type=options.count, default=PORT, metavar="N", help="that of a board (%(default)s)")
+    parser.add_argument("--ssh", default="ssh", metavar="COMMAND", help="the ssh to use, with options (%(default)s)")
     ask.add(parser)
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Look and tell: 0 if nothing is wrong."""
     targets: list[Target] = []
-    arguments.target += arguments.more
-    if arguments.target or os.environ.get("REACTOR_TARGET"):
+    asked = dict.fromkeys([*arguments.target, *arguments.more])
+    names = {one.name for one in trust.known(trust.default_home())}
+    boards = [one for one in asked if "@" in one and SCHEME not in one and one not in names]
+    arguments.target = [one for one in asked if one not in boards]
+    if arguments.target or (not boards and os.environ.get("REACTOR_TARGET")):
         targets = options.targets_of(arguments, options.project_if_any(arguments), attach=True, start=False)
     addresses = {target.name: target.addresses for target in targets if isinstance(target, Linked)}
     wrong = _tell(terminal, "", _host([one for some in addresses.values() for one in some]))
     for target in targets:
         with closing(target):
             wrong += _tell(terminal, target.name, _device(target, addresses.get(target.name, [])))
+    for to in boards:
+        wrong += _tell(terminal, to, _board(to, arguments.ssh, arguments.port))
     return 1 if wrong else 0
 
 
@@ -65,8 +79,35 @@ def _device(target: Target, addresses: list[str]) -> Iterable[Finding]:
         what = fault.what if fault.to in ("", target.name) else f"{fault.to}: {fault.what}"
         yield checks.trusted(target.name, fault.code, what, fault.do)
     if health is not None:
-        found = list(checks.health(target.name, health))
+        found = list(checks.health(health))
         yield from (one for one in found if one.check != "unit" or not isinstance(target, Embedded))
+
+
+def _board(to: str, ssh: str, port: int) -> Iterable[Finding]:
+    """What its shell tells, and then what its bootloader does, if this host is known there."""
+    try:
+        shell, began = Ssh(to, ssh), time.time()
+        facts = Board(shell, port).facts
+        clock_off_s = facts.clock_s - (began + time.time()) / 2
+    except Fault as fault:
+        yield Finding("login", WRONG, fault.what, fault.do or f"name it as ssh does: ssh {to}")
+        return
+    home = trust.default_home()
+    try:
+        name = wish(facts, home, None, "", port).name
+    except Fault as fault:  # what this host knows under its name is another one, or it, before it was flashed
+        yield Finding("trust", WRONG, f"{fault.to} {fault.what}", fault.do)
+        name = ""
+    yield from board.able(facts, port, clock_off_s)
+    yield from board.runs(facts, port, trust.host_identity(home).certificate.read_text("ascii"), to)
+    if facts.runs and facts.taken:
+        address = f"{shell.address()}:{port}"
+        which = fingerprint(facts.device) if facts.device else ""
+        if name and which in {one.fingerprint for one in trust.known(home)}:
+            with closing(Linked(name, address)) as target:
+                yield from (one for one in _device(target, [address]) if one.check in _NOT_SEEN_BY_SSH)
+        else:
+            yield from checks.reached(list(device.attempts([address])))
 
 
 def _tell(terminal: Terminal, target: str, findings: Iterable[Finding]) -> int:

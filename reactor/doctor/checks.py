@@ -6,8 +6,6 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bootloader.wire.limits import PROTOCOL
-
 WELL, DOUBTFUL, WRONG = "well", "doubtful", "wrong"
 
 OLDEST_PYTHON = (3, 11)
@@ -103,7 +101,6 @@ class Health:
     """
 
     version: str
-    protocol: int
     python: tuple[int, ...]
     clock_off_s: float
     disk_free_bytes: int
@@ -207,11 +204,12 @@ def reached(attempts: Sequence[Attempt]) -> Iterator[Finding]:
         what, do = {
             REFUSED: (
                 "the machine is there, and nothing listens on that port",
-                "start it: systemctl status bootloader; if it runs, see that it has --listen 0.0.0.0 and not loopback",
+                "start it: systemctl status bootloader; if it runs, see that it has --listen 0.0.0.0 and not loopback;"
+                " reactor doctor USER@HOST looks at it by ssh",
             ),
             SILENT: (
                 "no answer at all: it is off or elsewhere, or a firewall drops what is for that port",
-                f"ping it; on the board: sudo ufw allow {port}/tcp",
+                f"ping it; on the board: sudo ufw allow {port}/tcp; reactor doctor USER@HOST looks at it by ssh",
             ),
             UNREACHABLE: (
                 "nobody has that address on this host's network",
@@ -233,6 +231,8 @@ def trusted(name: str, code: str, what: str, do: str) -> Finding:
     """What became of the handshake, by the code of its fault; empty where it went well."""
     if not code:
         return Finding("trust", WELL, "it and this host know each other's key")
+    if code == "other-protocol":
+        return Finding("versions", WRONG, what, do)
     if code == "untrusted" and "certificate" in what:
         do = f"if it was flashed anew: reactor trust remove {name}, then reactor pair {name}; if not, beware"
         return Finding("trust", WRONG, "it has another key than when it was paired with", do)
@@ -241,44 +241,42 @@ def trusted(name: str, code: str, what: str, do: str) -> Finding:
     return Finding("trust", WRONG, what, do)
 
 
-def health(name: str, found: Health) -> Iterator[Finding]:
+def health(found: Health) -> Iterator[Finding]:
     """What a target that answers says of itself."""
-    yield _versions(name, found)
-    if found.protocol != PROTOCOL:
-        return
-    if abs(found.clock_off_s) > CLOCK_S:
-        which = "ahead of" if found.clock_off_s > 0 else "behind"
-        what = f"its clock is {_span(abs(found.clock_off_s))} {which} this host's"
-        do = "on it: sudo timedatectl set-ntp true. The link does not mind, but what checks certificates does"
-        yield Finding("clock", DOUBTFUL, what, do)
-    else:
-        yield Finding("clock", WELL, "its clock is right")
+    yield Finding("versions", WELL, f"it runs bootloader {found.version}, and speaks this host's protocol")
+    yield clock(found.clock_off_s)
     if found.python < OLDEST_PYTHON:
         told = ".".join(map(str, found.python))
         do = "install Python 3.11 or newer there, then: reactor provision"
         yield Finding("python", WRONG, f"it runs Python {told}, the next bootloader needs 3.11", do)
-    free = found.disk_free_bytes
-    if found.disk_bytes and free < LEAST_FREE_BYTES:
-        do = "remove what the application wrote (data/ in its state folder), old logs, packages: df -h there"
-        yield Finding("disk", WRONG, f"its disk has {free // 2**20} MB left", do)
-    else:
-        yield Finding("disk", WELL, f"its disk has {free // 2**20} MB left")
+    if found.disk_bytes:
+        yield disk(found.disk_free_bytes)
     if found.unit is not None:
-        yield _unit(found.unit, is_enabled=found.is_enabled)
+        yield unit(found.unit, is_enabled=found.is_enabled)
     for code, text in found.lost:
         yield Finding("lost", DOUBTFUL, f"{code}: {text}", "")
 
 
-def _versions(name: str, found: Health) -> Finding:
-    if found.protocol == PROTOCOL:
-        return Finding("versions", WELL, f"it runs bootloader {found.version}, and speaks this host's protocol")
-    what = f"it speaks protocol {found.protocol} (bootloader {found.version}), this host speaks {PROTOCOL}"
-    older = f"reactor upgrade -t {name}; if that is refused, reactor provision it again"
-    newer = "pip install --upgrade 'live-reactor[host]' on this host"
-    return Finding("versions", WRONG, what, older if found.protocol < PROTOCOL else newer)
+def clock(off_s: float) -> Finding:
+    """``off_s``: how far the target's is ahead of this host's."""
+    if abs(off_s) <= CLOCK_S:
+        return Finding("clock", WELL, "its clock is right")
+    what = f"its clock is {_span(abs(off_s))} {'ahead of' if off_s > 0 else 'behind'} this host's"
+    do = "on it: sudo timedatectl set-ntp true. The link does not mind, but what checks certificates does"
+    return Finding("clock", DOUBTFUL, what, do)
 
 
-def _unit(unit: str, *, is_enabled: bool) -> Finding:
+def disk(free_bytes: int) -> Finding:
+    """Whether there is room on the target's."""
+    what = f"its disk has {free_bytes // 2**20} MB left"
+    if free_bytes >= LEAST_FREE_BYTES:
+        return Finding("disk", WELL, what)
+    do = "remove what the application wrote (data/ in its state folder), old logs, packages: df -h there"
+    return Finding("disk", WRONG, what, do)
+
+
+def unit(unit: str, *, is_enabled: bool) -> Finding:
+    """Whether the target is started again, and by what."""
     if not unit:
         do = "have it started at boot: reactor provision does, or a unit (docs/targets.md)"
         return Finding("unit", DOUBTFUL, "nothing is known to start it again after a power cut", do)

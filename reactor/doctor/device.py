@@ -64,7 +64,6 @@ def asked(target: Target) -> tuple[Fault | None, Health | None]:
 
 def _health(link: Link) -> Health:
     hello, _ = link.call("hello", {})
-    protocol = whole(hello.integer("protocol"))
     began = time.time()
     told, _ = link.call("events", {"cursor": -1, "max_events": 1, "max_bytes": 1024})
     here = (began + time.time()) / 2
@@ -72,7 +71,6 @@ def _health(link: Link) -> Health:
     unit = status.child("unit") if "unit" in status else None
     return Health(
         clean(status.text("version", "")),
-        protocol,
         tuple(whole(one) for one in hello.integers("python")[:3]),
         told.number("now", here) - here,
         whole(status.integer("disk_free_bytes", 0)),

@@ -85,7 +85,7 @@ def python_of(facts: Facts) -> Python:
     raise Fault("stripped-python", f"its Python {found[0].told} lacks {lacks}", to=facts.name, do=do)
 
 
-def refuse(facts: Facts, wish: Wish, size_bytes: int, *, changes: bool) -> None:
+def refuse(facts: Facts, port: int, size_bytes: int, *, changes: bool) -> None:
     """A :class:`Fault` where this can't be done, or not well: before anything is changed."""
     name = facts.name
     if changes and facts.root == "none":
@@ -118,7 +118,7 @@ def refuse(facts: Facts, wish: Wish, size_bytes: int, *, changes: bool) -> None:
         raise Fault("disk-full", what, to=name, do="free some")
     if facts.taken and not facts.runs:
         do = "stop that one (a bootloader that was installed by hand?), or choose another port: --port"
-        raise Fault("port-taken", f"another program listens on port {wish.port}", to=name, do=do)
+        raise Fault("port-taken", f"another program listens on port {port}", to=name, do=do)
 
 
 def notes(facts: Facts, now_s: float) -> Iterator[str]:

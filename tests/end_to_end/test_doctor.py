@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .conftest import WAIT_S, Bench
 from .network import DEVICE, PORT, Network, Plugged, networked
+from .test_linked import Board
+
+TOP = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -82,3 +87,23 @@ def test_a_flashed_board_an_open_key_and_a_vpn_that_takes_what_is_for_the_board_
     network.ip("route", "add", f"{DEVICE}/32", "dev", "tun0", at=network.host)
     found = doctor(bench, "-t", "porch")
     assert found["route"][0]["message"] == f"tun0 (a VPN) takes what is for {DEVICE}"
+
+
+def test_versions_that_do_not_speak_to_each_other_name_the_command_that_mends_it(bench: Bench) -> None:
+    other = bench.folder / "other"
+    shutil.copytree(TOP / "bootloader", other / "bootloader", ignore=shutil.ignore_patterns("__pycache__"))
+    limits = other / "bootloader" / "wire" / "limits.py"
+    limits.write_text(limits.read_text().replace("PROTOCOL = 1\n", "PROTOCOL = 2\n"))
+    board = Board(bench, "porch")
+    board.trust()
+    bench.env["PYTHONPATH"] = str(other)
+    board.on()
+    del bench.env["PYTHONPATH"]
+    try:
+        (finding,) = doctor(bench, "porch")["versions"]
+        assert "the other end speaks protocol 2, this end speaks 1" in finding["message"]
+        assert finding["hint"].startswith("pip install --upgrade")
+        code, (problem,) = bench.run("status", "-t", "porch")
+        assert (code, problem["code"]) == (1, "other-protocol")
+    finally:
+        board.off(signal.SIGTERM)

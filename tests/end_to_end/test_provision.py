@@ -71,6 +71,16 @@ def porch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provisioning]:
             board.close()
 
 
+def ill(porch: Provisioning, *more: str) -> dict[str, dict[str, Any]]:
+    """What `reactor doctor` finds wrong with the board by ssh; that its exit code says so."""
+    words = ("doctor", "root@board", "--ssh", porch.board.ssh, "--port", str(porch.port), *more)
+    code, told = porch.bench.run(*words, wait_s=WAIT_S)
+    found = {one["check"]: one for one in told if one["target"] == "root@board" and one["state"] != "well"}
+    assert code == any(one["state"] == "wrong" for one in told)
+    assert all(one["hint"] for one in found.values())
+    return found
+
+
 @pytest.fixture(scope="module")
 def provisioned(porch: Provisioning) -> list[dict[str, Any]]:
     """What a dry run and then the real one told of a board that had nothing of us."""
@@ -134,6 +144,21 @@ def test_a_board_that_can_t_be_reached_or_will_not_do_is_told_and_nothing_is_cha
     before = porch.board.run(LEFT)
     assert porch.run("provision", "--python", "/bin/false", code=1)[-1]["code"] == "old-python"
     assert porch.board.run(LEFT) == before
+
+
+def test_the_doctor_looks_at_a_board_by_ssh(porch: Provisioning, provisioned: list[dict[str, Any]]) -> None:
+    on_this_machine = {"clock", "disk", "unit"}  # the board has its clock and disk, and no systemd
+    assert set(ill(porch)) <= on_this_machine
+    porch.board.run(f"{CODE}/start stop")
+    stopped = ill(porch)
+    assert set(stopped) - on_this_machine == {"bootloader"}
+    assert f"sudo {CODE}/start" in stopped["bootloader"]["hint"]
+    known, another = porch.board.folder / "known", (porch.board.folder / "user.pub").read_text()
+    before = known.read_text()
+    known.write_text(" ".join([before.split()[0], *another.split()[:2]]) + "\n")
+    flashed = ill(porch)
+    known.write_text(before)
+    assert "ssh-keygen -R board" in flashed["login"]["hint"]
 
 
 def test_unprovision_leaves_nothing_behind(porch: Provisioning, provisioned: list[dict[str, Any]]) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from bootloader.listener import Listener
 from bootloader.trust import Trust
-from bootloader.wire.errors import Fault, LinkClosed, LinkDown, Malformed, Refused, Untrusted
+from bootloader.wire.errors import Fault, LinkClosed, LinkDown, Malformed, OtherProtocol, Refused, Untrusted
+from bootloader.wire.limits import PROTOCOL
 from bootloader.wire.messages import pack, unpack
 from reactor.link import Link
 from reactor.trust import host_identity, issue
@@ -26,6 +27,7 @@ class Device:
         issue(state, home, "device")
         self.certificate = state / "trust" / "device.crt"
         methods = {"echo": self.echo, "stale": self.stale, "junk": lambda _: b"junk"}
+        methods |= {"older": lambda _: _of(PROTOCOL - 1), "newer": lambda _: _of(PROTOCOL + 1)}
         trust = Trust.load(state / "trust")
         self.listener = Listener(
             ("127.0.0.1", 0), trust, lambda *_: nullcontext(methods), lambda *_: None, lambda _: None
@@ -39,6 +41,11 @@ class Device:
 
     def stale(self, _request: bytes) -> bytes:
         raise Refused("stale-root", "it starts elsewhere", root="ab")
+
+
+def _of(version: int) -> bytes:
+    """The head of a message, as another version of this software would write it."""
+    return b"RL" + bytes([version]) + bytes(4)
 
 
 @pytest.fixture
@@ -75,6 +82,14 @@ def test_a_refusal_is_raised_with_its_fields_and_the_link_goes_on(link: Link) ->
 def test_an_answer_that_makes_no_sense_is_malformed(link: Link) -> None:
     with pytest.raises(Malformed):
         link.call("junk", {})
+
+
+@pytest.mark.parametrize(("method", "do"), [("older", "reactor provision"), ("newer", "pip install --upgrade")])
+def test_a_device_of_another_version_names_the_command_that_mends_it(link: Link, method: str, do: str) -> None:
+    with pytest.raises(OtherProtocol, match="this end speaks") as apart:
+        link.call(method, {})
+    assert apart.value.code == "other-protocol"
+    assert apart.value.do.startswith(do)
 
 
 def test_two_links_do_not_share_an_end(link: Link, device: Device, home: Path) -> None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from bootloader.wire.limits import PROTOCOL
 from reactor.doctor import checks
 from reactor.doctor.checks import (
     DOUBTFUL,
@@ -27,7 +26,7 @@ ETHERNET = Interface("eth0", True, True, ("192.168.1.5/24",))
 GADGET = Interface("usb0", True, True, ("169.254.3.4/16", "fe80::1/64"), "cdc_ncm", is_usb=True)
 TUNNEL = Interface("tun0", True, True, ("10.8.0.2/24",), is_tunnel=True)
 PORT = SerialPort("/dev/ttyACM0", True, "dialout")
-FINE = Health("0.1.0", PROTOCOL, (3, 11, 2), 0.4, 10**10, 3 * 10**10, "bootloader.service", True)
+FINE = Health("0.1.0", (3, 11, 2), 0.4, 10**10, 3 * 10**10, "bootloader.service", True)
 
 
 def bad(found: Iterable[Finding]) -> list[tuple[str, str]]:
@@ -143,6 +142,8 @@ def test_a_key_that_changed_is_told_from_a_host_that_is_not_obeyed() -> None:
     assert "reactor trust remove porch" in checks.trusted("porch", "untrusted", other, "").do
     assert checks.trusted("porch", "untrusted", "the device does not obey this host", "").do.startswith("reactor pair")
     assert checks.trusted("porch", "port-held", "is in use", "end it").do == "end it"
+    apart = checks.trusted("porch", "other-protocol", "the other end speaks protocol 0", "renew it")
+    assert (apart.check, apart.do) == ("versions", "renew it")
 
 
 HEALTH: dict[str, tuple[Health, list[tuple[str, str]]]] = {
@@ -155,19 +156,10 @@ HEALTH: dict[str, tuple[Health, list[tuple[str, str]]]] = {
     "nothing starts it": (replace(FINE, unit="", is_enabled=False), [("unit", DOUBTFUL)]),
     "it does not say what starts it": (replace(FINE, unit=None), []),
     "it lost something": (replace(FINE, lost=(("python-lacks", "zlib"),)), [("lost", DOUBTFUL)]),
-    "it is older": (replace(FINE, protocol=PROTOCOL - 1, clock_off_s=9e9), [("versions", WRONG)]),
-    "it is newer": (replace(FINE, protocol=PROTOCOL + 1), [("versions", WRONG)]),
 }
 
 
 @pytest.mark.parametrize("name", HEALTH)
 def test_what_ails_a_target_is_found(name: str) -> None:
     found, wanted = HEALTH[name]
-    assert bad(checks.health("porch", found)) == wanted
-
-
-def test_versions_that_do_not_fit_name_the_command_that_mends_it() -> None:
-    (older,) = checks.health("porch", replace(FINE, protocol=PROTOCOL - 1))
-    (newer,) = checks.health("porch", replace(FINE, protocol=PROTOCOL + 1))
-    assert older.do.startswith("reactor upgrade -t porch")
-    assert newer.do.startswith("pip install --upgrade")
+    assert bad(checks.health(found)) == wanted

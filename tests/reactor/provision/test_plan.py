@@ -81,7 +81,7 @@ def test_what_can_t_be_done_is_refused_with_the_way_out(change: dict[str, object
     facts = replace(BOARD, **change)  # type: ignore[arg-type]
 
     def look() -> None:
-        plan.refuse(facts, WISH, 5_000_000, changes=True)
+        plan.refuse(facts, WISH.port, 5_000_000, changes=True)
         plan.python_of(facts)
 
     with pytest.raises(Fault) as raised:
@@ -91,7 +91,7 @@ def test_what_can_t_be_done_is_refused_with_the_way_out(change: dict[str, object
 
 
 def test_a_stock_board_is_refused_nothing_and_an_old_python_beside_a_new_one_does_not_matter() -> None:
-    plan.refuse(BOARD, WISH, 5_000_000, changes=True)
+    plan.refuse(BOARD, WISH.port, 5_000_000, changes=True)
     assert plan.python_of(replace(BOARD, pythons=(OLD, PYTHON))) == PYTHON
     assert names(BOARD) == ["code", "trust", "service", "start"]
 
@@ -113,7 +113,7 @@ def test_what_is_done_already_is_not_done_again() -> None:
         obeys=("PEM\n",),
         device="DEVICE\n",
     )
-    plan.refuse(done, WISH, 0, changes=False)
+    plan.refuse(done, WISH.port, 0, changes=False)
     assert names(done) == []
     assert names(replace(done, runs=False)) == ["start"]
     assert names(replace(done, enabled=False)) == ["start"]
