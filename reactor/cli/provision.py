@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bootloader.wire.errors import Fault
+from bootloader.wire.errors import Fault, Malformed
 from bootloader.wire.stream import fingerprint
 
 from .. import __version__, trust
@@ -40,7 +40,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_board(parser, optional=True)
     parser.add_argument("--to", type=options.folder, metavar="DIR", help="a card's root file system, mounted here")
     parser.add_argument("--name", metavar="NAME", help="what the device is called (its host name)")
-    parser.add_argument("--listen", default="0.0.0.0", metavar="HOST", help="where it listens (%(default)s)")
+    parser.add_argument("--listen", metavar="HOST", help="where it listens (0.0.0.0; with --gadget, ::)")
+    parser.add_argument(
+        "--gadget", action="store_true", help="be a network and a serial port on its USB cable, too, at each boot"
+    )
     parser.add_argument("--address", metavar="HOST[:PORT]", help="where this host reaches it (where ssh does)")
     parser.add_argument("--fresh", action="store_true", help="ask the package index anew, whatever is cached")
 
@@ -84,6 +87,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
             if isinstance(shell, Console):
                 shell.on_sent = on_sent(terminal, name)
             device = board.perform(todo, payload, on_done(terminal, name)).device or device
+        if not device:
+            raise Malformed("it does not tell its certificate", to=name, do=f"look at {facts.state}/trust there")
         host = shell.address() if isinstance(shell, Ssh) else facts.address or f"{facts.name}.local"
         address = arguments.address or f"{host}:{arguments.port}"
         split(address)
@@ -127,6 +132,8 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, began: float) ->
     """Give a card what a board would get."""
     folder = arguments.to.absolute()
     facts = card.look(folder)
+    if arguments.gadget:
+        card.check_boot(folder)
     wanted, python, payload, _ = _planned(arguments, terminal, facts)
     if arguments.dry_run:
         return 0
@@ -143,7 +150,8 @@ def _planned(
 ) -> tuple[plan.Wish, Python, Payload, tuple[Step, ...]]:
     """What is to be done, told; a :class:`Fault` where it can't be."""
     python = plan.python_of(facts)
-    wanted = wish(facts, trust.default_home(), arguments.name, arguments.listen, arguments.port)
+    home, be_gadget = trust.default_home(), arguments.gadget
+    wanted = wish(facts, home, arguments.name, arguments.listen, arguments.port, be_gadget=be_gadget)
     name = wanted.name
     say(terminal, name, "look", "done", described(facts, python))
     payload, lacks = payload_for(

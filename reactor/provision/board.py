@@ -22,7 +22,7 @@ from .. import trust
 from ..report import clean
 from ..targets.linked import Linked
 from ..wheels import Wheel, fetch
-from . import plan
+from . import gadget, plan
 from .facts import Facts, Python, read
 from .payload import Payload, extras, requirements, unit
 from .plan import Step, Wish
@@ -78,6 +78,8 @@ class Board:
             "home_of_code": plan.CODE,
             "launcher": plan.LAUNCHER,
             "unit": plan.UNIT,
+            "gadget": gadget.UNIT,
+            "configs": " ".join(gadget.CONFIGS),
             "start": plan.START,
             "port_hex": f"{self.port:04X}",
             "python": python,
@@ -194,8 +196,11 @@ def reach(name: str, address: str, more: Sequence[str], most_s: float = _REACH_S
         target.close()
 
 
-def wish(facts: Facts, home: Path, name: str | None, listen: str, port: int) -> Wish:
-    """What the user wants, with this host's own key, and the name by which the device is known or is to be."""
+def wish(facts: Facts, home: Path, name: str | None, listen: str | None, port: int, *, be_gadget: bool = False) -> Wish:
+    """What the user wants, with this host's own key, and the name by which the device is known or is to be.
+
+    A board that was made a USB gadget before stays one.
+    """
     pem = unsealed(trust.host_identity(home).certificate.read_bytes()).decode()
     known = trust.known(home)
     which = fingerprint(facts.device) if facts.device else ""
@@ -207,4 +212,7 @@ def wish(facts: Facts, home: Path, name: str | None, listen: str, port: int) -> 
         what = "is another device here, or this one before it was set up anew"
         do = f"choose another name (--name), or forget that one: reactor trust remove {name}"
         raise Fault("name-taken", what, to=name, do=do)
-    return Wish(name, listen, port, trust.host_name(), pem, sealed(pem), unit())
+    be_gadget = be_gadget or gadget.UNIT in facts.files
+    listen = listen or ("::" if be_gadget else "0.0.0.0")
+    of_gadget = unit("bootloader-gadget") if be_gadget else ""
+    return Wish(name, listen, port, trust.host_name(), pem, sealed(pem), unit(), of_gadget)

@@ -19,8 +19,8 @@ from bootloader.wire.private import unsealed
 
 from .. import trust
 from ..platforms import Platform
-from . import plan
-from .facts import Facts, Python
+from . import gadget, plan
+from .facts import Facts, Python, Usb
 from .payload import Payload
 from .root import Root
 
@@ -28,7 +28,8 @@ STATE = "/var/lib/bootloader"
 """Not in a home: who first boots a card may rename its user, and the home with it."""
 
 _LIBRARIES = ("/lib", "/usr/lib")
-_WANTED = "/etc/systemd/system/multi-user.target.wants/bootloader.service"
+_WANTS = "/etc/systemd/system/multi-user.target.wants"
+_FIRMWARE = "/boot/firmware"
 _MACHINES = {(2, 0x3E): "x86_64", (2, 0xB7): "aarch64", (2, 0xF3): "riscv64", (1, 0x28): "armv7l", (1, 0x03): "i686"}
 """By the class and the machine in the header of an ELF file."""
 
@@ -77,10 +78,20 @@ def look(folder: Path) -> Facts:
         pythons=_pythons(root),
         releases=frozenset(),
         left=(),
-        files={},
+        files={gadget.UNIT: ""} if os.path.lexists(root.place(gadget.UNIT)) else {},
         obeys=(),
         device=unsealed(_text(root, f"{STATE}/trust/device.crt").encode()).decode(),
+        usb=_usb(root),
     )
+
+
+def check_boot(folder: Path) -> None:
+    """A :class:`Fault` where a boot partition, which is to be told of a gadget, is not mounted."""
+    root = Root(folder)
+    if _usb(root).config or not root.follow(_FIRMWARE).is_dir():
+        return
+    do = f"mount the card's first partition at {folder}{_FIRMWARE}, and do it again"
+    raise Fault("no-card", "its boot partition is not mounted, where its USB port is set up", to=str(folder), do=do)
 
 
 def write(folder: Path, facts: Facts, wish: plan.Wish, python: Python, payload: Payload, home: Path) -> str:
@@ -89,8 +100,11 @@ def write(folder: Path, facts: Facts, wish: plan.Wish, python: Python, payload: 
     Where all of it goes is known before any of it is written, so that a link that leads out changes nothing.
     """
     root = Root(folder)
-    code, state, wanted = root.place(plan.CODE), root.follow(facts.state), root.place(_WANTED)
-    files = {root.place(path): file for path, file in plan.files(facts, wish, python, payload.root).items()}
+    code, state = root.place(plan.CODE), root.follow(facts.state)
+    planned = plan.files(facts, wish, python, payload.root)
+    files = {root.place(path): file for path, file in planned.items()}
+    wanted = {root.place(f"{_WANTS}/{Path(path).name}"): path for path in planned if path.endswith(".service")}
+    config = root.follow(facts.usb.config) if wish.gadget and facts.usb.config else None
     _check_trust(root, f"{facts.state}/trust")
     try:
         if code.is_symlink():
@@ -106,9 +120,12 @@ def write(folder: Path, facts: Facts, wish: plan.Wish, python: Python, payload: 
             file.unlink(missing_ok=True)  # it may be a link
             file.write_text(text)
             file.chmod(int(mode, 8))
-        wanted.parent.mkdir(parents=True, exist_ok=True)
-        wanted.unlink(missing_ok=True)
-        wanted.symlink_to(plan.UNIT)
+        for link, path in wanted.items():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.unlink(missing_ok=True)
+            link.symlink_to(path)
+        if config is not None:
+            config.write_bytes(os.fsencode(gadget.told(os.fsdecode(config.read_bytes()))))
         trust.issue(state, home, wish.name)
         os.chown(state, facts.uid, facts.uid, follow_symlinks=False)
         for path, folders, names in os.walk(state):
@@ -119,6 +136,24 @@ def write(folder: Path, facts: Facts, wish: plan.Wish, python: Python, payload: 
     except OSError as error:
         do = "look at the card, and do it again"
         raise Fault("not-written", f"can't be written ({error.strerror})", to=str(error.filename), do=do) from error
+
+
+def _usb(root: Root) -> Usb:
+    """What a gadget needs of it; whether it has a port for one shows only in the board."""
+    modules = root.follow("/lib/modules")
+    offered = any(modules.glob("*/kernel/drivers/usb/gadget/libcomposite.ko*")) or any(
+        b"libcomposite" in root.read(f"/lib/modules/{each.parent.name}/{each.name}", _TEXT_BYTES)
+        for each in modules.glob("*/modules.builtin")
+    )
+    config = next((path for path in gadget.CONFIGS if root.follow(path).is_file()), "")
+    groups = {line.split(":")[0] for line in _text(root, "/etc/group").splitlines()}
+    return Usb(
+        offered=offered,
+        controllers=None,
+        config=config,
+        told=bool(config) and gadget.MARK in _text(root, config),
+        group=next((name for name in ("dialout", "uucp") if name in groups), ""),
+    )
 
 
 def _check_trust(root: Root, path: str) -> None:

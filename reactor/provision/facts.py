@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from bootloader.wire.errors import Fault, Malformed
+from bootloader.wire.stream import fingerprint
 
 from ..platforms import Platform
 from ..report import clean, whole
@@ -32,6 +33,21 @@ class Python:
     def told(self) -> str:
         """The version, as people write it."""
         return ".".join(map(str, self.version))
+
+
+@dataclass(frozen=True, slots=True)
+class Usb:
+    """What a USB gadget needs of a board. ``offered``: by its kernel; ``controllers``: ports that can be a device's,
+    None where that can't be known; ``config``: a Raspberry Pi's settings, and whether they are ``told`` of it by us;
+    ``group``: who may open serial ports; ``runs``: whether ours is kept up.
+    """
+
+    offered: bool = False
+    controllers: tuple[str, ...] | None = ()
+    config: str = ""
+    told: bool = False
+    group: str = ""
+    runs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +83,7 @@ class Facts:
     files: dict[str, str]
     obeys: tuple[str, ...]
     device: str
+    usb: Usb = Usb()
 
 
 def read(text: str) -> Facts:
@@ -113,12 +130,29 @@ def read(text: str) -> Facts:
         left=tuple(found.get("left", [])[:64]),
         files={path: digest for digest, path in files},
         obeys=tuple(map(_pem, found.get("obeys", []))),
-        device=_pem(one("device")),
+        device=_certificate(one("device")),
+        usb=Usb(
+            offered=one("gadgets") == "yes",
+            controllers=tuple(found.get("controller", [])[:16]),
+            config=one("config"),
+            told=one("told") == "yes",
+            group=one("group"),
+            runs=one("gadget_runs") == "yes",
+        ),
     )
 
 
 def _pem(line: str) -> str:
     return line.replace("|", "\n")
+
+
+def _certificate(line: str) -> str:
+    """The certificate in ``line``; nothing where it is none."""
+    try:
+        fingerprint(_pem(line))
+    except ValueError:
+        return ""
+    return _pem(line)
 
 
 def _python(line: str) -> Python | None:

@@ -1,5 +1,5 @@
 # What a board is, has, and has of us: lines `fact KEY=VALUE`. Changes nothing. POSIX sh, of busybox as well.
-# Before it stand: home_of_code, launcher, unit, start (paths), port_hex, python (a path or nothing), host_file (a name).
+# Before it stand: home_of_code, launcher, unit, gadget, start (paths), configs (paths), port_hex, python (a path or nothing), host_file (a name).
 set -u
 PATH=$PATH:/usr/local/bin:/usr/sbin:/sbin
 say() { printf 'fact %s=%s\n' "$1" "$2"; }
@@ -70,7 +70,7 @@ for folder in "$home_of_code"/*/; do
     if (cd "$folder" && sha256sum -c SHA256SUMS >/dev/null 2>&1); then say release "$(basename "$folder")"; fi
     say left "$(basename "$folder")"
 done
-for file in "$launcher" "$unit" "$start"; do
+for file in "$launcher" "$unit" "$gadget" "$start"; do
     [ -e "$file" ] && say file "$(hash_of "$file") $file"
 done
 
@@ -98,6 +98,25 @@ if [ -d /run/systemd/system ]; then
 elif [ -x "$start" ] && "$start" status >/dev/null 2>&1; then
     say runs yes
 fi
+
+# What a USB gadget needs: the kernel's part, a port that can be a device's, and the right to the gadget's serial port.
+modules=/lib/modules/$(uname -r)
+if [ -d /sys/kernel/config/usb_gadget ] || grep -qs libcomposite "$modules/modules.builtin" ||
+    [ -n "$(find "$modules/" -name 'libcomposite.ko*' 2>/dev/null)" ]; then say gadgets yes; fi
+for each in /sys/class/udc/*; do
+    [ -e "$each" ] && say controller "$(basename "$each")"
+done
+for each in $configs; do
+    [ -f "$each" ] || continue
+    say config "$each"
+    if grep -q '^# live-reactor:' "$each"; then say told yes; fi
+    break
+done
+for each in dialout uucp; do
+    if grep -qs "^$each:" /etc/group; then say group "$each"; break; fi
+done
+systemctl is-active --quiet bootloader-gadget 2>/dev/null && say gadget_runs yes
+
 awk -v end=":$port_hex" '$4 == "0A" && substr($2, length($2) - 4) == end { print "fact taken=yes"; exit }' \
     /proc/net/tcp /proc/net/tcp6 2>/dev/null
 say looked yes

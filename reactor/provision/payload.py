@@ -59,9 +59,9 @@ def extras(*names: str) -> dict[str, list[str]]:
     return {name: [one[1] for one in told if one is not None and one[2] == name] for name in names}
 
 
-def unit() -> str:
-    """The systemd unit that lies in the package, with a user and a command to be replaced."""
-    return (Path(limits.__file__).parents[1] / "bootloader.service").read_text("utf-8")
+def unit(name: str = "bootloader") -> str:
+    """A systemd unit that lies in the package, with a user and commands to be replaced."""
+    return (Path(limits.__file__).parents[1] / f"{name}.service").read_text("utf-8")
 
 
 @dataclass(frozen=True)

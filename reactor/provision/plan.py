@@ -14,6 +14,7 @@ from shlex import join, quote
 
 from bootloader.wire.errors import Fault
 
+from . import gadget
 from .facts import Facts, Python
 
 CODE = "/opt/live-reactor"
@@ -44,7 +45,7 @@ class Wish:
     """What the user wants: the device is called ``name`` here, and listens on ``listen`` and ``port``.
 
     ``host`` is this host's name, ``host_pem`` its certificate, ``sealed`` what is written of it; ``unit`` is the
-    package's own systemd unit.
+    package's own systemd unit, ``gadget`` the one of the USB gadget that the board is to be, if it is to be one.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Wish:
     host_pem: str
     sealed: str
     unit: str
+    gadget: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ def refuse(facts: Facts, port: int, size_bytes: int, *, changes: bool) -> None:
     if facts.runs_as not in ("", facts.user, str(facts.uid)):
         do = f"log in as that one, or begin anew: reactor unprovision {facts.runs_as}@…"
         raise Fault("other-user", f"it is provisioned for the user '{facts.runs_as}'", to=name, do=do)
+    if wish.gadget and gadget.UNIT not in facts.files:
+        gadget.refuse(facts)
     if not facts.state.startswith("/"):
         do = f"look at what follows --state in {UNIT}, or in {START}"
         raise Fault("odd-state", "where its state lies can't be made out", to=name, do=do)
@@ -151,6 +155,14 @@ def steps(
         )
     if changed:
         found.append(Step("service", f"write {' and '.join(changed)}: {facts.user} runs it", _service(texts, changed)))
+    if wish.gadget and (gadget.UNIT in changed or not facts.usb.runs):
+        text = f"be a USB gadget at each boot: a network on the cable, and the rescue link on {gadget.PORT}"
+        if facts.usb.controllers is None and not facts.usb.config:
+            text += ", if its USB port can be a device's, which the card does not tell"
+        found.append(Step("gadget", text, gadget.raising(LAUNCHER, wish.name, runs=facts.usb.runs)))
+    if wish.gadget and facts.usb.controllers is None and facts.usb.config and not facts.usb.told:
+        text = f"have its USB port be a device's: {gadget.OVERLAY} in {facts.usb.config}"
+        found.append(Step("boot", text, ""))
     if changed or not is_there or not facts.runs or (facts.init == "systemd" and not facts.enabled):
         at_boot = ", and at each boot" if facts.init == "systemd" else ""
         found.append(Step("start", f"start it on port {wish.port}{at_boot}", _start(facts)))
@@ -179,6 +191,11 @@ def removal(facts: Facts, *, keep_state: bool) -> tuple[Step, ...]:
             else f"[ ! -x {START} ] || {START} stop\n"
         )
         found.append(Step("stop", "stop it and what it runs, and have it start no more", stop))
+    if gadget.UNIT in facts.files:
+        found.append(Step("gadget", "be no USB gadget any more", gadget.lowering(LAUNCHER)))
+    if facts.usb.told:
+        text = f"take the lines for that out of {facts.usb.config}"
+        found.append(Step("boot", text, gadget.untold(quote(facts.usb.config))))
     if facts.left or LAUNCHER in facts.files or START in facts.files:
         found.append(Step("code", f"remove {CODE} and {LAUNCHER}", f"rm -rf {CODE}\nrm -f {LAUNCHER}\n"))
     if facts.kept_kb and not keep_state:
@@ -207,7 +224,9 @@ def script(facts: Facts, todo: Sequence[Step]) -> str:
 def files(facts: Facts, wish: Wish, python: Python, root: str) -> Mapping[str, tuple[str, str]]:
     """The files beside the code: path to mode and text."""
     where = f"[{wish.listen}]" if ":" in wish.listen else wish.listen
-    words = ("run", "--state", facts.state, "--listen", f"{where}:{wish.port}", "--name", wish.name)
+    words = ["run", "--state", facts.state, "--listen", f"{where}:{wish.port}", "--name", wish.name]
+    if wish.gadget:
+        words += ["--rescue", gadget.PORT]
     run = f"{LAUNCHER} {join(words)}"
     launcher = (
         "#!/bin/sh\n# `reactor provision` wrote this file, and `reactor unprovision` removes it.\n"
@@ -216,14 +235,18 @@ def files(facts: Facts, wish: Wish, python: Python, root: str) -> Mapping[str, t
     )
     found = {LAUNCHER: ("755", launcher)}
     if facts.init == "systemd":
-        found[UNIT] = ("644", _unit(wish.unit, facts.runs_as or facts.user, run))
+        group = facts.usb.group if wish.gadget and facts.uid else ""
+        found[UNIT] = ("644", _unit(wish.unit, facts.runs_as or facts.user, run, group))
+        if wish.gadget:
+            found[gadget.UNIT] = ("644", gadget.unit(wish.gadget, LAUNCHER, wish.name))
     else:
         found[START] = ("755", _start_script(facts, run))
     return found
 
 
-def _unit(packaged: str, user: str, run: str) -> str:
-    """The package's own unit, for that user and command."""
+def _unit(packaged: str, user: str, run: str, group: str = "") -> str:
+    """The package's own unit, for that user and command; ``group``: one that the user need not be in for it."""
+    user += f"\nSupplementaryGroups={group}" if group else ""
     changed = {"User=": f"User={user}", "ExecStart=": f"ExecStart={run}"}
     return "".join(
         next((new for start, new in changed.items() if line.startswith(start)), line) + "\n"

@@ -143,6 +143,7 @@ def test_a_board_that_can_t_be_reached_or_will_not_do_is_told_and_nothing_is_cha
     assert (code, events[-1]["code"]) == (1, "ssh-failed")
     before = porch.board.run(LEFT)
     assert porch.run("provision", "--python", "/bin/false", code=1)[-1]["code"] == "old-python"
+    assert porch.run("provision", "--gadget", code=1)[-1]["code"] == "no-gadgets"  # there is no systemd
     assert porch.board.run(LEFT) == before
 
 

@@ -159,8 +159,9 @@ def test_scripts_are_shell_whatever_a_board_calls_its_things() -> None:
 def test_the_state_of_a_unit_is_read_whole_or_not_at_all(tmp_path: Path, words: str, state: str) -> None:
     file = tmp_path / "bootloader.service"
     file.write_text(f"[Service]\nExecStart=/usr/local/bin/bootloader run {words}\n")
-    given = {"home_of_code": tmp_path, "unit": file, "launcher": "", "start": "", "port_hex": "1E25", "python": "false"}
-    head = "".join(f"{name}={value}\n" for name, value in {**given, "host_file": "ada"}.items())
+    given = {"home_of_code": tmp_path, "unit": file, "port_hex": "1E25", "python": "false", "host_file": "ada"}
+    given |= dict.fromkeys(("launcher", "start", "gadget", "configs"), "")
+    head = "".join(f"{name}={value}\n" for name, value in given.items())
     look = (Path(plan.__file__).parent / "look.sh").read_text()
     done = subprocess.run(["sh", "-c", head + look], capture_output=True, text=True, check=True)
     assert read(done.stdout).state == state
