@@ -47,12 +47,12 @@ class Unpack:
         """All of ``wheels``; ``unpacked``: those, by BLAKE3, that need not be."""
         layer = Layer(tuple(sorted(wheels)))
         with ExitStack() as files:
-            archives = {
-                wheel: files.enter_context(opened(self._blob(wheel), wheel))
-                for wheel in layer.wheels
-                if wheel.blake3 not in unpacked
-            }
-            sizes = [member.size for archive in archives.values() for member in archive.members]
+            archives: dict[Wheel, Archive] = {}
+            sizes: list[int] = []
+            for wheel in layer.wheels:
+                if wheel.blake3 not in unpacked and len(sizes) <= MANIFEST_FILES:  # else no more is read: it is refused
+                    archives[wheel] = files.enter_context(opened(self._blob(wheel), wheel))
+                    sizes += [member.size for member in archives[wheel].members]
             self._check(sizes, unpacked.values())
             room(sizes)
             self._folder.mkdir()

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from ..wire.errors import Malformed, Refused
 from ..wire.layer import MODULES, PROGRAMS, Wheel
-from ..wire.limits import LAYER_BYTES, MANIFEST_FILES
+from ..wire.limits import LAYER_BYTES
 from ..wire.manifest import PLAIN, RUNNABLE, check_path
 
 if TYPE_CHECKING:
@@ -38,11 +38,20 @@ _SCHEMES: Mapping[str, str] = {
 
 _HASHES = ("sha256", "sha384", "sha512")
 _CHUNK_BYTES = 1024 * 1024
-_RECORD_BYTES = 16 * 1024 * 1024
 _DIRECTORY_BYTES = 16 * 1024 * 1024
+_LINE_CHARS = 4096
+"""Of RECORD, where a line is a path, its hash and its size."""
+
+_MORE_LINES = 100
+"""So many lines of RECORD may be empty, or of what is not in it."""
+
 _LOCATOR_BYTES = 20
 """Before the record that ends an archive: where one of zip64 lies, whose numbers count instead."""
 _END = struct.Struct("<4s4H2IH")
+_LISTED = b"PK\x01\x02"
+_MORE_FILES = 100
+"""So often what begins a file's entry may be in a name or a number."""
+
 _ENCRYPTED = 0x1
 _METHODS = (0, 8)
 """Stored, and deflated: what every Python that can unpack wheels can read."""
@@ -72,8 +81,6 @@ class Archive:
                 if info.filename in infos:
                     raise self._bad(f"holds '{info.filename[:80]}' twice")
                 infos[info.filename] = info
-        if len(infos) > MANIFEST_FILES:
-            raise self._bad(f"holds {len(infos)} files, at most {MANIFEST_FILES} fit")
         self._name = self._named(infos)
         self._check_version(infos)
         record = self._record(infos)
@@ -98,20 +105,26 @@ class Archive:
         return name
 
     def _check_version(self, infos: Mapping[str, ZipInfo]) -> None:
-        told = self._text(infos, "WHEEL", _CHUNK_BYTES)
-        version = re.search(r"^Wheel-Version:\s*(\d+)\.\d+\s*$", told, re.MULTILINE)
+        told = (re.fullmatch(r"Wheel-Version:\s*(\d+)\.\d+\s*", line) for line in self._lines(infos, "WHEEL", 100))
+        version = next(filter(None, told), None)
         if version is None or version[1] != "1":
             raise self._bad("is not of the wheel format's version 1")
 
-    def _text(self, infos: Mapping[str, ZipInfo], file: str, most_bytes: int) -> str:
+    def _lines(self, infos: Mapping[str, ZipInfo], file: str, most: int) -> Iterator[str]:
+        """The lines of a text of the wheel's own, one after the other: what is in memory does not grow with it."""
         info = infos.get(f"{self._name}.dist-info/{file}")
-        if info is None or info.file_size > most_bytes:
-            raise self._bad(f"has no {file}, or one that is too large")
+        if info is None:
+            raise self._bad(f"has no {file}")
         self._check(info)
-        try:
-            return b"".join(self._chunks(info)).decode()
-        except UnicodeDecodeError as error:
-            raise self._bad(f"its {file} is not UTF-8") from error
+        with self._opened(info) as binary, io.TextIOWrapper(binary, "utf-8", newline="") as text:
+            for _ in range(most):
+                line = text.readline(_LINE_CHARS)
+                if not line:
+                    return
+                if len(line) == _LINE_CHARS:
+                    raise self._bad(f"its {file} has a line of more than {_LINE_CHARS} characters")
+                yield line
+        raise self._bad(f"its {file} has more than {most} lines")
 
     def _record(self, infos: Mapping[str, ZipInfo]) -> dict[str, tuple[str, bytes, int]]:
         """What RECORD says of each file: algorithm, digest, size."""
@@ -119,14 +132,12 @@ class Archive:
 
         found: dict[str, tuple[str, bytes, int]] = {}
         try:
-            for row in csv.reader(io.StringIO(self._text(infos, "RECORD", _RECORD_BYTES), newline="")):
+            for row in csv.reader(self._lines(infos, "RECORD", len(infos) + _MORE_LINES)):
                 if not row or (len(row) == 3 and self._is_signature(row[0])):
                     continue
                 path, value = self._row(row)
                 if path in found:
                     raise self._bad(f"its RECORD has '{path[:80]}' twice")
-                if len(found) == MANIFEST_FILES:
-                    raise self._bad(f"its RECORD has more than {MANIFEST_FILES} files")
                 found[path] = value
         except csv.Error as error:
             raise self._bad(f"its RECORD can't be read: {error}") from error
@@ -186,13 +197,18 @@ class Archive:
         yield last
 
     def _chunks(self, info: ZipInfo) -> Iterator[bytes]:
+        with self._opened(info) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
+
+    @contextmanager
+    def _opened(self, info: ZipInfo) -> Iterator[IO[bytes]]:
         from zipfile import BadZipFile
         from zlib import error as zlib_error
 
         try:
             with self._zipped.open(info) as file:
-                while chunk := file.read(_CHUNK_BYTES):
-                    yield chunk
+                yield file
         except (BadZipFile, zlib_error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
             raise self._bad(f"'{info.filename[:80]}' can't be unpacked: {str(error)[:80]}") from error
 
@@ -221,7 +237,9 @@ def opened(path: Path, wheel: Wheel) -> Iterator[Archive]:
 
 
 def _check_directory(wheel: Wheel, file: BinaryIO) -> None:
-    """The list of an archive's files is read at once, so it has to be bounded before."""
+    """The list of an archive's files is read at once, so it has to be bounded before: in bytes, and in files, of which
+    it may hold more than it says.
+    """
     size = file.seek(0, io.SEEK_END)
     tail_bytes = min(size, _LOCATOR_BYTES + _END.size + 0xFFFF)
     file.seek(size - tail_bytes)
@@ -235,6 +253,10 @@ def _check_directory(wheel: Wheel, file: BinaryIO) -> None:
     is_zip64 = tail[max(0, at - _LOCATOR_BYTES) : at].startswith(b"PK\x06\x07")
     if is_zip64 or 0xFFFF in fields[1:5] or 0xFFFFFFFF in fields[5:7] or fields[5] > _DIRECTORY_BYTES:
         raise bad(wheel, f"holds more than {0xFFFF - 1} files, or more than {LAYER_BYTES} bytes")
+    file.seek(max(0, size - len(tail) + at - fields[5]))
+    count = file.read(fields[5]).count(_LISTED)  # of which there is one before each, and hardly any within a name
+    if count > fields[4] + _MORE_FILES:
+        raise bad(wheel, f"says that it holds {fields[4]} files, and holds {count}")
     file.seek(0)
 
 

@@ -61,15 +61,16 @@ def layer_name(wheels: Iterable[Wheel]) -> str:
 
 def read_wheels(fields: Fields, key: str = "wheels") -> tuple[Wheel, ...]:
     """The wheels in the rows ``key``, sorted; anything odd is :class:`Malformed`."""
+    rows = fields.rows(key)
+    if len(rows) > MOST_WHEELS:
+        raise Malformed(f"{len(rows)} wheels, at most {MOST_WHEELS} make up a layer")
     wheels = []
-    for row in fields.rows(key):
+    for row in rows:
         match row:
             case [str(file), str(name), int(size)] if not isinstance(size, bool):
                 wheels.append(Wheel(file, name, size))
             case _:
                 raise Malformed("not [file, blake3, size]", to=f"'{key}'")
-    if len(wheels) > MOST_WHEELS:
-        raise Malformed(f"{len(wheels)} wheels, at most {MOST_WHEELS} make up a layer")
     if len({wheel.distribution.lower().replace(".", "_") for wheel in wheels}) != len(wheels):
         raise Malformed("two wheels of one distribution", to=f"'{key}'")
     return tuple(sorted(wheels))

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from bootloader.store import unpack
 from bootloader.wire.errors import Refused
 from bootloader.wire.launch import PATH, Launch
 from bootloader.wire.layer import layer_name
 from tests.bootloader.disk import LAUNCH, Disk, in_place, text
-from tests.bootloader.wheels import Built, build
+from tests.bootloader.wheels import Built, build, of
 from tests.bootloader.wire.trees import Tree as Files
 
 ONE, TWO, LARGE = build("one"), build("two"), build("large", files={f"large/m{n}.py": f"N = {n}\n" for n in range(20)})
@@ -50,6 +51,18 @@ def needing(*built: Built, files: Files = text("main.py")) -> Files:  # noqa: B0
     """A tree whose launch file needs the layer of these."""
     launch = replace(Launch.decode(LAUNCH[0]), wheels=tuple(sorted(each.wheel for each in built)))
     return {**files, PATH: (launch.encode(), 0o644)}
+
+
+def test_of_wheels_with_too_many_files_in_all_no_more_is_read_than_shows_that(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may hold tens of thousands, and there may be hundreds."""
+    monkeypatch.setattr(unpack, "MANIFEST_FILES", 5)
+    unread = of("zzz-1-py3-none-any.whl", b"no archive, which would be told")
+    send(disk, ONE, TWO, unread)
+    with pytest.raises(Refused) as caught:
+        disk.store.layers.make([each.wheel for each in (ONE, TWO, unread)], disk.store.room)
+    assert caught.value.code == "layer-too-large"
 
 
 def test_a_layer_is_made_of_its_wheels_and_named_by_them(disk: Disk) -> None:

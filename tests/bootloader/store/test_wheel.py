@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bootloader.store.wheel import opened
 from bootloader.wire.errors import Fault, Refused
-from bootloader.wire.limits import LAYER_BYTES, MANIFEST_FILES
+from bootloader.wire.limits import LAYER_BYTES
 from tests.bootloader.wheels import Built, build, digest, entry, of
 
 
@@ -126,7 +126,7 @@ BAD: dict[str, tuple[Built, str]] = {
     "a large directory": (end(GOOD, size=2**24 + 1), "more than 65534 files"),
     "a file before its beginning": (end(GOOD, offset=2**16), "lies nowhere"),
     "a line twice": (build("bad", record=lambda text: text + text.splitlines()[0]), "twice"),
-    "a line too many": (build("bad", record=lambda text: text + lines(MANIFEST_FILES)), "its RECORD has more than"),
+    "lines too many": (build("bad", record=lambda text: text + lines(101)), "its RECORD has more than"),
     "a bomb": (build("bad", record=renamed(f"{SUM},14", f"{SUM},{LAYER_BYTES + 1}")), "its RECORD says"),
 }
 
@@ -149,13 +149,41 @@ def test_a_file_that_says_to_be_smaller_than_it_is_writes_no_more_than_it_says(t
     assert "its RECORD says 5000000" in caught.value.what
 
 
-def test_a_record_of_empty_lines_takes_no_memory_for_each(tmp_path: Path) -> None:
-    count = 1_000_000
-    built = build("bad", record=lambda text: text + "\n" * count)
+def listing(count: int) -> Built:
+    """With a list of so many files, of which the end says nothing."""
+    at = GOOD.content.rindex(b"PK\x05\x06")
+    entry_of = struct.Struct("<4s4B4HL2L5H2L")
+    names = [b"%x" % number for number in range(count)]
+    rows = [entry_of.pack(b"PK\x01\x02", *(0,) * 11, len(name), *(0,) * 6) + name for name in names]
+    listed = b"".join(rows)
+    return of(
+        GOOD.wheel.file, GOOD.content[:at] + listed + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 4, 4, len(listed), at, 0)
+    )
+
+
+GREEDY: dict[str, tuple[Callable[[], Built], str]] = {
+    "a RECORD of empty lines": (
+        lambda: build("bad", record=lambda text: text + "\n" * 5_000_000),
+        "more than 104 lines",
+    ),
+    "a RECORD of one line": (lambda: build("bad", record=lambda text: text + "x" * 15_000_000), "a line of more than"),
+    "a RECORD of wide letters": (
+        lambda: build("bad", record=lambda text: f"\U0001f600{text}{'x' * 15_000_000}"),
+        "line",
+    ),
+    "a list of more files than it says": (lambda: listing(300_000), "says that it holds 4 files, and holds 300000"),
+}
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_an_archive_that_is_refused_takes_no_more_memory_than_its_list_is_long(name: str, tmp_path: Path) -> None:
+    make, why = GREEDY[name]
+    built = make()
     tracemalloc.start()
     try:
-        read(built, tmp_path)
-        assert tracemalloc.get_traced_memory()[1] < 20 * count
+        with pytest.raises(Refused, match=why):
+            read(built, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 20 * 1024 * 1024
     finally:
         tracemalloc.stop()
 
