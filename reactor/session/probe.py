@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from bootloader.wire.errors import CallTimeout, Fault, LinkDown
 
@@ -15,6 +16,9 @@ from ..link import Link
 
 PROBE_S = 0.3
 _AGAIN_S = 0.5
+_ANSWER_S = 5.0
+_CHANCE_S = 2.0
+"""How long a link has to be answered over once another one is."""
 
 
 class Probe:
@@ -38,8 +42,8 @@ class Probe:
         threading.Thread(target=self._run, name=f"{self._name} probe", daemon=True).start()
 
     def outdo(self, link: Link | None) -> None:
-        """The target is silent: ``link``, over which a call may last, is dead once another one comes up. Waits for
-        nothing.
+        """The target is silent: ``link``, over which a call may last, is dead where another one is answered, and it is
+        not. Waits for nothing.
         """
         if link is not None:
             threading.Thread(target=self._outdo, args=(link,), name=f"{self._name} probe", daemon=True).start()
@@ -48,12 +52,17 @@ class Probe:
         pause = threading.Event()
         while not link.closed:
             try:
-                self._connect().close()
+                with self._connect() as other:
+                    other.call("hello", {}, timeout_s=_ANSWER_S)
             except Fault:
                 pause.wait(_AGAIN_S)
-            else:
-                self._on_dead(LinkDown("it was silent, and answers over another link", to=self._name))
+                continue
+            with suppress(Fault):  # it may have been frozen with the call: then both are answered now
+                link.call("hello", {}, timeout_s=_CHANCE_S)
                 return
+            if not link.closed:
+                self._on_dead(LinkDown("it was silent, and answers over another link", to=self._name))
+            return
 
     def _run(self) -> None:
         while True:
