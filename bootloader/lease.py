@@ -23,6 +23,14 @@ BUSY_S = 10.0
 """How long who wants the lease waits for a change that is under way."""
 
 
+Check = Callable[[], None]
+"""Raises where its session is to have nothing more, asked once it has waited."""
+
+
+def _no_check() -> None:
+    """Whoever asks may have it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """``token``: empty for all sessions of the host, as what is typed in a REPL ships no tree. ``doing``: for people.
@@ -71,9 +79,9 @@ class Lease:
             return {**about, "held_s": held_s, "linked": bool(self._links), "yours": yours}
 
     @contextmanager
-    def during(self, link: Hashable, session: Session) -> Iterator[None]:
+    def during(self, link: Hashable, session: Session, check: Check = _no_check) -> Iterator[None]:
         """A change of ``session``, which gets the lease where nobody has it: nobody else gets it meanwhile."""
-        holder = self._enter(link, session, at_work=1)
+        holder = self._enter(link, session, check, at_work=1)
         if holder is not None:
             raise self._refusal(holder)
         try:
@@ -83,13 +91,13 @@ class Lease:
                 self._at_work -= 1
                 self._changed.notify_all()
 
-    def get(self, link: Hashable, session: Session, *, take: bool = False) -> None:
+    def get(self, link: Hashable, session: Session, check: Check = _no_check, *, take: bool = False) -> None:
         """Have it from here on, unless another session has it, and it is not to ``take`` it.
 
         :class:`Refused` where it would have to be taken in the middle of a change that lasts.
         """
         try:
-            self._enter(link, session, take=take)
+            self._enter(link, session, check, take=take)
         except Refused:
             if take:
                 raise
@@ -126,7 +134,9 @@ class Lease:
         with self._changed:
             self._keep()
 
-    def _enter(self, link: Hashable, session: Session, *, at_work: int = 0, take: bool = False) -> Session | None:
+    def _enter(
+        self, link: Hashable, session: Session, check: Check, *, at_work: int = 0, take: bool = False
+    ) -> Session | None:
         """Whose it is instead, where it can't be had."""
         before = None
         with self._changed:
@@ -135,6 +145,7 @@ class Lease:
                 if self._holder is not None and not take and not self._holder.yields(session):
                     return self._holder
                 if not self._at_work:
+                    check()
                     before = self._begin(session)
                     break
                 if not self._changed.wait(deadline - time.monotonic()):

@@ -39,6 +39,14 @@ LOOK_BYTES = 64 * 1024
 """Most bytes of one message of a host that may only look: its requests are short, and so is what they can cost."""
 
 OnEvent = Callable[[str, Mapping[str, str | int]], None]
+Letting = Callable[[str, bool, Callable[[], bool]], AbstractContextManager[Mapping[str, Method]]]
+"""Takes a host's name, whether it may only look, and what tells whether it is that no more. Entered for what that host
+may call, and left when the link has ended.
+"""
+
+
+class Dismissed(LinkClosed):
+    """This end closed the link, as its host is not obeyed any more, or is something else now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ class Listener:
         self,
         address: tuple[str, int],
         trust: Trust,
-        link: Callable[[str, bool], AbstractContextManager[Mapping[str, Method]]],
+        link: Letting,
         on_event: OnEvent,
         on_fault: Callable[[Exception], None],
         listening: socket.socket | None = None,
@@ -101,7 +109,7 @@ class Listener:
             streams = [place.stream for place in self._links.values()]
         for stream in streams:
             if stream.peer_fingerprint and not trust.is_alike(before, stream.peer_fingerprint):
-                stream.close(partial(LinkClosed, "what this host may do here was changed", to=stream.peer))
+                stream.close(partial(Dismissed, "what this host may do here was changed", to=stream.peer))
 
     def fileno(self) -> int:
         """The descriptor that it listens on."""
@@ -228,7 +236,7 @@ class Listener:
     def _serve(self, stream: TlsStream, host: str, observes: bool) -> str:
         """Answer the host until the link ends, and say why it did."""
         try:
-            with self._link(host, observes) as methods:
+            with self._link(host, observes, lambda: isinstance(stream.fault, Dismissed)) as methods:
                 serve(stream, methods, self._on_fault, LOOK_BYTES if observes else FRAME_BYTES)
         except Malformed as fault:
             return fault.what

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from .trust import HOSTS, OBSERVERS, admit
+from .trust import HOSTS, OBSERVERS, SELF, admit
 from .wire import pairing as exchange
 from .wire.errors import Fault, Malformed, Refused
 from .wire.pairing import Proof, new_code, octets, receive, send, send_refusal, spoken
@@ -96,8 +96,9 @@ class Pairing:
         """The device is reached there; its windows are beside."""
         self._address = address
 
-    def open(self, role: str = HOSTS) -> Shown:
-        """Open a window, in place of any that is open, in which to become one of ``role``.
+    def open(self, role: str = HOSTS, by: str = SELF, check: Callable[[], None] = lambda: None) -> Shown:
+        """Open a window, in place of any that is open, in which to become one of ``role``. ``by``: at which host's
+        word; ``check`` raises where that is not obeyed any more.
 
         A :class:`Fault` where this device can't pair.
         """
@@ -105,8 +106,9 @@ class Pairing:
             raise Refused("no-pairing", "this device can't be reached yet", do="try again when it can")
         Proof(new_code(), is_host=False, host="", device="")  # whether it can at all
         with self._lock:
+            check()
             self._end("another one was opened")
-            window = _Window(self, self._address[0], self._address[1], self._window_s, role)
+            window = _Window(self, self._address[0], self._address[1], self._window_s, role, by)
             self._window = window
             shown = window.shown
             self._tell(shown)
@@ -132,12 +134,17 @@ class Pairing:
 
     def admit(self, sock: socket.socket, where: str) -> bool:
         """Take a connection to the window that came ``where`` no network leads; False where none is open."""
-        with self._lock:
-            window = self._window
+        window = self._window  # without the lock: whoever opens one holds it for seconds
         if window is None or window.is_over:
             return False
         window.admit(sock, where)
         return True
+
+    def disinvite(self, host: str) -> None:
+        """Whoever knows a code by that host's word can't pair any more: it may be that host. Waits for nothing."""
+        window = self._window
+        if window is not None and window.by == host:
+            window.finish(f"{host}, at whose word it was open, was removed")
 
     def close(self) -> None:
         """End the window, if there is one."""
@@ -171,7 +178,8 @@ class Pairing:
 class _Window:
     """One window: a code, from its opening to its end."""
 
-    def __init__(self, pairing: Pairing, host: str, link_port: int, window_s: float, role: str) -> None:
+    def __init__(self, pairing: Pairing, host: str, link_port: int, window_s: float, role: str, by: str) -> None:
+        self.by = by
         self._pairing = pairing
         self._code = new_code()
         self._link_port = link_port
@@ -198,12 +206,12 @@ class _Window:
 
     def close(self, why: str) -> None:
         """End it and wait; from any thread but its own."""
-        self._finish(why)
+        self.finish(why)
         self._accepting.join(_JOIN_S)
         for thread in list(self._under_way):
             thread.join(_JOIN_S)
 
-    def _finish(self, why: str) -> None:
+    def finish(self, why: str) -> None:
         """It is over, for everybody. The first reason counts."""
         with self._lock:
             if self._over:
@@ -219,7 +227,7 @@ class _Window:
         while not self._over:
             left_s = self._until - monotonic()
             if left_s <= 0:
-                self._finish("its time is over")
+                self.finish("its time is over")
                 break
             poll.poll(left_s * 1000)
             try:
@@ -281,7 +289,7 @@ class _Window:
             with self._lock:
                 del self._under_way[threading.current_thread()]
             if self._tried[TRIES - 1 :] == [threading.current_thread()]:
-                self._finish(f"{TRIES} tries went wrong")
+                self.finish(f"{TRIES} tries went wrong")
 
     def _exchange(self, stream: TlsStream) -> None:
         asked = receive(stream, EXCHANGE_S)
@@ -324,7 +332,7 @@ class _Window:
                 raise Refused("not-written", f"the device can't keep this host ({error})", to=name) from error
         self._pairing.renew()
         send(stream, {"name": name, "role": self.shown.role})
-        self._finish(f"{name} has paired")
+        self.finish(f"{name} has paired")
 
 
 def _bind(host: str, port: int) -> socket.socket:

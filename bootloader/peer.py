@@ -6,10 +6,11 @@ Knows nothing of what it asks for.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from .lease import Session
-from .wire.errors import Refused
+from .wire.errors import LinkClosed, Refused
 from .wire.messages import Fields
 
 _TOKEN_BYTES = 16
@@ -22,12 +23,21 @@ class Peer:
     """One link's host."""
 
     host: str
-    observes: bool = False
+    observes: bool
+    is_dismissed: Callable[[], bool]
+    """Whether this host is not obeyed any more, or is something else now."""
+    asked_at: float = 0.0
+    """When the request came that is being answered, by the monotonic clock."""
     session: Session = field(init=False)
     """Of this link alone, until it says of which one it is."""
 
     def __post_init__(self) -> None:
         self.session = Session(self.host, secrets.token_hex(_TOKEN_BYTES), lasts=False)
+
+    def check(self) -> None:
+        """Called before something is done that had to wait: whoever was removed meanwhile has nothing done any more."""
+        if self.is_dismissed():
+            raise LinkClosed("what this host may do here was changed", to=self.host)
 
     @property
     def any_session(self) -> Session:

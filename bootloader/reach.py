@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from socket import socket
 
 from .announce import Announcement
 from .journal import Journal
-from .listener import Listener
+from .listener import Letting, Listener
 from .pairing import Pairing
 from .pulse import Pulse
 from .tether import Tether
 from .trust import SELF, Trust, begin, mark
 from .wire.errors import Fault
 from .wire.messages import answer, pack
-from .wire.strict import Method
 
 _AGAIN_S = 0.25
 _LONGEST_S = 4.0
@@ -39,7 +37,7 @@ class Reach:
         self,
         address: tuple[str, int],
         trust: Path,
-        link: Callable[[str, bool], AbstractContextManager[Mapping[str, Method]]],
+        link: Letting,
         forget: Callable[[str], None],
         pairing: Pairing,
         journal: Journal,
@@ -161,7 +159,7 @@ class Reach:
     def _answers(self) -> bool:
         """Whether the service does: asked without a link, as there can be none."""
         try:
-            with self._link(SELF, False) as methods:
+            with self._link(SELF, False, lambda: False) as methods:
                 answer(methods["hello"](pack({})))
         except Fault as fault:
             self._notice("unwell", f"this device does not answer: {fault}")

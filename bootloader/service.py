@@ -124,19 +124,27 @@ class Service:
         }
 
     @contextmanager
-    def link(self, host: str, observes: bool) -> Iterator[Mapping[str, Callable[[bytes], bytes]]]:
+    def link(
+        self, host: str, observes: bool, is_dismissed: Callable[[], bool]
+    ) -> Iterator[Mapping[str, Callable[[bytes], bytes]]]:
         """What the host called ``host`` may call over one link, which has ended when this is left.
 
-        One that ``observes`` is refused whatever could change something.
+        One that ``observes`` is refused whatever could change something, and one that ``is_dismissed`` whatever had to
+        wait until it was.
         """
-        peer = Peer(host, observes)
+        peer = Peer(host, observes, is_dismissed)
 
         def bound(name: str, answer: Answer) -> Callable[[bytes], bytes]:
             def answered(request: bytes) -> bytes:
+                peer.asked_at = time.monotonic()
                 if observes or name not in _CHANGES | _REACHES:
                     return answer(*unpack(request), peer)
-                with self._lease.during(peer, peer.session if name in _CHANGES else peer.any_session):
-                    return answer(*unpack(request), peer)
+                with self._lease.during(peer, peer.session if name in _CHANGES else peer.any_session, peer.check):
+                    if name in _REACHES:
+                        return answer(*unpack(request), peer)
+                    with self._changes.locked():
+                        peer.check()
+                        return answer(*unpack(request), peer)
 
             return answered
 
@@ -166,6 +174,7 @@ class Service:
         """A host is obeyed no more: what it has begun ends."""
         self._streams.end(host)
         self._lease.forget(host)
+        self._pairing.disinvite(host)
 
     def close(self) -> None:
         """End what goes on between requests."""
@@ -238,7 +247,7 @@ class Service:
             case "give":
                 self._lease.give(peer.session)
             case "get" | "take" as do:
-                self._lease.get(peer, peer.session, take=do == "take")
+                self._lease.get(peer, peer.session, peer.check, take=do == "take")
             case _:
                 raise Refused("malformed", "neither look, get, take nor give", to="'do'")
         return pack({"lease": self._lease.told(peer.session)})
@@ -259,18 +268,17 @@ class Service:
         rows = fields.rows("parts")
         if len(rows) != len(blobs) or len(rows) > UPLOAD_BLOBS:
             raise Refused("malformed", "the parts do not match their list", to="'parts'")
-        with self._changes.locked():
-            for row, content in zip(rows, blobs, strict=True):
-                match row:
-                    case [str(name), int(offset), int(size)] if offset >= 0:
-                        self._changes.upload(check_hash(name), offset, size, content)
-                    case _:
-                        raise Refused("malformed", "not [blake3, offset, size]", to="'parts'")
+        for row, content in zip(rows, blobs, strict=True):
+            match row:
+                case [str(name), int(offset), int(size)] if offset >= 0:
+                    self._changes.upload(check_hash(name), offset, size, content)
+                case _:
+                    raise Refused("malformed", "not [blake3, offset, size]", to="'parts'")
         return pack({})
 
-    def _layer(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
+    def _layer(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         wait_s = max(0.0, min(_WAIT_S, fields.number("wait_s", 0)))
-        return pack(self._unpacking.ask(read_wheels(fields), wait_s))
+        return pack(self._unpacking.ask(read_wheels(fields), wait_s, peer.check))
 
     def _manifest(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
         manifest = self._store.manifest_of(check_hash(fields.text("root")))
@@ -279,9 +287,8 @@ class Service:
         return pack({}, [manifest.text])
 
     def _apply(self, fields: Fields, blobs: list[bytes], peer: Peer) -> bytes:
-        began = time.monotonic()
         restart = fields.flag("restart", False)
-        return pack(self._changes.apply(Overlay.decode(fields, blobs), peer.host, began, restart=restart))
+        return pack(self._changes.apply(Overlay.decode(fields, blobs), peer.host, peer.asked_at, restart=restart))
 
     def _start(self, _fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         return pack(self._changes.start(peer.host))
@@ -329,9 +336,7 @@ class Service:
         return pack({**told, "now": time.time(), "mono": time.monotonic()}, [lines])
 
     def _take_release(self, fields: Fields, blobs: list[bytes], _peer: Peer) -> bytes:
-        overlay = Overlay.decode(fields, blobs)
-        with self._changes.locked():
-            return pack({"release": self._upgrade.take(overlay)})
+        return pack({"release": self._upgrade.take(Overlay.decode(fields, blobs))})
 
     def _confirm(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
         self._upgrade.confirm(check_hash(fields.text("release")))
@@ -340,7 +345,10 @@ class Service:
     def _open(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         kind, application, more = fields.text("kind"), fields.text("application", ""), fields.child("more").plain()
         beside = fields.flag("beside", False)
-        return pack(self._streams.open(peer, peer.host, kind, application, more, beside=beside))
+        opened = self._streams.open(peer, peer.host, kind, application, more, beside=beside)
+        if peer.is_dismissed():  # its streams were ended while this one was not there yet
+            self._streams.close(peer.host, opened["stream"])
+        return pack(opened)
 
     def _write(self, fields: Fields, blobs: list[bytes], peer: Peer) -> bytes:
         if len(blobs) != 1:
@@ -383,7 +391,9 @@ class Service:
             self._pairing.renew()
         return pack({})
 
-    def _invite(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
-        shown = self._pairing.open(_role_in(fields, HOSTS))
+    def _invite(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
+        shown = self._pairing.open(_role_in(fields, HOSTS), peer.host, peer.check)
+        if peer.is_dismissed():  # as for streams
+            self._pairing.disinvite(peer.host)
         told = {"code": shown.code, "host": shown.host, "port": shown.port, "open_s": shown.open_s}
         return pack({**told, "role": shown.role})

@@ -31,8 +31,9 @@ class Unpacking:
         self._thread: threading.Thread | None = None
         self._closing = False
 
-    def ask(self, wheels: tuple[Wheel, ...], wait_s: float) -> Body:
-        """How far their layer is: which blobs are missing, how much is unpacked, or that it is ready.
+    def ask(self, wheels: tuple[Wheel, ...], wait_s: float, check: Callable[[], None]) -> Body:
+        """How far their layer is: which blobs are missing, how much is unpacked, or that it is ready. ``check`` raises
+        where who asks is not to have it made any more.
 
         It is begun where nothing is missing, and waited for that long. Where it can't be made, that is raised, and the
         next one who asks has it tried anew.
@@ -42,6 +43,7 @@ class Unpacking:
             missing, ready = self._store.layers.missing(wheels), self._store.layers.has(wheels)
         with self._changed:
             if not missing and not ready:
+                check()
                 self._begin(name, wheels)
                 self._changed.wait_for(lambda: self._thread is None, wait_s)
                 if self._fault is not None and self._name == name:

@@ -146,6 +146,25 @@ def test_it_is_not_taken_in_the_middle_of_a_change(told: Told, monkeypatch: pyte
     assert told.holder() == "bob"
 
 
+def test_who_is_removed_while_it_waits_does_not_get_it(told: Told) -> None:
+    failed: list[str] = []
+
+    def check() -> None:
+        raise Refused("dismissed", "what this host may do here was changed")
+
+    def take() -> None:
+        try:
+            told.lease.get("2", BOB, check, take=True)
+        except Refused as refusal:
+            failed.append(refusal.code)
+
+    taking = threading.Thread(target=take)
+    with told.lease.during("1", ANNA):
+        taking.start()
+    taking.join(SOON_S)
+    assert (failed, told.holder()) == (["dismissed"], "anna")
+
+
 def test_nobody_changes_anything_beside_somebody_else_s_change_however_many_take_it(told: Told) -> None:
     """Also not where who has it goes in the middle of its change."""
     inside: set[str] = set()

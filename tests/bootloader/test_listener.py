@@ -61,7 +61,7 @@ class Target:
         self.listener = Listener(
             (host, 0),
             trust,
-            lambda name, _observes: nullcontext(self.methods_for(name)),
+            lambda name, _observes, _is_dismissed: nullcontext(self.methods_for(name)),
             lambda kind, fields: self.events.put((kind, fields)),
             lambda error: self.events.put(("fault", {"why": repr(error)})),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -16,7 +17,7 @@ from bootloader.wire.private import sealed
 from bootloader.wire.stream import fingerprint
 from reactor.link import Link
 from reactor.trust import KeyPair, make_identity
-from tests.bootloader.target import SOON_S, Target, app
+from tests.bootloader.target import SOON_S, Change, Target, app
 
 WAIT = "import threading\ndef main():\n    print('up')\n    threading.Event().wait()\n"
 
@@ -108,6 +109,52 @@ def test_a_removed_host_s_streams_end_with_its_links(target: Target, guest: Gues
         except (LinkDown, Untrusted):
             assert monotonic() < deadline
     assert caught.value.code == "no-stream"
+
+
+SLOW_TO_STOP = """
+import os, signal, sys, threading, time
+def stop(*_):
+    print("stopping", flush=True)
+    while not os.path.exists(os.environ["GO"]):
+        time.sleep(0.01)
+    sys.exit()
+def main():
+    signal.signal(signal.SIGTERM, stop)
+    print("up")
+    threading.Event().wait()
+"""
+
+
+def test_what_a_removed_host_has_asked_for_and_waits_is_not_done(target: Target, guest: Guest, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    slow = app(settle_s=0.0, grace_s=SOON_S, env={"GO": str(go)})
+    target.ship(SLOW_TO_STOP, slow).healthy()
+    target.call("lease", do="give")
+    guest.put("hosts")
+    target.notice("host-added")
+    with guest.link() as one, guest.link() as other, ThreadPoolExecutor(2) as pool:
+        for link in (one, other):
+            link.call("lease", {"do": "get", "session": "bob's"})
+        pool.submit(one.call, "restart", {})
+        target.log("stopping")
+        waiting = pool.submit(other.call, "restart", {})
+        guest.take("hosts")
+        removed = target.notice("host-removed")
+        go.touch()
+        assert isinstance(waiting.exception(SOON_S), LinkDown)
+        target.event("log", after=removed, text="up")
+        Change(target, target.call("restart")).healthy()
+    starts = [each for each in target.events if each.get("state") == "starting" and each["n"] > removed["n"]]
+    assert len(starts) == 2, "of bob's first, which was under way, and of ours"
+
+
+def test_a_window_that_a_removed_host_has_opened_is_over(target: Target, guest: Guest) -> None:
+    guest.put("hosts")
+    target.notice("host-added")
+    with guest.link() as link:
+        link.call("invite", {})
+        guest.take("hosts")
+        assert "bob" in target.notice("pairing-closed")["text"]
 
 
 LOOKS: dict[str, dict[str, Any]] = {

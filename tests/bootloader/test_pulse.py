@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Device:
         self.pulse = Pulse(self.listener, lambda: self.beats.put(None), lambda code, _: self.notices.put(code))
 
     @contextmanager
-    def link(self, host: str, _observes: bool) -> Iterator[Mapping[str, Method]]:
+    def link(self, host: str, _observes: bool, _is_dismissed: Callable[[], bool]) -> Iterator[Mapping[str, Method]]:
         def hello(_request: bytes) -> bytes:
             self.well.wait(SOON_S)
             return pack({})

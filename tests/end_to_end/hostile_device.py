@@ -223,7 +223,7 @@ SAID: dict[str, Said] = {}
 
 def listen(trust: Path, home: Path, certificate: Path, port: int, name: str) -> int:
     @contextmanager
-    def link(_host: str, _observes: bool) -> Iterator[Mapping[str, Method]]:
+    def link(_host: str, _observes: bool, _is_dismissed: Callable[[], bool]) -> Iterator[Mapping[str, Method]]:
         with Link.connect("127.0.0.1", port, host_identity(home), certificate, 20.0) as upstream:
             yield Methods(upstream, name)
 
