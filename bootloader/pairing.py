@@ -75,6 +75,8 @@ class Pairing:
         self.notice = notice
         self._window_s = window_s
         self._lock = threading.Lock()
+        self._telling = threading.Lock()
+        """Held while a code is shown, or hidden."""
         self._window: _Window | None = None
         self._address: tuple[str, int] | None = None
         self.renew: Callable[[], None] = lambda: None
@@ -158,16 +160,20 @@ class Pairing:
 
     def _tell(self, shown: Shown) -> None:
         """The file, for this user alone."""
-        try:
-            self.forget()
-            self._place.touch(0o600)
-            self._place.write_text(f"{spoken(shown.code)} {shown.host} {shown.port}\n")
-        except OSError as error:
-            self.notice("pairing-not-told", f"the code is in no file: {error}")
+        with self._telling:
+            try:
+                self.forget()
+                self._place.touch(0o600)
+                self._place.write_text(f"{spoken(shown.code)} {shown.host} {shown.port}\n")
+            except OSError as error:
+                self.notice("pairing-not-told", f"the code is in no file: {error}")
 
-    def is_shown(self, window: _Window) -> bool:
-        """Whether the code that is told, if any, is of this one: another may have taken its place before it ended."""
-        return self._window in (None, window)
+    def hide(self, window: _Window) -> None:
+        """The code of this one is told no more, unless another has taken its place before it ended, and is."""
+        with self._telling:
+            if self._window in (None, window):
+                self.forget()
+                self.display("", 0.0)
 
     def forget(self) -> None:
         """No file has a code any more."""
@@ -191,7 +197,10 @@ class _Window:
         self.shown = Shown(self._code, host, self._listening.getsockname()[1], window_s, role)
         self._until = monotonic() + window_s
         self._lock = threading.Lock()
+        """Of what is decided: attempts, whom to obey, the end. Held while the disk is written to."""
         self._tried: list[threading.Thread] = []
+        self._meeting = threading.Lock()
+        """Of who is here. Never held for long: a serial line waits for it."""
         self._under_way: dict[threading.Thread, TlsStream] = {}
         self._over = ""
         self._wake, self._waker = socket.socketpair()
@@ -208,7 +217,9 @@ class _Window:
         """End it and wait; from any thread but its own."""
         self.finish(why)
         self._accepting.join(_JOIN_S)
-        for thread in list(self._under_way):
+        with self._meeting:
+            threads = list(self._under_way)
+        for thread in threads:
             thread.join(_JOIN_S)
 
     def finish(self, why: str) -> None:
@@ -235,7 +246,7 @@ class _Window:
             except OSError:
                 continue  # it was woken, or the peer went before it was let in
             self.admit(sock)
-        with self._lock:
+        with self._meeting:
             streams = list(self._under_way.items())
         for thread, stream in streams:
             if thread is not threading.current_thread():
@@ -247,9 +258,7 @@ class _Window:
         """Nothing is held for it any more, and its code is shown nowhere."""
         for sock in (self._listening, self._wake, self._waker):
             sock.close()
-        if self._pairing.is_shown(self):
-            self._pairing.forget()
-            self._pairing.display("", 0.0)
+        self._pairing.hide(self)
 
     def admit(self, sock: socket.socket, where: str = "") -> None:
         """Carry an exchange with whoever is at the other end of ``sock``, where there is room for one."""
@@ -261,12 +270,12 @@ class _Window:
         except Fault:
             return  # it is gone
         thread = threading.Thread(target=self._carry, args=(stream,), name="pairing exchange", daemon=True)
-        with self._lock:
+        with self._meeting:
             self._under_way[thread] = stream
         try:
             thread.start()
         except RuntimeError:  # none is to be had; whoever it is sees that, and tries again
-            with self._lock:
+            with self._meeting:
                 del self._under_way[thread]
             stream.close()
 
@@ -286,7 +295,7 @@ class _Window:
         finally:
             late.cancel()
             stream.close()
-            with self._lock:
+            with self._meeting:
                 del self._under_way[threading.current_thread()]
             if self._tried[TRIES - 1 :] == [threading.current_thread()]:
                 self.finish(f"{TRIES} tries went wrong")

@@ -95,7 +95,12 @@ class Reach:
         return ""
 
     def _door(self) -> Listener | None:
-        """The listener; or, as long as its port can't be had, another one at a port of loopback that nobody is told."""
+        """The listener; or, as long as its port can't be had, another one at a port of loopback that nobody is told.
+
+        Where there is one, without the lock: a look at whom this device obeys may last, and a line does not wait.
+        """
+        if door := self._listener or self._spare:
+            return door
         with self._looking:
             if self._listener is None and self._spare is None and not self._ending.is_set():
                 try:
