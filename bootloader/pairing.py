@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from .trust import HOSTS, OBSERVERS, SELF, admit
+from .trust import HOSTS, OBSERVERS, SELF, admit, role_of
 from .wire import pairing as exchange
 from .wire.errors import Fault, Malformed, Refused
 from .wire.pairing import Proof, new_code, octets, receive, send, send_refusal, spoken
@@ -335,6 +335,10 @@ class _Window:
         with self._lock:
             if self._over:
                 raise Refused("pairing-closed", "the window has closed meanwhile", do="have the device open another")
+            if self.shown.role == OBSERVERS and role_of(self._pairing.trust, fingerprint(certificate)) == HOSTS:
+                # Certificates are no secret, and whoever has the code to look may have brought somebody else's.
+                do = "`reactor trust role NAME observers`, if it is only to look from now on"
+                raise Refused("obeyed-already", "this host may do everything here already", to=name, do=do)
             try:
                 name = admit(self._pairing.trust, name, certificate, self.shown.role)
             except (OSError, ValueError) as error:

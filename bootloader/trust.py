@@ -173,6 +173,13 @@ def admit(folder: Path, name: str, pem: str, role: str = HOSTS) -> str:
     return name
 
 
+def role_of(folder: Path, which: str) -> str:
+    """What the host of the fingerprint ``which`` is here; empty where it is nothing."""
+    return next(
+        (role for role in (OBSERVERS, HOSTS) for path in (folder / role).glob("*.crt") if _is_of(path, which)), ""
+    )
+
+
 def assign(folder: Path, name: str, role: str) -> bool:
     """Let the host called ``name`` be one of ``role``; whether there was one. As :func:`admit`."""
     files = _files(folder, name)

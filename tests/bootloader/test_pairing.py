@@ -254,7 +254,7 @@ def test_plain_tcp_and_silence_hold_up_nobody(device: Device, home: Path) -> Non
 def test_what_whoever_pairs_may_do_is_said_by_who_opens_the_window_whatever_it_was_before(
     device: Device, home: Path
 ) -> None:
-    for role in ("observers", "hosts", "observers"):
+    for role in ("observers", "hosts", "hosts"):
         shown = device.pairing.open(role)
         paired = pair("127.0.0.1", shown.port, shown.code, home)
         assert paired.role == role

@@ -14,7 +14,7 @@ import pytest
 
 from bootloader import pairing as module
 from bootloader.pairing import TRIES, Pairing, Shown
-from bootloader.trust import HOSTS
+from bootloader.trust import HOSTS, OBSERVERS, Trust, admit
 from bootloader.wire import pairing as exchange
 from bootloader.wire.errors import Fault, Refused
 from bootloader.wire.pairing import receive, send
@@ -147,3 +147,15 @@ def test_a_line_that_brings_somebody_does_not_wait_for_who_opens_a_window(device
         asking.start()
         asking.join(SOON_S)
         assert taken == [True]
+
+
+def test_a_code_to_look_by_takes_nothing_from_a_host_that_may_do_everything(device: Device) -> None:
+    """Whoever has it may have brought that one's certificate, which is no secret."""
+    hand = Hand(device.pairing.open(OBSERVERS))
+    admit(device.trust, "anna", hand.identity.cert_pem)
+    hand.confirm(hand.ask())
+    send(hand.stream, {"kept": True})
+    with pytest.raises(Refused) as caught:
+        receive(hand.stream, SOON_S)
+    assert caught.value.code == "obeyed-already"
+    assert [(name, role) for name, _, role in Trust.load(device.trust).rows()] == [("anna", HOSTS)]
