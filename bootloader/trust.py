@@ -6,6 +6,7 @@ obeyed under which name, and ``copy``, from which what is damaged is made anew. 
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
 import stat
@@ -156,7 +157,8 @@ def admit(folder: Path, name: str, pem: str, role: str = HOSTS) -> str:
     more: that goes last, so that one who is interrupted may look. ``ValueError`` or ``OSError`` where ``pem`` is no
     certificate, or can't be kept.
     """
-    which = fingerprint(_checked(pem))
+    pem = _checked(pem)
+    which = fingerprint(pem)
     place = folder / role
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = [path for one in ROLES for path in sorted((folder / one).glob("*.crt"))]
@@ -268,10 +270,18 @@ def _pem(content: bytes) -> bytes:
 def _content(path: Path) -> bytes:
     """What is in a file, as far as it can be one of ours; nothing where it is not there or can't be read."""
     try:
-        with path.open("rb") as file:
-            return file.read(_CERTIFICATE_BYTES)
+        return _beginning(path, _CERTIFICATE_BYTES)
     except OSError:
         return b""
+
+
+def _beginning(path: Path, most_bytes: int) -> bytes:
+    """Of a plain file: nobody may ever write into what is none, and that is not waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file")
+        return file.read(most_bytes)
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -310,21 +320,23 @@ def _unlisted(folder: Path, why: str | None) -> Fault:
 def _read_certificate(path: Path) -> str:
     """The PEM text of exactly one certificate that OpenSSL can read."""
     try:
-        with path.open("rb") as file:
-            text = file.read(_CERTIFICATE_BYTES + 1)
+        text = _beginning(path, _CERTIFICATE_BYTES + 1)
         if len(text) > _CERTIFICATE_BYTES:
             raise ValueError("too long")
-        pem = _checked(text.decode("ascii", errors="ignore"))
+        return _checked(text.decode("ascii", errors="ignore"))
     except (OSError, ValueError) as error:
         raise Fault(
             "unusable-trust", f"this host is not obeyed ({error})", to=str(path), do="pair with the host again"
         ) from error
-    return pem if pem.endswith("\n") else pem + "\n"
 
 
-def _checked(pem: str) -> str:
-    """``pem``; a ``ValueError`` or an ``OSError`` where it is not one certificate that OpenSSL can read."""
-    if pem.count(ssl.PEM_HEADER) != 1:
+def _checked(text: str) -> str:
+    """The certificate in ``text`` and nothing else; a ``ValueError`` or an ``OSError`` where that is not one which
+    OpenSSL can read. What is around it could be a second one to OpenSSL, or cost those that are read after it.
+    """
+    if text.count(ssl.PEM_HEADER) != 1:
         raise ValueError("not one certificate")
+    begin, end = text.index(ssl.PEM_HEADER), text.find(ssl.PEM_FOOTER)
+    pem = ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(text[begin : end + len(ssl.PEM_FOOTER)]))
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=pem)
     return pem

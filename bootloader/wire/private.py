@@ -5,6 +5,7 @@ A sealed one begins with a line `# blake3` and the BLAKE3 of the rest, which Ope
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from blake3 import blake3
@@ -23,6 +24,8 @@ def check_private(path: Path, forbidden: int, do: str) -> None:
         mode = path.stat().st_mode
     except OSError as error:
         raise Fault("no-identity", f"can't be read ({error.strerror})", to=str(path), do=do) from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for, for ever
+        raise Fault("no-identity", "is no plain file", to=str(path), do=do)
     if mode & forbidden:
         verb = "read" if mode & forbidden & 0o044 else "change"
         raise Fault("exposed-key", f"other users may {verb} it", to=str(path), do=f"chmod go-rwx '{path}'")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from bootloader.wire.errors import Fault
 from bootloader.wire.private import sealed
 from bootloader.wire.stream import fingerprint
 from reactor.trust import make_identity
+
+SOON_S = 20.0
 
 
 @pytest.fixture
@@ -189,6 +193,20 @@ def test_a_lost_key_comes_back_from_its_copy(folder: Path) -> None:
         (folder / name).unlink()
     Trust.load(folder)
     assert {(folder / name).stat().st_mode & 0o777 for name in ("device.key", "copy/device.key")} == {0o600}
+
+
+@pytest.mark.parametrize("name", ["device.crt", "device.key", "hosts/alice.crt", "hosts/new.crt", "copy/hosts/alice.crt"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(folder: Path, name: str) -> None:
+    alice = add_host(folder, "alice")
+    seal(folder)
+    Trust.load(folder)
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name, 0o600)
+    loaded: list[Trust] = []
+    loading = threading.Thread(target=lambda: loaded.append(Trust.load(folder)), daemon=True)
+    loading.start()
+    loading.join(SOON_S)
+    assert loaded[0].host_of(alice) == "alice"
 
 
 def swap_key(folder: Path) -> None:

@@ -14,11 +14,12 @@ import pytest
 
 from bootloader import pairing as module
 from bootloader.pairing import TRIES, Pairing, Shown
-from bootloader.trust import HOSTS, OBSERVERS, Trust, admit
+from bootloader.trust import HOSTS, OBSERVERS, Trust, admit, begin
 from bootloader.wire import pairing as exchange
 from bootloader.wire.errors import Fault, Refused
 from bootloader.wire.pairing import receive, send
 from reactor.pairing import pair
+from reactor.trust import make_identity
 from tests.bootloader.test_pairing import Device, Hand, is_closed, wrong
 
 SOON_S = 20.0
@@ -159,3 +160,25 @@ def test_a_code_to_look_by_takes_nothing_from_a_host_that_may_do_everything(devi
         receive(hand.stream, SOON_S)
     assert caught.value.code == "obeyed-already"
     assert [(name, role) for name, _, role in Trust.load(device.trust).rows()] == [("anna", HOSTS)]
+
+
+X509 = "BEGIN X509 CERTIFICATE", "END X509 CERTIFICATE"
+
+
+def renamed(pem: str) -> str:
+    """As OpenSSL reads it as well."""
+    return pem.replace("BEGIN CERTIFICATE", X509[0]).replace("END CERTIFICATE", X509[1])
+
+
+@pytest.mark.parametrize("tail", [renamed(make_identity("second").cert_pem), "-----BEGIN FOO-----\nAAAA\n"])
+def test_what_is_around_a_certificate_is_not_kept_and_costs_nobody_else(tmp_path: Path, tail: str) -> None:
+    folder = tmp_path / "trust"
+    begin(folder)
+    anna, zoe = make_identity("anna"), make_identity("zoe")
+    admit(folder, "anna", anna.cert_pem + tail, OBSERVERS)
+    admit(folder, "zoe", zoe.cert_pem)
+    trust = Trust.load(folder)
+    assert {which for _, which, _ in trust.rows()} == {anna.fingerprint, zoe.fingerprint}
+    assert trust.context.cert_store_stats()["x509"] == 3, "the device's own, and these"
+    (folder / OBSERVERS / "anna.crt").write_text(anna.cert_pem + tail)  # by hand
+    assert Trust.load(folder).context.cert_store_stats()["x509"] == 3
