@@ -66,6 +66,8 @@ class Lease:
         self._since = 0.0
         self._links: set[Hashable] = set()
         self._at_work = 0
+        self._takers = 0
+        """Who waits to take it: no change begins before them, else one after the other could keep them out."""
         self._timer: threading.Timer | None = None
 
     def told(self, asking: Session) -> Body:
@@ -141,15 +143,18 @@ class Lease:
         before = None
         with self._changed:
             deadline = time.monotonic() + BUSY_S
-            while self._holder is None or not self._holder.covers(session):
-                if self._holder is not None and not take and not self._holder.yields(session):
-                    return self._holder
-                if not self._at_work:
+            while True:
+                holder = self._holder
+                has_it = holder is not None and holder.covers(session)
+                if has_it and not (at_work and self._takers):
+                    break
+                if holder is not None and not (has_it or take or holder.yields(session)):
+                    return holder
+                if not (has_it or self._at_work):
                     check()
                     before = self._begin(session)
                     break
-                if not self._changed.wait(deadline - time.monotonic()):
-                    raise Refused("busy", "another change is under way", do="try again")
+                self._wait(deadline, takes=take and not has_it)
             assert self._holder is not None
             if self._holder.token == session.token:
                 self._links.add(link)
@@ -159,12 +164,22 @@ class Lease:
             self._alone(session.host)
         return None
 
+    def _wait(self, deadline: float, *, takes: bool) -> None:
+        """For the end of a change, or of who ``takes`` it."""
+        self._takers += takes
+        has_come = self._changed.wait(deadline - time.monotonic())
+        self._takers -= takes
+        if not has_come:
+            self._changed.notify_all()
+            raise Refused("busy", "another change is under way", do="try again")
+
     def _begin(self, session: Session) -> str:
         """It is of ``session`` now; whose it was."""
         before = self._holder.host if self._holder is not None else ""
         self._keep()
         self._links.clear()
         self._holder, self._since = session, time.monotonic()
+        self._changed.notify_all()
         self._tell({"state": "held", "holder": session.host, "doing": session.doing, "before": before})
         return before
 

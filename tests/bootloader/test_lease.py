@@ -146,6 +146,34 @@ def test_it_is_not_taken_in_the_middle_of_a_change(told: Told, monkeypatch: pyte
     assert told.holder() == "bob"
 
 
+def test_who_takes_it_is_not_kept_out_by_changes_that_overlap(told: Told) -> None:
+    """As those of two links of one session can, for ever."""
+    over = threading.Event()
+    taking = threading.Thread(target=told.lease.get, args=("2", BOB), kwargs={"take": True})
+    refusals: list[str] = []
+
+    def work(link: str, other: threading.Semaphore, own: threading.Semaphore) -> None:
+        """One change after the other, of which none ends before the next one of the other link has begun."""
+        try:
+            while not over.is_set():
+                with told.lease.during(link, ANNA):
+                    own.release()
+                    other.acquire(timeout=0.1)
+        except Refused as refusal:
+            refusals.append(refusal.code)
+
+    first, second = threading.Semaphore(0), threading.Semaphore(0)
+    workers = [threading.Thread(target=work, args=args) for args in (("1", first, second), ("3", second, first))]
+    for thread in (*workers, taking):
+        thread.start()
+    taking.join(SOON_S)
+    over.set()
+    for worker in workers:
+        worker.join(SOON_S)
+    assert told.holder() == "bob"
+    assert set(refusals) <= {"leased"}
+
+
 def test_who_is_removed_while_it_waits_does_not_get_it(told: Told) -> None:
     failed: list[str] = []
 
