@@ -33,7 +33,13 @@ _STARVED_S = 0.25
 """How long accepting pauses where the process has no descriptor or thread left."""
 
 _CLOSE_S = 5.0
-_REFUSALS_EVERY_S = 1.0
+_TOLD_EVERY_S, _LONGEST_S = 1.0, 60.0
+"""How often of one kind something is told that whoever may change nothing can do as often as they like: at first, and
+where it goes on. What is told is kept, and what is kept pushes out what was.
+"""
+
+MOST_LOOKING = 32
+"""Of the connections, those of hosts that may only look: the others are for who may do everything."""
 
 LOOK_BYTES = 64 * 1024
 """Most bytes of one message of a host that may only look: its requests are short, and so is what they can cost."""
@@ -58,12 +64,22 @@ class _Place:
     since: float
 
 
+@dataclass(slots=True)
+class _Told:
+    """When something of a kind was told last, for how long it is not then, and how many came since."""
+
+    at: float
+    pause_s: float = 0.0
+    suppressed: int = 0
+
+
 class Listener:
     """Listens from construction, accepts from :meth:`start`, ends with :meth:`close`.
 
     Events: ``link-up`` and ``link-down`` (``host``, ``address``, and ``why`` it ended); ``link-refused`` (``reason``,
     ``why``, ``address``, and how many of the same reason were ``suppressed`` since the last): at most one a second
-    a reason; ``link-stuck`` (``threads`` that :meth:`close` could not wait for).
+    a reason, and soon one a minute, as for the links of a host that may only look; ``link-stuck`` (``threads`` that
+    :meth:`close` could not wait for).
     """
 
     def __init__(
@@ -77,9 +93,6 @@ class Listener:
     ) -> None:
         """Binds ``address`` (port 0: any free one), or takes over ``listening``, which is bound already.
 
-        ``link`` takes a host's name and whether it may only look; it is entered for what that host may call, and left
-        when the link has ended.
-
         ``on_event`` and ``on_fault`` are called from the listener's threads, and must neither raise nor wait.
         """
         self.trust = trust
@@ -89,7 +102,7 @@ class Listener:
         self._lock = threading.Lock()
         self._closing = False
         self._links: dict[threading.Thread, _Place] = {}
-        self._told: dict[str, tuple[float, int]] = {}
+        self._told: dict[str, _Told] = {}
         self._expected = ""
         self._listening = listening or _bind(address)
         self._listening.setblocking(False)
@@ -210,9 +223,12 @@ class Listener:
             if host == SELF:
                 self._serve(stream, host, observes)
             elif host is not None:
-                self._on_event("link-up", {"host": host, "address": stream.peer})
+                is_told = not observes or self._due(f"link of {host}") is not None
+                if is_told:
+                    self._on_event("link-up", {"host": host, "address": stream.peer})
                 why = self._serve(stream, host, observes)
-                self._on_event("link-down", {"host": host, "address": stream.peer, "why": why})
+                if is_told:
+                    self._on_event("link-down", {"host": host, "address": stream.peer, "why": why})
         finally:
             stream.close()
             with self._lock:
@@ -226,12 +242,22 @@ class Listener:
             host = trust.host_of(stream.peer_fingerprint)
             if host is None:
                 raise stream.distrust()
-            return host, trust.observes(stream.peer_fingerprint)
+            observes = trust.observes(stream.peer_fingerprint)
+            if observes and not self._is_room_to_look(trust):
+                self._refuse("too-many", f"there are {MOST_LOOKING} links of hosts that may look", stream.peer)
+                return None, False
+            return host, observes
         except LinkClosed:
             return None, False
         except Fault as fault:
             self._refuse(fault.code, fault.what, stream.peer)
             return None, False
+
+    def _is_room_to_look(self, trust: Trust) -> bool:
+        """Those who may only look can't keep out who may do everything, however many links they make and hold."""
+        with self._lock:
+            peers = [place.stream.peer_fingerprint for place in self._links.values() if not place.stream.closed]
+        return sum(map(trust.observes, peers)) <= MOST_LOOKING
 
     def _serve(self, stream: TlsStream, host: str, observes: bool) -> str:
         """Answer the host until the link ends, and say why it did."""
@@ -244,14 +270,23 @@ class Listener:
 
     def _refuse(self, reason: str, why: str, where: str) -> None:
         """Tell of a refusal, unless the last of its kind is too near: a flood of peers is no flood of events."""
+        suppressed = self._due(reason)
+        if suppressed is not None:
+            told: Mapping[str, str | int] = {"reason": reason, "why": why, "address": where, "suppressed": suppressed}
+            self._on_event("link-refused", told)
+
+    def _due(self, kind: str) -> int | None:
+        """How many of a kind were not told of since one was, where this one is to be; None where it is not."""
         now = monotonic()
         with self._lock:
-            last, suppressed = self._told.get(reason, (now - _REFUSALS_EVERY_S, 0))
-            if now - last < _REFUSALS_EVERY_S:
-                self._told[reason] = (last, suppressed + 1)
-                return
-            self._told[reason] = (now, 0)
-        self._on_event("link-refused", {"reason": reason, "why": why, "address": where, "suppressed": suppressed})
+            told = self._told.setdefault(kind, _Told(now - _LONGEST_S))
+            if now - told.at < told.pause_s:
+                told.suppressed += 1
+                return None
+            goes_on = now - told.at < told.pause_s + _LONGEST_S
+            suppressed, told.suppressed = told.suppressed, 0
+            told.at, told.pause_s = now, min(2 * told.pause_s, _LONGEST_S) if goes_on else _TOLD_EVERY_S
+            return suppressed
 
     def _pause(self) -> None:
         """Let others give something back; a process without descriptors would spin otherwise."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import resource
+import shutil
 import socket
 import ssl
 import struct
@@ -17,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from bootloader import listener as module
-from bootloader.listener import MOST_CONNECTIONS, MOST_PER_ADDRESS, Listener
+from bootloader.listener import MOST_CONNECTIONS, MOST_LOOKING, MOST_PER_ADDRESS, Listener
 from bootloader.trust import SELF, Trust
 from bootloader.wire.errors import Fault, LinkDown, Untrusted
-from bootloader.wire.stream import client_context, connect, fingerprint, server_context
+from bootloader.wire.stream import client_context, fingerprint, secured, server_context
 from bootloader.wire.strict import Caller, Method
 from reactor.trust import Identity, make_identity
 
@@ -79,14 +80,15 @@ class Target:
 
         return {"echo": echo, "wait": wait}
 
-    def caller(self, name: str = "alice") -> Caller:
+    def caller(self, name: str = "alice", source: str = "") -> Caller:
         pem = (self.folder / "device.crt").read_text()
         context = client_context(self.folder / f"{name}.crt", self.folder / f"{name}.key", pem)
-        return Caller(connect(*self.listener.address, context, fingerprint(pem), SOON_S))
+        stream = secured(self.knock(source), context, fingerprint(pem), SOON_S)
+        return Caller(stream)
 
-    def knock(self, source: str = "127.0.0.1") -> socket.socket:
+    def knock(self, source: str = "") -> socket.socket:
         """A TCP connection that says nothing."""
-        return socket.create_connection(self.listener.address, SOON_S, (source, 0))
+        return socket.create_connection(self.listener.address, SOON_S, (source, 0) if source else None)
 
     def event(self, kind: str) -> Mapping[str, str | int]:
         """The next event of ``kind``."""
@@ -302,6 +304,72 @@ def test_a_flood_of_refusals_is_one_event_a_second_and_a_count(target: Target, m
     refused()
     assert target.event("link-refused")["suppressed"] == 19
     assert target.events.empty()
+
+
+def test_what_goes_on_is_told_ever_less_often(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told is kept on the disk, and pushes out what is there: a day of a neighbour must not cost its logs."""
+    now = [1000.0]
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    told = 0
+    for _ in range(86_400):
+        target.listener._refuse("untrusted", "who is it", "10.0.0.1:1")
+        now[0] += 1.0
+    while not target.events.empty():
+        target.events.get()
+        told += 1
+    assert told < 1.1 * 24 * 60
+    now[0] += 120.0
+    for expected in (1, 0, 1):
+        target.listener._refuse("untrusted", "who is it", "10.0.0.1:1")
+        assert target.events.qsize() == expected, "at once, where it was quiet in between"
+        now[0] += 0.6
+        while not target.events.empty():
+            target.events.get()
+
+
+@pytest.fixture
+def watched(folder: Path, tmp_path: Path) -> Iterator[Target]:
+    """A target at which alice may do everything, and the other may look."""
+    shutil.copytree(folder, tmp_path / "trust")
+    (tmp_path / "trust" / "observers").mkdir(mode=0o700)
+    shutil.copy(folder / "other.crt", tmp_path / "trust" / "observers")
+    made = Target(folder, Trust.load(tmp_path / "trust"))
+    yield made
+    made.release.set()
+    made.listener.close()
+
+
+def test_hosts_that_may_only_look_keep_out_none_that_may_do_everything(watched: Target) -> None:
+    """From as many addresses as they like: who has shaken hands gives way to nobody."""
+    callers = [watched.caller("other", f"127.0.0.{2 + at // MOST_PER_ADDRESS}") for at in range(MOST_LOOKING)]
+    assert all(caller.call("echo", b"x", SOON_S) == b"x" for caller in callers)
+    one_more = watched.caller("other", "127.0.0.9")
+    with pytest.raises(LinkDown):
+        one_more.call("echo", b"x", SOON_S)
+    own = watched.caller("alice")
+    assert own.call("echo", b"x", SOON_S) == b"x"
+    for caller in (*callers, one_more, own):
+        caller.close()
+
+
+def test_the_links_of_a_host_that_may_only_look_are_told_of_now_and_then(watched: Target) -> None:
+    """Else it could push out all that is kept, which is a change."""
+    for _ in range(20):
+        caller = watched.caller("other")
+        caller.call("echo", b"x", SOON_S)
+        caller.close()
+    wait_for_quiet(watched)
+    own = watched.caller("alice")
+    own.call("echo", b"x", SOON_S)
+    own.close()
+    wait_for_quiet(watched)
+    told = [(kind, fields["host"]) for kind, fields in iter(lambda: next_of(watched), None)]
+    assert told.count(("link-up", "other")) == told.count(("link-down", "other")) < 10
+    assert told.count(("link-up", "alice")) == told.count(("link-down", "alice")) == 1
+
+
+def next_of(target: Target) -> Event | None:
+    return None if target.events.empty() else target.events.get()
 
 
 def wait_for_quiet(target: Target) -> None:
