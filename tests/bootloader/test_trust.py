@@ -195,7 +195,10 @@ def test_a_lost_key_comes_back_from_its_copy(folder: Path) -> None:
     assert {(folder / name).stat().st_mode & 0o777 for name in ("device.key", "copy/device.key")} == {0o600}
 
 
-@pytest.mark.parametrize("name", ["device.crt", "device.key", "hosts/alice.crt", "hosts/new.crt", "copy/hosts/alice.crt"])
+PIPES = ("device.crt", "device.key", "hosts/alice.crt", "hosts/new.crt", "copy/hosts/alice.crt")
+
+
+@pytest.mark.parametrize("name", PIPES)
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(folder: Path, name: str) -> None:
     alice = add_host(folder, "alice")
     seal(folder)
