@@ -160,7 +160,7 @@ def _planned(
     for text in (*plan.notes(facts, time.time()), *lacks):
         note(terminal, text)
     todo = plan.steps(facts, wanted, python, payload.root, payload.told, payload.size_bytes)
-    plan.refuse(facts, wanted.port, payload.size_bytes, changes=bool(todo))
+    plan.refuse(facts, wanted.port, payload.size_bytes, changes=bool(todo), be_gadget=bool(wanted.gadget))
     told(terminal, name, todo)
     return wanted, python, payload, todo
 

@@ -87,15 +87,18 @@ def python_of(facts: Facts) -> Python:
     raise Fault("stripped-python", f"its Python {found[0].told} lacks {lacks}", to=facts.name, do=do)
 
 
-def refuse(facts: Facts, port: int, size_bytes: int, *, changes: bool) -> None:
-    """A :class:`Fault` where this can't be done, or not well: before anything is changed."""
+def refuse(facts: Facts, port: int, size_bytes: int, *, changes: bool, be_gadget: bool = False) -> None:
+    """A :class:`Fault` where this can't be done, or not well: before anything is changed.
+
+    ``be_gadget``: it is to be a USB gadget; where it is one already, that is not refused.
+    """
     name = facts.name
     if changes and facts.root == "none":
         raise Fault("no-root", f"'{facts.user}' can't become root there", to=name, do="log in as root, or install sudo")
     if facts.runs_as not in ("", facts.user, str(facts.uid)):
         do = f"log in as that one, or begin anew: reactor unprovision {facts.runs_as}@…"
         raise Fault("other-user", f"it is provisioned for the user '{facts.runs_as}'", to=name, do=do)
-    if wish.gadget and gadget.UNIT not in facts.files:
+    if be_gadget and gadget.UNIT not in facts.files:
         gadget.refuse(facts)
     if not facts.state.startswith("/"):
         do = f"look at what follows --state in {UNIT}, or in {START}"

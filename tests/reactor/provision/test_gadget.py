@@ -56,14 +56,15 @@ def test_a_board_that_can_t_be_one_is_refused_with_the_way_out(
 ) -> None:
     facts = replace(ABLE, usb=replace(USB, **usb), **change)  # type: ignore[arg-type]
     with pytest.raises(Fault) as raised:
-        plan.refuse(facts, WANTED, 0, changes=True)
+        plan.refuse(facts, 7717, 0, changes=True, be_gadget=True)
     assert (raised.value.code, way_out in raised.value.do) == (code, True)
-    plan.refuse(facts, WISH, 0, changes=True)
-    plan.refuse(there(facts, WANTED) if facts.init == "systemd" else ABLE, WANTED, 0, changes=True)
+    plan.refuse(facts, 7717, 0, changes=True)
+    is_one = there(facts, WANTED) if facts.init == "systemd" else ABLE
+    plan.refuse(is_one, 7717, 0, changes=True, be_gadget=True)
 
 
 def test_it_is_one_more_step_and_done_again_none() -> None:
-    plan.refuse(ABLE, WANTED, 0, changes=True)
+    plan.refuse(ABLE, 7717, 0, changes=True, be_gadget=True)
     assert names(ABLE) == ["code", "trust", "service", "gadget", "start"]
     done = there(ABLE, WANTED)
     assert names(done) == []
@@ -138,7 +139,7 @@ def test_a_card_is_told_of_it_once_and_of_a_boot_partition_that_is_not_mounted(t
     config.write_text("[cm5]\ndtoverlay=dwc2,dr_mode=host")
     card.check_boot(folder)
     with pytest.raises(Fault, match="kernel offers no USB gadgets"):
-        plan.refuse(card.look(folder), WANTED, 0, changes=True)
+        plan.refuse(card.look(folder), 7717, 0, changes=True, be_gadget=True)
     modules = folder / "usr/lib/modules/6.1/kernel/drivers/usb/gadget"
     modules.mkdir(parents=True)
     (folder / "lib").symlink_to("usr/lib")
@@ -147,7 +148,7 @@ def test_a_card_is_told_of_it_once_and_of_a_boot_partition_that_is_not_mounted(t
     for _ in range(2):
         facts = card.look(folder)
         wanted = wish(facts, home, "porch", None, 7717, be_gadget=True)
-        plan.refuse(facts, wanted, 0, changes=True)
+        plan.refuse(facts, 7717, 0, changes=True, be_gadget=True)
         card.write(folder, facts, wanted, PYTHON, Payload({}, ()), home)
     assert config.read_text() == gadget.told("[cm5]\ndtoverlay=dwc2,dr_mode=host")
     wants = folder / "etc/systemd/system/multi-user.target.wants"
