@@ -229,7 +229,7 @@ def opened(path: Path, wheel: Wheel) -> Iterator[Archive]:
     with open(path, "rb") as file:
         _check_directory(wheel, file)
         try:
-            zipped = ZipFile(file)
+            zipped = ZipFile(file, metadata_encoding="utf-8")  # or it needs one that a stripped Python may not have
         except (BadZipFile, zlib_error, ValueError, NotImplementedError, UnicodeDecodeError) as error:
             raise bad(wheel, f"is no archive: {str(error)[:80]}") from error
         with zipped:

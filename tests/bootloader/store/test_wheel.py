@@ -56,6 +56,12 @@ def test_a_wheel_is_spread_as_an_installer_spreads_it(tmp_path: Path) -> None:
     assert found["share/some/table"][0] == b"\0\1"
 
 
+def test_names_are_utf8_also_where_the_archive_does_not_say_so(tmp_path: Path) -> None:
+    said = build("some_pkg", files={"xx.py": "X = 1\n"}, record=lambda text: text.replace("xx.py", "é.py"))
+    built = of(said.wheel.file, said.content.replace(b"xx.py", "é.py".encode()))
+    assert "site/é.py" in read(built, tmp_path)
+
+
 def test_what_a_wheel_brings_of_others_is_spread_as_the_rest_of_it(tmp_path: Path) -> None:
     inner = {f"bad/_vendor/other-2.dist-info/{name}": name for name in ("RECORD", "WHEEL", "METADATA")}
     found = read(build("bad", files={"a.dist-info": "", **inner}), tmp_path)
