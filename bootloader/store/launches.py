@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ..wire.errors import Fault
+from ..wire.errors import Fault, Refused
 from ..wire.launch import PATH, Launch
 from ..wire.layer import Wheel
 from ..wire.manifest import Manifest
@@ -29,6 +29,13 @@ class Launches:
         """What a tree says to run. ``fresh``: blobs that are in memory, verified."""
         entry = manifest.get(PATH)
         return self._launch(entry.blake3, (fresh or {}).get(entry.blake3)) if entry is not None else None
+
+    def wanted(self, manifest: Manifest, fresh: Mapping[str, bytes] | None = None) -> Launch:
+        """As :meth:`of`, where there has to be something to run."""
+        launch = self.of(manifest, fresh)
+        if launch is None:
+            raise Refused("no-launch", "the tree does not say what to run", to=PATH, do="push with `reactor`")
+        return launch
 
     def layers(self, blobs: Iterable[str]) -> set[tuple[Wheel, ...]]:
         """The wheels of each layer that the launch files ``blobs`` need."""

@@ -11,11 +11,13 @@ the blobs. One is made at a time; the store's lock is held around every call, bu
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from ..aside import Aside
 from ..wire.errors import Refused
 from ..wire.layer import Wheel, layer_name
 from .layer import Layer, read
@@ -34,6 +36,7 @@ class Layers:
         folder: Path,
         pycache: Path,
         objects: Objects,
+        aside: Aside,
         on_notice: OnNotice,
         lock: threading.RLock,
         sources: Sequence[Path],
@@ -41,6 +44,7 @@ class Layers:
         self.folder = folder
         self._pycache = pycache
         self._objects = objects
+        self._aside = aside
         self._notice = on_notice
         self._lock = lock
         self._sources = sources
@@ -150,8 +154,10 @@ class Layers:
         raise Refused("missing-blob", "is not on this target, or was damaged", to=wheel.file, do="send it again")
 
     def _drop(self, name: str) -> None:
-        _remove(self.folder / name)
-        _remove(self.folder / f"{name}.files")
+        for place in (self.folder / name, self.folder / f"{name}.files"):
+            _remove(place)
+            if os.path.lexists(place):  # there is something of another user's in it
+                self._aside.take(place)
         _remove(self._pycache / str(self.folder / name).lstrip("/"))
         self._whole.pop(name, None)
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from ..aside import Aside, is_other
 from ..ladder import ROLLBACK
 from ..wire.errors import Fault, Malformed, Refused
-from ..wire.launch import PATH as LAUNCH_PATH
 from ..wire.launch import Launch
 from ..wire.manifest import EMPTY, Edits, Manifest
 from ..wire.overlay import Overlay
@@ -67,7 +66,7 @@ class Store:
         self._launches = Launches(self.objects, on_notice)
         lying = [source.layers for source in self._sources]
         caches = folder / "pycache"
-        self.layers = Layers(folder / "layers", caches, self.objects, on_notice, self.lock, lying)
+        self.layers = Layers(folder / "layers", caches, self.objects, self._aside, on_notice, self.lock, lying)
         parts = self.objects, self._manifests, self._aside, self.layers, self._launches
         self.space = Space(folder, *parts, self._held, self.ledger.newest_first, self._let_go)
         self._loans = Loans()
@@ -159,8 +158,7 @@ class Store:
             if rung.root != was and (last is None or last.root != rung.root):
                 to = f"to generation {rung.generation}" if rung.generation else "to the base"
                 self.ledger.add(rung.root, BOOTLOADER, ROLLBACK, f"{to}: {rung.why}", len(self.manifest))
-            if (healthy := self.ledger.last_healthy()) and (manifest := self.manifest_of(healthy.root)):
-                self._whole(manifest)  # what makes the outputs safe runs from there, where something else is live
+            self._look_after_healthy()
             return rung
         self.live, self.manifest = None, EMPTY
         return None
@@ -172,15 +170,20 @@ class Store:
         if tree is None:
             tree = self._remade(manifest)
             self._notice("tree-mended", f"root {root[:12]} was made anew from its blobs")
-        launch = self._launches.of(manifest)
-        if launch is None:
-            raise Refused("no-launch", "the tree does not say what to run", to=LAUNCH_PATH)
-        self.layers.ensure(launch.wheels, self.room)
+        self.layers.ensure(self._launches.wanted(manifest).wheels, self.room)
         if self._led_to() is not tree or not self.live_path.is_symlink():
             self._lead_to(tree)
             self._next_link.replace(self.live_path)
             sync([self._folder])
         self.live, self.manifest = tree, manifest
+
+    def _look_after_healthy(self) -> None:
+        """What makes the outputs safe runs from the last healthy generation, where something else is live."""
+        if (one := self.ledger.last_healthy()) and (manifest := self.manifest_of(one.root)) and self._whole(manifest):
+            try:
+                self.layers.ensure(self._launches.wanted(manifest).wheels, self.room)
+            except (Fault, OSError) as fault:
+                self._notice("layer-damaged", f"generation {one.number}, the last healthy one, is without it: {fault}")
 
     def _remade(self, manifest: Manifest) -> Tree:
         """A tree that is made of its blobs, and on the disk for certain."""
@@ -258,8 +261,7 @@ class Store:
         wanted = {entry.blake3: entry.size for entry in edits.values() if entry is not None}
         with disk(self._folder):
             self.space.need("the rollback", self.space.taken([*wanted.values()] * 2), after.blobs())
-            if (launch := self._launches.of(after)) is not None:
-                self.layers.ensure(launch.wheels, self.room)
+            self.layers.ensure(self._launches.wanted(after).wheels, self.room)
             return self._staged(before, after, edits, {})
 
     def _verify(self, overlay: Overlay) -> dict[str, bytes]:
@@ -288,9 +290,7 @@ class Store:
         return fresh
 
     def _staged(self, before: Manifest, after: Manifest, edits: Edits, fresh: dict[str, bytes]) -> Staged:
-        launch = self._launches.of(after, fresh)
-        if launch is None:
-            raise Refused("no-launch", "the tree does not say what to run", to=LAUNCH_PATH, do="push with `reactor`")
+        launch = self._launches.wanted(after, fresh)
         self.layers.require(launch.wheels)
         return Staged(after, before, edits, launch, self._launches.of(before), fresh)
 

@@ -144,6 +144,24 @@ def test_one_that_can_not_be_mended_gives_way_and_is_asked_for_again(disk: Disk)
     disk.become(needing(ONE))
 
 
+def test_that_of_the_last_healthy_generation_is_mended_too_as_it_makes_outputs_safe(disk: Disk) -> None:
+    place = make(disk, ONE)
+    disk.healthy(needing(ONE))
+    whole = modules(place)
+    make(disk, TWO)
+    disk.become(needing(TWO))
+    disk.sync()
+    for code in ("layer-mended", "layer-damaged"):
+        (place / "site" / "one.py").write_text("damaged")
+        disk.notices.clear()
+        rung = disk.reopen()
+        assert rung is not None
+        assert rung.generation == 2
+        assert (modules(place) == whole) == (code == "layer-mended")
+        assert disk.codes[-1] == code
+        disk.store.objects.discard(ONE.wheel.blake3)  # from here on it can't be mended
+
+
 def test_a_wheel_that_is_damaged_among_the_blobs_is_asked_for_again(disk: Disk) -> None:
     send(disk, ONE)
     disk.store.objects.path(ONE.wheel.blake3).write_bytes(b"#" * ONE.wheel.size)
