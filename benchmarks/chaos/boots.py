@@ -47,16 +47,25 @@ def wrong_release(root: str, promise: Promise) -> list[Broken]:
 
 def wrong_tree(folder: Path, wanted: Generation) -> list[Broken]:
     """Every file that is not as it should be, one that should not be there included."""
+    return _wrong(folder, wanted.number, wanted.files, wanted.modes)
+
+
+def wrong_layer(layers: Path, wanted: Generation) -> list[Broken]:
+    """As :func:`wrong_tree`, of its layer, which lies in ``layers``."""
+    return _wrong(layers / wanted.layer, wanted.number, wanted.packages, {}) if wanted.layer else []
+
+
+def _wrong(folder: Path, number: int, files: Mapping[str, bytes], modes: Mapping[str, int]) -> list[Broken]:
     top = folder.resolve()
     found = {
         path.relative_to(top).as_posix(): path for path in top.rglob("*") if path.is_symlink() or not path.is_dir()
     }
-    wrong = sorted(found.keys() ^ wanted.files.keys())
-    for path in found.keys() & wanted.files.keys():
+    wrong = sorted(found.keys() ^ files.keys())
+    for path in found.keys() & files.keys():
         runnable = bool(found[path].stat().st_mode & 0o100)
-        if found[path].read_bytes() != wanted.files[path] or runnable != (wanted.modes.get(path, PLAIN) != PLAIN):
+        if found[path].read_bytes() != files[path] or runnable != (modes.get(path, PLAIN) != PLAIN):
             wrong.append(path)
-    return [(MIXTURE, f"generation {wanted.number} with {', '.join(wrong)} not its own")] if wrong else []
+    return [(MIXTURE, f"generation {number} with {', '.join(wrong)} not its own")] if wrong else []
 
 
 def real(device: Device, promise: Promise, known: Mapping[str, Generation]) -> list[Broken]:
@@ -85,7 +94,8 @@ def running(device: Device, promise: Promise, known: Mapping[str, Generation], *
                 broken.append((MIXTURE if said.startswith(SAYS) else OTHER, what))
         elif known[root].well:
             device.well()
-        broken += wrong_tree(Path(device.call("hello").text("live")), known[root])
+        live = Path(device.call("hello").text("live"))
+        broken += wrong_tree(live, known[root]) + wrong_layer(live.with_name("layers"), known[root])
     return broken
 
 

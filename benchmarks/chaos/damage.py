@@ -17,6 +17,9 @@ from pathlib import Path
 
 from bootloader.state import volatile_places
 from bootloader.wire.errors import Fault
+from bootloader.wire.launch import PATH as LAUNCH_PATH
+from bootloader.wire.launch import Launch
+from bootloader.wire.layer import layer_name
 
 from . import folders
 from .boots import Broken, bare, real, told, unlinked
@@ -237,6 +240,9 @@ def codes(image: Image, path: str) -> frozenset[str]:
     if path in _FILLED:
         return frozenset({"state-lost"})
     live = image["live"].content.decode()
+    layer = layer_name(Launch.decode(image[f"{live}/{LAUNCH_PATH}"].content).wheels)
+    if path == "layers" or (layer and path.startswith(f"layers/{layer}")):
+        return frozenset({"layer-mended"})
     known = {"live": "live-lost", f"{live}/": "live-lost", "ledger.": "ledger-damaged", "trust/device.": "trust-mended"}
     code = next((code for begins, code in known.items() if path.startswith(begins)), "")
     return frozenset({code, "state-lost"}) if code else frozenset()

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -31,6 +31,7 @@ from reactor.link import Link
 from ..guard import descendants, parents
 from .generations import Generation
 from .tally import Tally
+from .wheels import Made
 
 SOON_S = 30.0
 _END_S = 10.0
@@ -208,8 +209,10 @@ class Device:
                 self.reach()
 
     def ship(self, generation: Generation) -> None:
-        """Have it run ``generation``: from what it has, with all blobs that it lacks."""
+        """Have it run ``generation``: from what it has, with its layer and all blobs that it lacks."""
         assert self._link is not None
+        if generation.wheels:
+            self._provide(generation.wheels)
         wanted = generation.manifest
         bare = overlay.diff(self._manifest(), wanted)
         needed = {entry.blake3: entry.size for entry in bare.edits.values() if entry is not None}
@@ -218,12 +221,28 @@ class Device:
         blobs = {name: contents[name] for name in missing}
         large = {name: blobs.pop(name) for name in [name for name in blobs if len(blobs[name]) > 8192]}
         for name, content in large.items():
-            half = len(content) // 2
-            for at, part in ((0, content[:half]), (half, content[half:])):
-                self._link.call("upload", {"parts": [[name, at, len(content)]]}, [part], timeout_s=SOON_S)
+            self._upload(name, content)
         assert sum(map(len, blobs.values())) <= INLINE_BYTES
         body, carried = Overlay(bare.base, bare.root, bare.edits, blobs).message()
         self._link.call("apply", body, carried, timeout_s=SOON_S)
+
+    def _provide(self, wheels: Sequence[Made]) -> None:
+        """Have it make a layer of ``wheels``, unless it has that."""
+        deadline = time.monotonic() + SOON_S
+        contents = {made.wheel.blake3: made.content for made in wheels}
+        rows = [made.wheel.row for made in wheels]
+        while not (answer := self.call("layer", wheels=rows, wait_s=0.5)).flag("ready"):
+            if time.monotonic() > deadline:
+                raise Fault("chaos-no-layer", f"its layer is not made; {self.said()}", to=str(self.state))
+            for name in answer.texts("missing"):
+                self._upload(name, contents[name])
+
+    def _upload(self, name: str, content: bytes) -> None:
+        """A blob, in two parts."""
+        assert self._link is not None
+        half = len(content) // 2
+        for at, part in ((0, content[:half]), (half, content[half:])):
+            self._link.call("upload", {"parts": [[name, at, len(content)]]}, [part], timeout_s=SOON_S)
 
     def roll_back(self, number: int) -> None:
         """Have it go back to the generation with this number."""

@@ -2,7 +2,8 @@
 
 The model is POSIX's own, which promises little, not that of one file system: a file's content is certain once the file
 was fsynced, a name in a folder once the folder was, and of all the rest any part may be there and any other not. Only a
-rename is one step. So each cut has many outcomes; :meth:`Disk.outcomes` lists them by kind:
+rename is one step. Content belongs to a file, and names to folders: two names of one file have one content. So each cut
+has many outcomes; :meth:`Disk.outcomes` lists them by kind:
 
 - everything that was done is there, or nothing that was not fsynced;
 - of one file that was not fsynced, or of all, the content is lost, of the right length but zero, or cut in half;
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -30,12 +31,15 @@ DAMAGES = ("lost", "zeroed", "torn")
 
 @dataclass(frozen=True)
 class Thing:
-    """What one path of an image is: a file, a folder or a symlink. ``ns``: its modification time."""
+    """What one path of an image is: a file, a folder or a symlink. ``ns``: its modification time; ``number``: which one
+    it is, as paths with the same number are names of one file. 0 is a file of a single name.
+    """
 
     kind: str
     content: bytes = b""
     mode: int = 0o755
     ns: int = 0
+    number: int = 0
 
     @cached_property
     def token(self) -> bytes:
@@ -50,7 +54,15 @@ Image = dict[str, Thing]
 
 def digest(image: Image) -> str:
     """A name for an image; equal images have equal ones."""
-    return blake3(b"".join(path.encode() + b"\0" + image[path].token for path in sorted(image))).hexdigest()
+    things = b"".join(path.encode() + b"\0" + image[path].token for path in sorted(image))
+    return blake3(things + repr(sorted(linked(image).items())).encode()).hexdigest()
+
+
+def linked(image: Image) -> dict[str, str]:
+    """The paths at which there is a file that another path before it leads to, and the first one that does."""
+    first: dict[int, str] = {}
+    numbered = ((path, image[path].number) for path in sorted(image))
+    return {path: one for path, number in numbered if number and (one := first.setdefault(number, path)) != path}
 
 
 @dataclass(slots=True)
@@ -78,7 +90,7 @@ class _Node:
         elif self.written:
             middle = (min(begin for begin, _ in self.written) + max(end for _, end in self.written)) // 2
             content = content[:middle] + old[middle : len(content)]
-        return Thing("file", content, self.now.mode, self.now.ns)
+        return replace(self.now, content=content)
 
 
 class Disk:
@@ -89,19 +101,20 @@ class Disk:
         self._by_inode: dict[int, int] = {}
         self._now: dict[Key, int] = {}
         self._next = ROOT
-        self._new(inodes["."], Thing("folder"), None)
+        self._new(inodes["."], Thing("folder"))
         for path, thing in image.items():
-            key = self._key(path)
-            self._now[key] = self._new(inodes[path], thing, thing)
+            key, inode = self._key(path), inodes[path]
+            self._now[key] = self._by_inode[inode] if inode in self._by_inode else self._new(inode, thing)
         self._certain = dict(self._now)
         self._pending: list[dict[Key, int | None]] = []
         self._old: list[dict[Key, int | None]] = []
         self._synced = False
 
-    def _new(self, inode: int, thing: Thing, certain: Thing | None) -> int:
+    def _new(self, inode: int, thing: Thing, *, certain: bool = True) -> int:
         number, self._next = self._next, self._next + 1
-        never = Thing(thing.kind, b"" if thing.kind == "file" else thing.content, thing.mode, 0)
-        self._nodes[number] = _Node(thing.kind, thing, certain or never)
+        now = replace(thing, number=number)
+        never = replace(now, content=b"" if thing.kind == "file" else thing.content, ns=0)
+        self._nodes[number] = _Node(thing.kind, now, now if certain else never)
         self._by_inode[inode] = number
         return number
 
@@ -143,7 +156,7 @@ class Disk:
 
     def _add(self, step: Mapping[str, Any], thing: Thing) -> None:
         key = self._key(step["path"])
-        self._change({key: self._new(step["ino"], thing, None)})
+        self._change({key: self._new(step["ino"], thing, certain=False)})
 
     def _change(self, updates: dict[Key, int | None]) -> None:
         self._pending.append(updates)
@@ -164,7 +177,7 @@ class Disk:
             mode = step["mode"]
         else:
             ns = step["ns"]
-        node.now = Thing(node.kind, content, mode, ns)
+        node.now = replace(thing, content=content, mode=mode, ns=ns)
 
     def _fsync(self, number: int) -> None:
         node = self._nodes[number]

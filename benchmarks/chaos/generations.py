@@ -2,9 +2,9 @@
 
 Every file of a tree says by its content which tree it was made for, or an older one that it is unchanged since. The
 application imports all its modules and tells, in one line that it prints and keeps in the file ``said``, what each of
-them said, and the hash of every file in its tree. So whoever knows the tree knows the line, and a file too many, a
-stale bytecode and a lost deletion all show in it. While another one runs it dies, and leaves
-the file ``twice``.
+them said, and the hash of every file in its tree; and the same of the modules that its layer has, or another one.
+So whoever knows the tree knows the line, and a file too many, a stale bytecode, a lost deletion and another tree's
+layer all show in it. While another one runs it dies, and leaves the file ``twice``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bootloader.wire.launch import PATH, Application, Launch
+from bootloader.wire.layer import MODULES, layer_name
 from bootloader.wire.manifest import PLAIN, RUNNABLE, Entry, Manifest, blob_name
+
+from .wheels import NAMES, Made, layer
 
 SAYS = "the tree is "
 _TELL = """
@@ -43,7 +46,12 @@ def main():
             if name.endswith(".py"):
                 module = name[:-3].replace("/", ".").removesuffix(".__init__")
                 modules[name] = importlib.import_module(module).SAYS
-    line = SENTENCE + json.dumps([files, modules], sort_keys=True)
+    packages = {}
+    for name in NAMES:
+        with contextlib.suppress(ModuleNotFoundError):
+            package = importlib.import_module(name)
+            packages[name] = [package.SAYS, hashlib.sha256(pathlib.Path(package.__file__).read_bytes()).hexdigest()]
+    line = SENTENCE + json.dumps([files, modules, packages], sort_keys=True)
     with contextlib.suppress(OSError):  # a full disk
         pathlib.Path("said.new").write_text(line)
         pathlib.Path("said.new").replace("said")
@@ -79,12 +87,13 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One tree: its files, and what an application that runs the whole of it says."""
+    """One tree: its files, the wheels of its layer, and what an application that runs the whole of it says."""
 
     number: int
     files: Mapping[str, bytes]
     modes: Mapping[str, int]
     well: bool
+    wheels: tuple[Made, ...] = ()
 
     @property
     def manifest(self) -> Manifest:
@@ -101,8 +110,23 @@ class Generation:
         """The line of its application."""
         own = {path: content for path, content in self.files.items() if not path.startswith(".reactor/")}
         files = {path: hashlib.sha256(content).hexdigest() for path, content in own.items()}
-        modules = {path: content.split(b'"')[1].decode() for path, content in own.items() if path.endswith(".py")}
-        return SAYS + json.dumps([files, modules], sort_keys=True)
+        modules = {path: _said(content) for path, content in own.items() if path.endswith(".py")}
+        packages = {
+            path.removeprefix(f"{MODULES}/").removesuffix(".py"): [_said(content), hashlib.sha256(content).hexdigest()]
+            for path, content in self.packages.items()
+            if path.endswith(".py")
+        }
+        return SAYS + json.dumps([files, modules, packages], sort_keys=True)
+
+    @property
+    def packages(self) -> dict[str, bytes]:
+        """The files of its layer."""
+        return {path: content for made in self.wheels for path, content in made.files.items()}
+
+    @property
+    def layer(self) -> str:
+        """The name of its layer; empty where it has none."""
+        return layer_name(made.wheel for made in self.wheels)
 
 
 def make(number: int, before: Generation | None, chance: random.Random, *, well: bool = True) -> Generation:
@@ -118,13 +142,21 @@ def make(number: int, before: Generation | None, chance: random.Random, *, well:
         kept = place in old and chance.random() < 0.4
         files[place] = old[place] if kept else _content(place, number)
     says = f'SAYS = "{number}"\n'
-    told = _TELL.replace("SENTENCE", repr(SAYS)).replace("FATE", _WELL if well else _ILL)
+    told = _TELL.replace("SENTENCE", repr(SAYS)).replace("NAMES", repr(NAMES)).replace("FATE", _WELL if well else _ILL)
+    wheels = layer(number)
     files["app.py"] = (says + told).encode()
     files[PATH] = Launch(
-        (Application("app", "app:main", settle_s=0.0 if well else 0.5, grace_s=2.0),), reload="restart"
+        (Application("app", "app:main", settle_s=0.0 if well else 0.5, grace_s=2.0),),
+        reload="restart",
+        wheels=tuple(made.wheel for made in wheels),
     ).encode()
     modes = {place: RUNNABLE for place in files if place == "tool.sh" and chance.random() < 0.5}
-    return Generation(number, files, modes, well)
+    return Generation(number, files, modes, well, wheels)
+
+
+def _said(content: bytes) -> str:
+    """What a module says."""
+    return content.split(b'"')[1].decode()
 
 
 def _content(place: str, number: int) -> bytes:

@@ -11,14 +11,16 @@ import marshal
 import os
 import sys
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from pathlib import Path
+from types import CodeType
 
 from bootloader.keeper.release import Unusable, kept
 from bootloader.state import State
 from bootloader.store.store import Store
 from bootloader.wire.errors import Fault
 
-from .boots import Broken, wrong_release, wrong_root, wrong_tree
+from .boots import Broken, wrong_layer, wrong_release, wrong_root, wrong_tree
 from .generations import INSTALLED, NOTHING, Generation, Promise
 from .tally import LOST, MIXTURE, OTHER
 
@@ -42,9 +44,10 @@ def quick(
             if tells and not {notice.partition(":")[0] for notice in notices} & {*tells}:
                 broken.append((OTHER, "what was lost is not told"))
             if store.live is not None and root in known:
-                broken += wrong_tree(state / "live", known[root]) or _wrong_bytecode(state, known[root])
+                wrong = wrong_tree(state / "live", known[root]) + wrong_layer(state / "layers", known[root])
+                broken += wrong or _wrong_bytecode(state, known[root])
             for other in sorted(promise.kept - {root}):
-                broken += _back(store, known[other])
+                broken += _back(store, state, known[other])
         broken += _wrong_kept(state, promise)
     except (Fault, OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
         broken = [(OTHER, f"the boot itself broke: {type(error).__name__}: {error}")]
@@ -66,12 +69,12 @@ def _wrong_kept(state: Path, promise: Promise) -> list[Broken]:
 def _wrong_bytecode(state: Path, wanted: Generation) -> list[Broken]:
     """Bytecode that Python would take for a file's and that is not."""
     wrong = []
-    for path in wanted.files:
-        source = state / "live" / path
+    layer = state / "layers" / wanted.layer
+    for source in (*(state / "live" / path for path in wanted.files), *(layer / path for path in wanted.packages)):
         cache = Path(f"{state}/pycache{source.parent}", f"{source.stem}.{sys.implementation.cache_tag}.pyc")
         is_there = os.access(cache, os.R_OK) and cache.is_file()
         if source.suffix == ".py" and is_there and _believed(cache, source) and not _is_of(cache, source):
-            wrong.append(path)
+            wrong.append(str(source.relative_to(state)))
     return [(MIXTURE, f"generation {wanted.number} with damaged bytecode of {', '.join(wrong)}")] if wrong else []
 
 
@@ -84,17 +87,25 @@ def _believed(cache: Path, source: Path) -> bool:
 
 
 def _is_of(cache: Path, source: Path) -> bool:
-    made = compile(source.read_bytes(), str(source), "exec", dont_inherit=True)
     try:
-        return bool(marshal.loads(cache.read_bytes()[16:]) == made)
+        return bool(marshal.loads(cache.read_bytes()[16:]) == _made(source.read_bytes(), str(source)))
     except (ValueError, EOFError, TypeError):
         return False
 
 
-def _back(store: Store, wanted: Generation) -> list[Broken]:
-    """Whether the target can still go back to ``wanted``."""
+@lru_cache(maxsize=256)
+def _made(source: bytes, place: str) -> CodeType:
+    return compile(source, place, "exec", dont_inherit=True)
+
+
+def _back(store: Store, state: Path, wanted: Generation) -> list[Broken]:
+    """Whether the target can still go back to ``wanted``, and could make its layer anew."""
+    wheels = [made.wheel for made in wanted.wheels]
+    if lost := [wheel.file for wheel in wheels if not store.objects.make_sure(wheel.blake3)]:
+        return [(LOST, f"generation {wanted.number} is without {', '.join(lost)}")]
     try:
         folder = store.build(store.stage_root(wanted.manifest.root))
     except Fault as fault:
         return [(LOST, f"there is no way back to generation {wanted.number}: {fault}")]
-    return [(kind, f"on the way back: {what}") for kind, what in wrong_tree(folder, wanted)]
+    broken = wrong_tree(folder, wanted) + wrong_layer(state / "layers", wanted)
+    return [(kind, f"on the way back: {what}") for kind, what in broken]

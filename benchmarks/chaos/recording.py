@@ -159,7 +159,7 @@ def record_upgrades(scratch: Path, seed: str, upgrades: int) -> Recording:
     """Record a bootloader that runs one generation and is replaced by so many others, each a comment longer."""
 
     def drive(recorder: Recorder) -> None:
-        only = make(1, None, random.Random(f"{seed} upgrade"))
+        only = make(4, None, random.Random(f"{seed} upgrade"))  # it has no layer: those are tried without this
         recorder.step(lambda: recorder.device.ship(only), only)
         contents = package()
         for number in range(1, upgrades + 1):

@@ -33,7 +33,7 @@ def test_after_a_power_cut_the_old_or_the_new_generation_is_there_whole(
     recorded: recording.Recording, tally: Tally
 ) -> None:
     chance = random.Random("ci")
-    power.attack(recorded, tally, chance, booted=3, again=1, until_s=math.inf, share=1000, most=30)
+    power.attack(recorded, tally, chance, booted=3, again=1, until_s=math.inf, share=1000, most=25)
     assert tally.findings == []
     assert tally.counts["power cuts"] > 300
     assert tally.counts[power.SAMPLED] == 1

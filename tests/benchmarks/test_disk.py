@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks.chaos import folders
-from benchmarks.chaos.disk import Disk, Image, Thing
+from benchmarks.chaos.disk import Disk, Image, Thing, digest
 from benchmarks.chaos.recording import INSIDE
 
 Step = dict[str, Any]
@@ -95,6 +95,29 @@ def test_the_number_of_a_deleted_file_may_come_again() -> None:
     made = done(disk(), {"op": "unlink", "path": "it"}, create("other", 2), written(2, "other"))
     assert made.image()["other"].content == b"other"
     assert b"old" in held(made)
+
+
+LINKED = [create("new", 3), written(3, "new"), {"op": "link", "path": "new", "to": "also"}]
+
+
+def test_what_is_written_to_a_file_shows_under_each_of_its_names() -> None:
+    made = done(disk(None), *LINKED, written(3, "W", at=2))
+    for _, make in made.outcomes():
+        assert len({thing.content for thing in make().values()}) <= 1
+    assert {made.image()[name].content for name in ("new", "also")} == {b"neW"}
+
+
+def test_one_name_of_a_file_may_be_lost_without_the_other() -> None:
+    made = done(disk(None), *LINKED, {"op": "fsync", "ino": 3})
+    assert {frozenset(make()) for _, make in made.outcomes()} == {
+        frozenset(names) for names in ((), ("new",), ("also",), ("also", "new"))
+    }
+
+
+def test_a_name_that_replaces_another_leaves_the_other_name_what_it_was() -> None:
+    steps = [{"op": "link", "path": "it", "to": "also"}, *REPLACED, {"op": "sync"}]
+    image = done(disk(), *steps).image()
+    assert (image["it"].content, image["also"].content) == (b"new", b"old")
 
 
 # the record
@@ -181,3 +204,24 @@ def test_an_image_that_is_laid_out_is_read_back(tmp_path: Path) -> None:
     assert folders.unlike(found, image) == []
     assert found["a/file"].ns == image["a/file"].ns
     assert set(inodes) == {".", *image}
+
+
+def test_two_names_of_one_file_are_laid_out_as_such_and_read_back(tmp_path: Path) -> None:
+    image = {
+        name: Thing("file", name[:1].encode(), 0o644, 0, number) for name, number in [("a", 7), ("ab", 7), ("b", 0)]
+    }
+    folders.lay(image, tmp_path / "folder")
+    found, inodes = folders.read(tmp_path / "folder")
+    assert folders.unlike(found, image) == []
+    assert (tmp_path / "folder" / "a").samefile(tmp_path / "folder" / "ab")
+    again = Disk(found, inodes)
+    again.do(written(inodes["a"], "x"))
+    assert {name: thing.content for name, thing in again.image().items()} == {"a": b"x", "ab": b"x", "b": b"b"}
+
+
+def test_two_files_with_one_content_are_not_one_file_of_two_names() -> None:
+    apart = {name: Thing("file", b"x", 0o644) for name in ("a", "b")}
+    one = {name: Thing("file", b"x", 0o644, 0, 5) for name in ("a", "b")}
+    assert folders.unlike(apart, one) == ["b"]
+    assert digest(apart) != digest(one)
+    assert digest(one) == digest({name: Thing("file", b"x", 0o644, 0, 6) for name in ("a", "b")})
