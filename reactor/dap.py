@@ -82,12 +82,9 @@ def failure(request: Message, why: str) -> Message:
     return {**head, "success": False, "message": why, "body": {"error": error}}
 
 
-def waiting(message: Message) -> int | None:
-    """The port on which the adapter waits for the application's half, where that is what it says."""
-    if message.get("type") != "event" or message.get("event") != WAITING:
-        return None
-    port = (message.get("body") or {}).get("port")
-    return port if isinstance(port, int) and 0 < port < 65536 else None
+def is_waiting(message: Message) -> bool:
+    """Whether the adapter says that it waits for the application's half."""
+    return message.get("type") == "event" and message.get("event") == WAITING
 
 
 def lines(event: Mapping[str, Any], _verbose: bool) -> list[Line]:

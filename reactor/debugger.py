@@ -1,8 +1,9 @@
 """A debugger for an application on a target: an editor here, debugpy's adapter here, its other half there, by a stream.
 
 Owns the port on this host's loopback where the editor comes, and for each that came, an adapter process and a stream.
-Whoever comes has to be of this user, where the system tells. Knows nothing of what is debugged, and nothing on the
-target listens.
+Whoever comes has to be of this user, where the system tells. Knows nothing of what is debugged. Nothing on the target
+listens, and nothing else here: debugpy's adapter would have two ports on loopback where it takes whoever comes for an
+editor, and attaches to any process of this user for that, or takes it for the application.
 """
 
 from __future__ import annotations
@@ -37,6 +38,29 @@ _RECV_BYTES = 64 * 1024
 _LINE_BYTES = 8 * 1024
 _READY_S = 60.0
 _END_S = 5.0
+
+# Its only ways in: standard input and output, for the editor, and a socket that it inherits, for the application.
+_ADAPTER = """
+import socket, sys, threading
+from debugpy.common import sockets
+
+class Nowhere:
+    def getsockname(self):
+        return "127.0.0.1", 1
+
+    def close(self):
+        pass
+
+def serve(name, handler, *_args, **_more):
+    if name == "Server":
+        threading.Thread(target=handler, args=(application,), daemon=True).start()
+    return Nowhere()
+
+application = socket.socket(fileno=int(sys.argv.pop()))
+sockets.serve = serve
+from debugpy.adapter.__main__ import main
+main()
+"""
 
 Tell = Callable[[str, str], None]
 """Gets ``attached`` or ``detached``, and why."""
@@ -91,15 +115,17 @@ class _Session:
         self._sending = threading.Lock()
         self._request: dap.Message = {}
         self._stream: Stream | None = None
-        self._server: socket.socket | None = None
         self._threads: list[threading.Thread] = []
-        self._adapter = subprocess.Popen(
-            [sys.executable, "-m", "debugpy.adapter"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for this process
-        )
+        self._server, theirs = socket.socketpair()
+        with theirs:
+            self._adapter = subprocess.Popen(
+                [sys.executable, "-P", "-c", _ADAPTER, str(theirs.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C is for this process
+            )
 
     def run(self) -> None:
         """Relay until the editor is gone."""
@@ -126,9 +152,8 @@ class _Session:
         if self._stream is not None:
             self._stream.close()
         for one in (self._server, self._editor):
-            if one is not None:
-                with suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
         self._adapter.kill()
         self._adapter.wait()
         for thread in self._threads:
@@ -137,8 +162,7 @@ class _Session:
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
-        if self._server is not None:
-            self._server.close()
+        self._server.close()
 
     def _begin(self, what: Callable[[], None], name: str) -> None:
         thread = threading.Thread(target=what, name=f"debug {name}", daemon=True)
@@ -154,20 +178,17 @@ class _Session:
         assert adapter is not None
         while data := os.read(adapter.fileno(), _RECV_BYTES):
             for message in messages.feed(data):
-                port = dap.waiting(message)
-                if port is None:
-                    self._send(message)
+                if dap.is_waiting(message):
+                    self._begin(self._join, "attach")
                 else:
-                    self._begin(lambda port=port: self._join(port), "attach")  # type: ignore[misc]
+                    self._send(message)
         with suppress(OSError):
             self._editor.shutdown(socket.SHUT_RDWR)
 
-    def _join(self, port: int) -> None:
+    def _join(self) -> None:
         """Bring the application's half to the adapter."""
         try:
             self._stream = _opened(self._target, self._application)
-            self._server = socket.create_connection((LOOPBACK, port), timeout=_READY_S)
-            self._server.settimeout(None)
         except (Fault, OSError) as error:
             self._tell("refused", clean(str(error)))
             self._send(dap.failure(self._request, clean(str(error))))
@@ -192,7 +213,6 @@ class _Session:
 
     def _to_target(self) -> None:
         assert self._stream is not None
-        assert self._server is not None
         with suppress(OSError, Fault):  # either end is gone, which the other direction tells of
             while data := self._server.recv(_RECV_BYTES):
                 self._stream.write(data)
