@@ -16,15 +16,26 @@ Message = dict[str, Any]
 Line = list[tuple[str, str]]
 
 _HEAD_BYTES = 4096
-_MOST_BYTES = 64 * 1024 * 1024
+_MOST_BYTES = 4 * 1024 * 1024
+"""Of one message, which takes many times as much once it is read."""
+
 _HOW = ("connect", "listen", "host", "port", "processId", "subProcessId")
 """What an editor may say of how a process is reached."""
 
 WAITING = "debugpyWaitingForServer"
 
+EVENTS = frozenset(
+    {
+        *("breakpoint", "capabilities", "continued", "exited", "initialized", "invalidated", "loadedSource", "memory"),
+        *("module", "output", "process", "progressEnd", "progressStart", "progressUpdate", "stopped", "terminated"),
+        "thread",
+    }
+)
+"""What an editor only shows. By others, debugpy's own, it would begin whatever they name on this host."""
+
 
 class Messages:
-    """Bytes in, messages out."""
+    """Bytes in, messages out; none is held that is longer than may be."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -47,6 +58,14 @@ def encode(message: Mapping[str, Any]) -> bytes:
     """A message as it is sent."""
     body = json.dumps(message).encode()
     return b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def is_harmless(message: Message) -> bool:
+    """Whether an editor may have it, which may come from a device that somebody has taken over: answers, and what it
+    only shows. An adapter has nothing to ask for here, and ``runInTerminal`` is a command on this host.
+    """
+    event = message.get("event") if message.get("type") == "event" else None
+    return message.get("type") == "response" or (isinstance(event, str) and event in EVENTS)
 
 
 def to_adapter(message: Message, mappings: Sequence[Mapping[str, str]]) -> Message:
@@ -117,6 +136,4 @@ def _message(body: bytes) -> Message:
 
 
 def _odd(what: str) -> Fault:
-    return Fault(
-        "odd-editor", f"what came is no message of the Debug Adapter Protocol: {what}", do="attach as docs say"
-    )
+    return Fault("odd-editor", f"what came is no message of the Debug Adapter Protocol: {what}")

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,6 +38,7 @@ LOOPBACK = "127.0.0.1"
 _RECV_BYTES = 64 * 1024
 _LINE_BYTES = 8 * 1024
 _READY_S = 60.0
+_LINE_S = 5.0
 _END_S = 5.0
 
 # Its only ways in: standard input and output, for the editor, and a socket that it inherits, for the application.
@@ -114,6 +116,7 @@ class _Session:
         self._tell = tell
         self._sending = threading.Lock()
         self._request: dap.Message = {}
+        self._is_begun = False
         self._stream: Stream | None = None
         self._threads: list[threading.Thread] = []
         self._server, theirs = socket.socketpair()
@@ -149,12 +152,12 @@ class _Session:
 
     def close(self) -> None:
         """End all of it. The application goes on."""
+        self._adapter.kill()  # first, as Ctrl-C may come while the rest is waited for
         if self._stream is not None:
             self._stream.close()
         for one in (self._server, self._editor):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-        self._adapter.kill()
         self._adapter.wait()
         for thread in self._threads:
             thread.join(_END_S)
@@ -174,14 +177,19 @@ class _Session:
             self._editor.sendall(dap.encode(message))
 
     def _from_adapter(self) -> None:
-        messages, adapter = dap.Messages(), self._adapter.stdout
+        messages, adapter, is_joined = dap.Messages(), self._adapter.stdout, False
         assert adapter is not None
-        while data := os.read(adapter.fileno(), _RECV_BYTES):
-            for message in messages.feed(data):
-                if dap.is_waiting(message):
-                    self._begin(self._join, "attach")
-                else:
-                    self._send(message)
+        try:
+            while data := os.read(adapter.fileno(), _RECV_BYTES):
+                for message in messages.feed(data):
+                    if dap.is_waiting(message) and not is_joined:  # the next one would be the device's
+                        is_joined = True
+                        self._begin(self._join, "attach")
+                    elif dap.is_harmless(message):
+                        self._is_begun |= message.get("event") == "initialized"
+                        self._send(message)
+        except Fault as fault:
+            self._tell("refused", clean(str(fault)))
         with suppress(OSError):
             self._editor.shutdown(socket.SHUT_RDWR)
 
@@ -191,18 +199,15 @@ class _Session:
             self._stream = _opened(self._target, self._application)
         except (Fault, OSError) as error:
             self._tell("refused", clean(str(error)))
-            self._send(dap.failure(self._request, clean(str(error))))
-            with suppress(OSError):
-                self._editor.shutdown(socket.SHUT_RDWR)
+            self._let_go(clean(str(error)))
             return
         self._tell("attached", f"pid {self._stream.end.pid}")
         self._begin(self._to_target, "out")
-        why = "the editor has left"
+        why, messages = "the editor has left", dap.Messages()
         try:
             while True:
-                data = self._stream.read()
-                if data:
-                    self._server.sendall(data)
+                for message in messages.feed(self._stream.read()):
+                    self._server.sendall(dap.encode(message))
         except StreamEnded as ended:
             why = ended.what
         except (Fault, OSError) as error:
@@ -210,6 +215,14 @@ class _Session:
         with suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)
         self._tell("detached", why)
+        if not self._is_begun:  # its adapter would wait for another one for ever
+            self._let_go(why)
+
+    def _let_go(self, why: str) -> None:
+        """The editor is told that nothing comes of it."""
+        self._send(dap.failure(self._request, why))
+        with suppress(OSError):
+            self._editor.shutdown(socket.SHUT_RDWR)
 
     def _to_target(self) -> None:
         assert self._stream is not None
@@ -239,32 +252,33 @@ def _opened(target: Target, application: str) -> Stream:
     name, archive = _archive()
     stream = Stream(target, "debug", application, {"archive": name, "size": len(archive)})
     try:
-        rest = b""
-        while True:
-            line, rest = _line(stream, rest)
-            if "need" in line:
-                stream.write(archive)
-            elif "ready" in line:
-                if rest:
-                    raise Refused("malformed", "it says more than it was asked", to=application)
-                return stream
-            else:
-                raise Refused("not-debuggable", clean(str(line.get("failed", "")))[:1000], to=application)
+        line, rest = _line(stream, b"", application)
+        if "need" in line:
+            stream.write(archive)
+            line, rest = _line(stream, rest, application)
+        if "ready" not in line:
+            raise Refused("not-debuggable", clean(str(line.get("failed", "")))[:1000], to=application)
+        if rest:
+            raise Refused("malformed", "it says more than it was asked", to=application)
+        return stream
     except BaseException:
         stream.close()
         raise
 
 
-def _line(stream: Stream, rest: bytes) -> tuple[dict[str, Any], bytes]:
+def _line(stream: Stream, rest: bytes, application: str) -> tuple[dict[str, Any], bytes]:
     """The next line that the application's end says, and what has come after it."""
+    deadline = time.monotonic() + _READY_S
     while b"\n" not in rest:
         if len(rest) > _LINE_BYTES:
             raise Refused("malformed", "the application's end of the stream makes no sense")
-        rest += stream.read(_READY_S)
+        if time.monotonic() > deadline:
+            raise Refused("not-debuggable", f"no debugger answers there within {_READY_S:.0f} s", to=application)
+        rest += stream.read(_LINE_S)
     line, _, rest = rest.partition(b"\n")
     try:
         told = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict):
         raise Refused("malformed", "the application's end of the stream makes no sense")

@@ -349,6 +349,7 @@ def editors(data: bytes) -> bool:
             found = True
             dap.to_adapter(message, [])
             dap.refused(message)
+            dap.is_harmless(message)
     except Fault:
         pass
     return found

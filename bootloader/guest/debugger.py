@@ -70,6 +70,7 @@ class Debugger:
                 host="the stream",
                 port=1,
                 suspend=False,
+                wait_for_ready_to_run=False,  # for an editor that leaves before it has said so, that would be for ever
                 patch_multiprocessing=False,
                 notify_stdin=False,
                 dont_trace_start_patterns=(os.path.dirname(os.path.dirname(__file__)),),

@@ -46,6 +46,8 @@ class Editor:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=SOON_S)
         self._messages = Messages()
         self._came: list[dict[str, Any]] = []
+        self.came: list[dict[str, Any]] = []
+        """Everything that ever did."""
         self._number = 0
 
     def send(self, command: str, **arguments: Any) -> int:
@@ -63,7 +65,9 @@ class Editor:
                     return message
             data = self._socket.recv(65536)
             assert data, f"the debugger is gone before {fields}; there were {self._came[-5:]}"
-            self._came += self._messages.feed(data)
+            more = list(self._messages.feed(data))
+            self._came += more
+            self.came += more
 
     def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
         """The body of the answer to a request."""
@@ -138,7 +142,11 @@ def debugged(bench: Bench) -> Debugged:
 def test_a_breakpoint_in_the_host_s_file_stops_the_live_application_which_goes_on_and_can_be_attached_to_again(
     debugged: Debugged,
 ) -> None:
+    in_a_hurry = Editor(debugged.port)
+    in_a_hurry.attach()
+    in_a_hurry.close()  # it was attached, and has not said what it wants
     for _ in range(2):
+        debugged.told("detached", debugged.debug.mark() - 1)
         since = debugged.debug.mark()
         editor = Editor(debugged.port)
         editor.attach()

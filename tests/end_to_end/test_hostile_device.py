@@ -7,23 +7,31 @@ device's is imported, called or written, nothing is shown raw, time and memory a
 from __future__ import annotations
 
 import json
+import os
+import select
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from reactor import trust
+from reactor.dap import WAITING
 from tests.bootloader.target import Target, app
 from tests.reactor.test_report import RAW
 
-from .conftest import Bench, benched
+from .conftest import Bench, Running, benched
 from .documented import breaches
-from .hostile_device import LIES
+from .hostile_debugger import ALL_TOLD
+from .hostile_device import CONSOLE
 from .hostile_device import RAW as BRINE
+from .lies import LIES
+from .test_debug import Editor
 
 MOST_BYTES = 300 * 1024 * 1024
 """Of a command that ten liars tell as much as fits a frame, and a frame's worth of JSON is a few times its size."""
@@ -78,6 +86,8 @@ class House:
         # What a process has needed at most since it became this program: what wait4 tells is also of who started it.
         (lure / "sitecustomize.py").write_text(PEAK)
         self.peak = folder / "peak"
+        self.lure = socket.create_server(("127.0.0.1", 0))
+        """A port of the host's own that nobody is to be sent to."""
         env = {"HOME": str(folder / "user"), "PYTHONPATH": f"{lure}:{TOP}", "PEAK": str(self.peak)}
         self.env = {**bench.env, **env}
         self.project = bench.project({"main.py": WAIT}, 'entry = "main:main"')
@@ -86,15 +96,16 @@ class House:
         own = trust.host_identity(bench.home).certificate.read_text()
         (self.target.state / "trust" / "hosts" / "user.crt").write_text(own)
         self.target.notice("host-added")
-        place = [str(self.target.state), str(self.target.home), str(self.target.listening["port"])]
+        place = [self.target.state, self.target.home, self.target.listening["port"], self.lure.getsockname()[1]]
         self.liar = subprocess.Popen(
-            [sys.executable, "-m", "tests.end_to_end.hostile_device", *place],
+            [sys.executable, "-m", "tests.end_to_end.hostile_device", *map(str, place)],
             cwd=TOP,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
         assert self.liar.stdout is not None
         ports = json.loads(self.liar.stdout.readline())
+        self.serial = f"socket://127.0.0.1:{ports.pop(CONSOLE)}"
         pem = (self.target.state / "trust" / "device.crt").read_text()
         for name, port in ports.items():
             trust.remember(bench.home, name, pem, f"127.0.0.1:{port}")
@@ -144,6 +155,7 @@ class House:
         assert self.liar.stdout is not None
         self.liar.stdout.close()
         self.target.close()
+        self.lure.close()
 
 
 @pytest.fixture(scope="module")
@@ -200,3 +212,53 @@ def test_a_session_with_liars_is_told_of_each_and_ends_with_ctrl_c(house: House)
     assert not any(RAW.search(text) for text in strings(dev.events))
     assert not house.lured.exists()
     assert house.files() == before
+
+
+def test_a_console_is_told_all_of_it_as_bytes_and_comes_to_no_harm(house: House) -> None:
+    before = house.files()
+    console = house.bench.start("console", house.serial, cwd=house.bench.folder, env=house.env)
+    first = console.wait("console", text=ALL_TOLD)
+    console.wait("console", since=console.events.index(first) + 1, text=ALL_TOLD)  # so all of it came between
+    assert console.end() == 0
+    assert console.noise == []
+    assert not any(RAW.search(text) for text in strings(console.events))
+    assert house.files() == before
+    assert int(house.peak.read_text().split()[1]) * 1024 < MOST_BYTES
+    house.peak.unlink()
+
+
+EDITED = ALL if "REACTOR_LONG" in os.environ else ("escapes", "swollen", BRINE)
+
+
+def attached(debug: Running) -> Editor:
+    """An editor that was there until all was told, or it was let go; the program is free of the one before by then."""
+    port = debug.wait("debug", state="listening")["port"]
+    while True:
+        mark = debug.mark()
+        editor = Editor(port)
+        with closing(editor), suppress(AssertionError, OSError):  # it is let go, or an answer is a lie
+            editor.attach()
+            editor.ask("configurationDone")
+            editor.until(type="event", event="output", body={"category": "console", "output": ALL_TOLD})
+        if "another debugger" not in debug.wait("debug", since=mark)["why"]:
+            return editor
+
+
+@pytest.mark.parametrize("name", EDITED)
+def test_an_editor_is_sent_nowhere_by_what_it_debugs_and_told_of_what_makes_no_sense(house: House, name: str) -> None:
+    before = house.files()
+    debug = house.bench.start("debug", "-t", name, "--port", "0", cwd=house.bench.folder, env=house.env)
+    editor = attached(debug)
+    told = [one["state"] for one in debug.events]
+    assert told[1] == "attached" or name != "escapes"
+    assert debug.end() == 130
+    assert debug.noise == []
+    assert not any(RAW.search(text) for text in strings(debug.events))
+    assert not house.lured.exists()
+    assert house.files() == before
+    assert int(house.peak.read_text().split()[1]) * 1024 < MOST_BYTES
+    house.peak.unlink()
+    assert not select.select([house.lure], [], [], 0)[0], "nobody has come"
+    for message in editor.came:
+        assert message["type"] != "request"
+        assert message.get("event") not in ("debugpyAttach", "debugpySockets", "ptvsd_subprocess", WAITING)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootloader.wire.errors import Fault
-from reactor.dap import Messages, encode, failure, is_waiting, refused, to_adapter
+from reactor.dap import EVENTS, Messages, encode, failure, is_harmless, is_waiting, refused, to_adapter
 from reactor.debugger import owner
 
 MAPPINGS = [{"localRoot": "/home/me/app", "remoteRoot": "/var/lib/bootloader/live"}]
@@ -87,6 +87,30 @@ def test_that_the_adapter_waits_is_heard() -> None:
     assert is_waiting({"type": "event", "event": "debugpyWaitingForServer", "body": {"port": 1}})
     assert not is_waiting({"type": "event", "event": "stopped"})
     assert not is_waiting({"type": "request", "event": "debugpyWaitingForServer"})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "request", "command": "runInTerminal"},
+        {"type": "request", "command": "startDebugging"},
+        {"type": "event", "event": "debugpyAttach"},
+        {"type": "event", "event": "ptvsd_subprocess"},
+        {"type": "event", "event": "debugpySockets"},
+        {"type": "event", "event": []},
+        {"type": "event"},
+        {"type": []},
+        {},
+    ],
+)
+def test_an_editor_gets_nothing_by_which_it_would_begin_something(message: dict[str, Any]) -> None:
+    assert not is_harmless(message)
+
+
+def test_an_editor_gets_answers_and_what_it_shows() -> None:
+    for name in EVENTS:
+        assert is_harmless({"type": "event", "event": name})
+    assert is_harmless({"type": "response", "command": "next", "request_seq": 3})
 
 
 TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
