@@ -95,16 +95,20 @@ class Journal:
         if len(self.lost) < MOST_LOST and told not in self.lost:
             self.lost.append(told)
 
-    def pull(self, cursor: int, max_events: int, max_bytes: int, wait_s: float) -> tuple[int, int, bytes]:
+    def pull(
+        self, cursor: int, max_events: int, max_bytes: int, wait_s: float, newest_bytes: int = LOG_BYTES
+    ) -> tuple[int, int, bytes]:
         """Events past ``cursor``: (the new cursor, how many were lost before or between them, JSON lines).
 
         Waits up to ``wait_s`` for the first one. A cursor of a negative number -N starts N events before the end.
+        Of the logs, about the ``newest_bytes`` are told: who wants no more loses those before them.
         """
         with self._changed:
             last = self._next - 1
             cursor = max(0, last + cursor) if cursor < 0 else min(cursor, last)
             self._changed.wait_for(lambda: self._closed or self._next > cursor + 1, timeout=wait_s)
-            return take(merge(self._logs.after(cursor), self._others.after(cursor)), cursor, max_events, max_bytes)
+            logs = self._logs.after(cursor, newest_bytes)
+            return take(merge(logs, self._others.after(cursor)), cursor, max_events, max_bytes)
 
     def wait(self, cursor: int) -> None:
         """Until there is something past ``cursor``, or nothing will come any more."""
@@ -183,7 +187,15 @@ class _Ring:
         while self._bytes > self._most_bytes and len(self._blocks) > 1:
             self._bytes -= len(self._blocks.popleft().lines) + _BLOCK_COST
 
-    def after(self, cursor: int) -> Iterator[Block]:
-        """Those with events past ``cursor``."""
-        for at in range(bisect_right(self._blocks, cursor, key=itemgetter(0)), len(self._blocks)):
+    def after(self, cursor: int, newest_bytes: int = LOG_BYTES) -> Iterator[Block]:
+        """Those with events past ``cursor``; of these the ``newest_bytes``, in whole blocks, at least the last one."""
+        first = last = len(self._blocks)
+        begin = bisect_right(self._blocks, cursor, key=itemgetter(0))
+        if newest_bytes < self._bytes:
+            while first > begin and (first == last or newest_bytes >= len(self._blocks[first - 1].lines)):
+                first -= 1
+                newest_bytes -= len(self._blocks[first].lines)
+        else:
+            first = begin
+        for at in range(first, last):
             yield self._blocks[at]

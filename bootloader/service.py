@@ -18,7 +18,7 @@ from pathlib import Path
 from . import __version__, unit
 from .changes import Changes
 from .chronicle import Chronicle
-from .journal import Journal
+from .journal import LOG_BYTES, Journal
 from .lease import Lease
 from .machine import platform
 from .pairing import Pairing
@@ -324,6 +324,7 @@ class Service:
             self._attached.add(peer)
         elif "attached" in fields:
             self._detach(peer)
+        newest, began = fields.integer("newest_bytes", 0) or LOG_BYTES, time.monotonic()
         self._journal.enter(peer)
         if boot not in ("", self._journal.boot):
             past = self._chronicle.pull(boot, cursor, events, size)
@@ -331,8 +332,9 @@ class Service:
                 told = {"boot": boot, "cursor": past[0], "lost": past[1], "ended": not past[2]}
                 return pack({**told, "now": time.time(), "mono": time.monotonic()}, [past[2]])
             cursor = 0  # of a start that it knows nothing of: whatever it can tell is new
-        cursor, lost, lines = self._journal.pull(cursor, events, size, wait_s)
+        cursor, lost, lines = self._journal.pull(cursor, events, size, wait_s, newest)
         told = {"boot": self._journal.boot, "cursor": cursor, "lost": lost, "ended": self._journal.ended(cursor)}
+        told["took_s"] = round(time.monotonic() - began, 4)
         return pack({**told, "now": time.time(), "mono": time.monotonic()}, [lines])
 
     def _take_release(self, fields: Fields, blobs: list[bytes], _peer: Peer) -> bytes:

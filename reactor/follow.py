@@ -163,7 +163,10 @@ class Follower:
         self._summarize(time.monotonic(), over=True)
 
     def _ask(self, link: Link, wait_s: float, slack_s: float) -> tuple[Fields, list[bytes], float]:
-        asks = {"max_events": _EVENTS, "max_bytes": link.batch_bytes, "attached": self._attached()}
+        flow, began = link.flow, time.monotonic()
+        asks = {"max_events": _EVENTS, "max_bytes": flow.batch_bytes, "attached": self._attached()}
+        if wait_s:  # for what happens next: who does not wait reads what was
+            asks["newest_bytes"] = flow.newest_bytes
         body = {**asks, "boot": self._boot, "cursor": self._cursor, "wait_s": wait_s}
         try:
             answer, blobs = link.call("events", body, timeout_s=wait_s + slack_s)
@@ -172,7 +175,10 @@ class Follower:
             raise CallTimeout(what) from None
         mono = answer.number("mono") if "mono" in answer else None
         self._clock.hear(answer.number("now", 0), mono, time.time())
-        return answer, blobs, time.monotonic()
+        at = time.monotonic()
+        if "took_s" in answer:
+            flow.came(sum(map(len, blobs)), at - began - min(max(0.0, answer.number("took_s")), at - began))
+        return answer, blobs, at
 
     def _take(self, answer: Fields, blobs: list[bytes], at: float) -> bool:
         """Hear what came; whether that was anything."""

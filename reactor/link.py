@@ -16,7 +16,7 @@ from bootloader.wire.messages import Fields, answer, pack
 from bootloader.wire.stream import client_context, connect, fingerprint, secured
 from bootloader.wire.strict import Caller
 
-from .room import Room
+from .room import Flow, Room
 from .trust import Device, KeyPair
 
 CALL_S = 10.0
@@ -30,8 +30,8 @@ class Link:
     def __init__(self, caller: Caller, batch_bytes: int = BATCH_BYTES, fingerprint: str = "") -> None:
         """Use :meth:`connect`, or :meth:`over`."""
         self._caller = caller
-        self.batch_bytes = batch_bytes
-        """Most bytes to ask for at once where there may be many, so that others get a word in."""
+        self.flow = Flow(batch_bytes)
+        """How much to ask for at once where there may be many, so that others get a word in."""
         self.room = Room(batch_bytes)
         """How much one call is to carry where there is much to send."""
         self.fingerprint = fingerprint

@@ -101,6 +101,37 @@ def test_a_flood_of_logs_is_bounded_counts_what_it_lost_and_pushes_out_nothing_e
     assert cursor == last == count + lost
 
 
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 8), st.integers(1, 200)), min_size=1, max_size=40),
+    st.integers(1, 8000),
+    st.integers(300, 3000),
+)
+def test_who_wants_the_newest_lines_gets_all_else_in_its_place_with_no_more_lines_before_it(
+    steps: list[tuple[bool, int, int]], newest: int, size: int
+) -> None:
+    journal = Journal()
+    others = []
+    for is_log, count, length in steps:
+        if is_log:
+            journal.add_lines("app", [("o", "x" * length)] * count)
+        else:
+            others.append(journal.add("generation", {}))
+    cursor = lost = 0
+    told: list[dict[str, Any]] = []
+    while True:
+        cursor, gone, lines = journal.pull(cursor, 10_000, size, 0, newest)
+        if not lines:
+            break
+        lost += gone
+        told += map(json.loads, lines.splitlines())
+    assert [event["n"] for event in told] == sorted({event["n"] for event in told})
+    assert [event["n"] for event in told if event["event"] == "generation"] == others
+    assert len(told) + lost == cursor == sum(count if is_log else 1 for is_log, count, _ in steps)
+    largest = max((count * (length + 200) for is_log, count, length in steps if is_log), default=0)
+    logs = [event for event in told if event["event"] == "log"]
+    assert sum(len(json.dumps(event)) for event in logs) <= max(newest, largest)
+
+
 def test_a_flood_of_other_events_is_bounded_in_bytes_too() -> None:
     journal = Journal()
     for number in range(100):

@@ -7,6 +7,7 @@ import random
 import socket
 import threading
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Literal
 
@@ -18,8 +19,8 @@ PACKET_BYTES = 1400
 
 
 class Shape:
-    """How slow it is: bytes a second, seconds one way, and which part of the packets takes ``stall_s`` longer, as one
-    that is lost does: what follows waits for it.
+    """How slow it is: bytes a second each way, for all connections together, seconds one way, and which part of the
+    packets takes ``stall_s`` longer, as one that is lost does: what follows on its connection waits for it.
     """
 
     def __init__(
@@ -29,17 +30,21 @@ class Shape:
         self._bytes_s = bytes_s
         self._stalls, self._stall_s = stalls, stall_s
         self._chance = random.Random(seed)
+        self._lock = threading.Lock()
+        self._free_at = {"there": 0.0, "back": 0.0}
 
-    def sent(self, free_at: float, size: int) -> float:
-        """When a packet has gone out that comes now, after others that have at ``free_at``."""
-        stall_s = self._stall_s if self._chance.random() < self._stalls else 0.0
-        return max(free_at, time.monotonic()) + size / self._bytes_s + stall_s
+    def sent(self, way: Way, size: int) -> float:
+        """When a packet has gone out that comes now, after all that came before it."""
+        with self._lock:
+            self._free_at[way] = max(self._free_at[way], time.monotonic()) + size / self._bytes_s
+            stall_s = self._stall_s if self._chance.random() < self._stalls else 0.0
+            return self._free_at[way] + stall_s
 
 
 class Wire:
     """One connection through the proxy."""
 
-    def __init__(self, purpose: str, host: socket.socket, target: socket.socket) -> None:
+    def __init__(self, purpose: str, host: socket.socket, target: socket.socket, held: Collection[Way] = ()) -> None:
         self.purpose = purpose
         self.shape: Shape | None = None
         self.passed = {"there": 0, "back": 0}
@@ -48,7 +53,8 @@ class Wire:
         self._left: dict[str, int | None] = {"there": None, "back": None}
         self._threads = []
         for way in ("there", "back"):
-            self._flows[way].set()
+            if way not in held:
+                self._flows[way].set()
             thread = threading.Thread(target=self._pump, args=(way,), name=f"proxy {purpose} {way}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -115,12 +121,13 @@ class Wire:
 
         thread = threading.Thread(target=deliver, name=f"proxy {self.purpose} {way} late", daemon=True)
         thread.start()
-        free_at = 0.0
+        sent_at = 0.0
         with suppress(OSError):
             while data:
-                free_at = shape.sent(free_at, len(data))
-                due.put((free_at + shape.delay_s, data))
-                data = source.recv(PACKET_BYTES)
+                packet, data = data[:PACKET_BYTES], data[PACKET_BYTES:]
+                sent_at = max(sent_at, shape.sent(way, len(packet)))
+                due.put((sent_at + shape.delay_s, packet))
+                data = data or source.recv(PACKET_BYTES)
         due.put((0.0, b""))
         thread.join()
 
@@ -135,6 +142,7 @@ class Proxy:
         self._shape: Shape | None = None
         self.cuts: list[tuple[str, Way, int]] = []
         """What the next connections of a purpose are to be cut after."""
+        self._held: tuple[Way, ...] = ()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, name="proxy", daemon=True)
@@ -149,6 +157,18 @@ class Proxy:
         self._shape = shape
         for wire in self.wires:
             wire.shape = shape
+
+    def hold(self, *ways: Way) -> None:
+        """Let nothing more through, of connections that there are, and of those to come."""
+        self._held = ways
+        for wire in self.wires:
+            wire.hold(*ways)
+
+    def release(self) -> None:
+        """Let through what was held, and what follows."""
+        ways, self._held = self._held, ()
+        for wire in self.wires:
+            wire.release(*ways)
 
     def passed(self, way: Way) -> int:
         """How many bytes have passed, over all connections."""
@@ -179,7 +199,7 @@ class Proxy:
                 return
             for sock in (host, target):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.wires.append(Wire(self.purpose, host, target))
+            self.wires.append(Wire(self.purpose, host, target, self._held))
             self.wires[-1].shape = self._shape
             for one in [one for one in self.cuts if one[0] == self.purpose][:1]:
                 self.cuts.remove(one)
