@@ -96,18 +96,18 @@ class Journal:
             self.lost.append(told)
 
     def pull(
-        self, cursor: int, max_events: int, max_bytes: int, wait_s: float, newest_bytes: int = LOG_BYTES
+        self, cursor: int, max_events: int, max_bytes: int, wait_s: float, newest_bytes: int = 0
     ) -> tuple[int, int, bytes]:
         """Events past ``cursor``: (the new cursor, how many were lost before or between them, JSON lines).
 
         Waits up to ``wait_s`` for the first one. A cursor of a negative number -N starts N events before the end.
-        Of the logs, about the ``newest_bytes`` are told: who wants no more loses those before them.
+        Of the logs, about the ``newest_bytes`` are told, or all for 0: who wants no more loses those before them.
         """
         with self._changed:
             last = self._next - 1
             cursor = max(0, last + cursor) if cursor < 0 else min(cursor, last)
             self._changed.wait_for(lambda: self._closed or self._next > cursor + 1, timeout=wait_s)
-            logs = self._logs.after(cursor, newest_bytes)
+            logs = self._logs.after(cursor, newest_bytes or LOG_BYTES)
             return take(merge(logs, self._others.after(cursor)), cursor, max_events, max_bytes)
 
     def wait(self, cursor: int) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from . import __version__, unit
 from .changes import Changes
 from .chronicle import Chronicle
-from .journal import LOG_BYTES, Journal
+from .journal import Journal
 from .lease import Lease
 from .machine import platform
 from .pairing import Pairing
@@ -314,7 +314,7 @@ class Service:
         return pack({"boots": self._chronicle.boots()})
 
     def _events(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
-        cursor, boot = fields.integer("cursor", 0), fields.text("boot", "")
+        cursor, boot, began = fields.integer("cursor", 0), fields.text("boot", ""), time.monotonic()
         events = max(1, min(_EVENTS, fields.integer("max_events", _EVENTS)))
         size = max(1024, min(_EVENT_BYTES, fields.integer("max_bytes", _EVENT_BYTES)))
         wait_s = max(0.0, min(_WAIT_S, fields.number("wait_s", 0)))
@@ -324,7 +324,6 @@ class Service:
             self._attached.add(peer)
         elif "attached" in fields:
             self._detach(peer)
-        newest, began = fields.integer("newest_bytes", 0) or LOG_BYTES, time.monotonic()
         self._journal.enter(peer)
         if boot not in ("", self._journal.boot):
             past = self._chronicle.pull(boot, cursor, events, size)
@@ -332,7 +331,7 @@ class Service:
                 told = {"boot": boot, "cursor": past[0], "lost": past[1], "ended": not past[2]}
                 return pack({**told, "now": time.time(), "mono": time.monotonic()}, [past[2]])
             cursor = 0  # of a start that it knows nothing of: whatever it can tell is new
-        cursor, lost, lines = self._journal.pull(cursor, events, size, wait_s, newest)
+        cursor, lost, lines = self._journal.pull(cursor, events, size, wait_s, fields.integer("newest_bytes", 0))
         told = {"boot": self._journal.boot, "cursor": cursor, "lost": lost, "ended": self._journal.ended(cursor)}
         told["took_s"] = round(time.monotonic() - began, 4)
         return pack({**told, "now": time.time(), "mono": time.monotonic()}, [lines])
