@@ -6,7 +6,6 @@ obeyed under which name, and ``copy``, from which what is damaged is made anew. 
 
 from __future__ import annotations
 
-import errno
 import os
 import ssl
 import stat
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from . import identity
 from .aside import Aside
+from .plain import plain
 from .wire.errors import Fault
 from .wire.private import CERTIFICATE, KEY, check_private, is_whole, sealed
 from .wire.stream import client_context, fingerprint, server_context
@@ -276,11 +276,8 @@ def _content(path: Path) -> bytes:
 
 
 def _beginning(path: Path, most_bytes: int) -> bytes:
-    """Of a plain file: nobody may ever write into what is none, and that is not waited for."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a plain file")
+    """Of a plain file."""
+    with open(path, "rb", opener=plain) as file:
         return file.read(most_bytes)
 
 

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..plain import plain
+
 
 class Unusable(Exception):
     """Why a release is not to run."""
@@ -35,7 +37,7 @@ class Release:
     def verify(self) -> None:
         """:class:`Unusable` where it is not what it was when it was sealed."""
         try:
-            text = (self.folder / "seal").read_bytes()
+            text = _content(self.folder / "seal")
             if hashlib.sha256(text).hexdigest() != self.seal:
                 raise Unusable("its seal was changed")
             wanted = {path: digest for digest, path in (line.split("  ", 1) for line in text.decode().splitlines())}
@@ -79,7 +81,7 @@ def keep(state: Path, release: Release) -> None:
 def kept(state: Path) -> Release | None:
     """The release to run, verified; None where that is the installed one, :class:`Unusable` where it should not be."""
     try:
-        note = json.loads((state / "bootloaders" / "kept").read_bytes())
+        note = json.loads(_content(state / "bootloaders" / "kept"))
         release = Release(note["root"], place(state, note["root"]), note["seal"])
         is_same = note["installed"] == installed()
     except FileNotFoundError:
@@ -108,8 +110,13 @@ def _files(folder: Path) -> Iterator[str]:
                 yield path
 
 
+def _content(path: Path) -> bytes:
+    with open(path, "rb", opener=plain) as file:
+        return file.read()
+
+
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with open(path, "rb", opener=plain) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from ..plain import plain
 from .objects import file_name
 
 MOST_FILES = 10_000
@@ -46,7 +47,8 @@ def check(folder: Path, place: Path) -> None:
 def _noted(place: Path) -> dict[str, str]:
     """Each file's BLAKE3; nothing where the note is lost or damaged."""
     try:
-        whole, _, text = place.read_text("utf-8").partition("\n")
+        with open(place, encoding="utf-8", opener=plain) as note:
+            whole, _, text = note.read().partition("\n")
     except (OSError, ValueError):
         return {}
     if whole != blake3(text.encode()).hexdigest():

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..plain import plain
 from ..wire.errors import Fault
 from ..wire.layer import Wheel, layer_name
 from ..wire.manifest import Entry, blob_name
@@ -55,7 +56,8 @@ class Layer:
 def read(file: Path) -> Layer | None:
     """The layer of the list ``file``; None where there is none, or a damaged one."""
     try:
-        digest, _, text = file.read_bytes().partition(b"\n")
+        with open(file, "rb", opener=plain) as listed:
+            digest, _, text = listed.read().partition(b"\n")
         if blob_name(text).encode() != digest:
             return None
         told = json.loads(text)

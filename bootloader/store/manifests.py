@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from ..aside import Aside, is_other
+from ..plain import plain
 from ..wire.errors import Malformed
 from ..wire.launch import PATH as LAUNCH
 from ..wire.manifest import EMPTY, Manifest, blob_name, check_hash
@@ -158,7 +159,8 @@ class _Place:
 def _verified(path: Path) -> bytes | None:
     """What a file holds whose name is its BLAKE3; None where it does not, or is none."""
     try:
-        text = path.read_bytes()
+        with open(path, "rb", opener=plain) as file:
+            text = file.read()
     except OSError:
         return None
     return text if blob_name(text) == path.name else None

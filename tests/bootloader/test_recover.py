@@ -146,6 +146,24 @@ def test_any_one_file_may_be_damaged_in_any_way(tmp_path: Path, history: str, da
         shutil.rmtree(copy.folder)
 
 
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    """One of each kind. Any application can put one there."""
+    disk = Disk(tmp_path / "state")
+    wanted = young(disk)
+    kinds = {(Path(name).parent.name if len(Path(name).name) > 40 else name): name for name in everything(disk.folder)}
+    names = [name for name in kinds.values() if not name.startswith("trees/") or name.endswith(".root")]
+    assert len(names) > 7
+    for name in names:
+        copy = Disk(tmp_path / "copy", source=disk.folder)
+        in_place(os.mkfifo)(copy.folder / name)
+        rung = copy.reopen()
+        assert rung is not None
+        assert copy.live() == {**wanted, PATH: LAUNCH}, name
+        copy.become(text("next.py"))
+        copy.settle()
+        shutil.rmtree(copy.folder)
+
+
 @pytest.mark.parametrize("history", ["settled", "unsettled", "failed"])
 def test_any_one_file_may_lie_where_the_disk_is_bad(tmp_path: Path, history: str) -> None:
     disk = Disk(tmp_path / "state")

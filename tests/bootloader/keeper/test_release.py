@@ -50,7 +50,12 @@ def unreadable(path: Path) -> None:
     path.mkdir()
 
 
-DAMAGES: list[Callable[[Path], None]] = [flipped, emptied, os.unlink, unreadable]
+def piped(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+DAMAGES: list[Callable[[Path], None]] = [flipped, emptied, os.unlink, unreadable, piped]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -67,6 +72,8 @@ def test_a_damage_to_any_file_is_seen(tmp_path: Path, sealed: Release, damage: C
                 release.kept(tmp_path)
         if path.is_dir():
             path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
         path.write_bytes(before)
         assert release.kept(tmp_path) == sealed
 
