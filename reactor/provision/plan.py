@@ -27,6 +27,8 @@ _SPARE_KB = 16 * 1024
 _STATE_KB = 32 * 1024
 _AMISS_S = 86_400
 
+_STATE_IN_HOME = "/.local/state/bootloader"
+
 _VOLATILE = ("/run", "/dev/shm", "/tmp")
 """Where a bootloader keeps its state while its disk can't be written."""
 
@@ -207,7 +209,11 @@ def removal(facts: Facts, *, keep_state: bool) -> tuple[Step, ...]:
         places = " ".join(
             f"{place}/bootloader-{facts.uid}-*" for place in ("/run", f"/run/user/{facts.uid}", "/dev/shm", "/tmp")
         )
-        found.append(Step("state", text, f"rm -rf {quote(facts.state)} {places}\n"))
+        empty = ""
+        if facts.state.endswith(_STATE_IN_HOME):  # a user who had no such folders before has none after
+            folder = facts.state.removesuffix("/bootloader")
+            empty = f"rmdir {quote(folder)} {quote(folder.removesuffix('/state'))} 2>/dev/null || true\n"
+        found.append(Step("state", text, f"rm -rf {quote(facts.state)} {places}\n{empty}"))
     return tuple(found)
 
 

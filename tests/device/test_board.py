@@ -111,7 +111,7 @@ def ill(porch: Porch) -> dict[str, dict[str, Any]]:
     words = ("doctor", "pi@board", "--ssh", f"ssh -F {porch.machine.config}")
     _, told = porch.bench.run(*words, wait_s=WAIT_S)
     told = [one for one in told if one["target"] == "pi@board" and one["state"] != "well" and one["check"] != "lost"]
-    return {one["check"]: one for one in told}
+    return {one["check"]: one for one in reversed(told)}  # the first of each
 
 
 def test_what_a_first_hour_meets_is_found_by_ssh_with_the_command_that_mends_it(

@@ -178,6 +178,17 @@ def test_a_state_that_may_be_anything_else_is_not_removed(change: dict[str, obje
     assert [step.name for step in plan.removal(odd, keep_state=True)] == ["stop"]
 
 
+@pytest.mark.parametrize(("others", "left"), [((), []), (("share",), [".local", ".local/share"])], ids=str)
+def test_of_a_state_in_a_home_no_empty_folder_is_left(tmp_path: Path, others: tuple[str, ...], left: list[str]) -> None:
+    state = tmp_path / ".local" / "state" / "bootloader"
+    for folder in (state, *(tmp_path / ".local" / other for other in others)):
+        folder.mkdir(parents=True)
+    facts = replace(BOARD, uid=999_999, state=str(state), kept_kb=9, device="PEM")
+    (step,) = plan.removal(facts, keep_state=False)
+    subprocess.run(["sh", "-euc", step.script], check=True)
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == left
+
+
 def test_a_clock_that_was_never_set_is_told_and_refuses_nothing() -> None:
     assert list(plan.notes(BOARD, BOARD.clock_s + 5.0)) == []
     (note,) = plan.notes(replace(BOARD, clock_s=0), 1_700_000_000)
