@@ -135,7 +135,7 @@ def test_up_once_more_pulls_no_cable(board: Board) -> None:
 
 def test_a_cable_that_is_pulled_and_plugged_in_again_leads_there_again(board: Board) -> None:
     for pull, plug in REPLUGS.items():
-        assert board.run(f"{pull}; {GONE}; {plug}; carried; call") == "hello\n"
+        assert board.run(f"{pull}; {GONE}; {plug}; carried; call").splitlines()[-1] == "hello"
     assert board.run("python3 speaks.py") == "from the host\nfrom the board\n"
 
 
