@@ -8,7 +8,6 @@ Some minutes; 1 GB of memory, 2 GB of disk. What it lacks of Debian is said; to 
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,8 +27,15 @@ FILES = (
     " -not -path '/var/lib/systemd/*'"
     " -not -path '/tmp/*' -not -path '/var/tmp/*' -not -path '*/__pycache__*' | sort"
 )
-CUTS_S = (0.0, 0.1, 0.4)
-"""When the power is cut, after a save was seen: before it is sent, while it is stored, while it is started."""
+MOMENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "before it is sent": ("save", {}),
+    "while it is shipped": ("progress", {"what": "ship"}),
+    "while it is applied": ("progress", {"what": "apply", "done_files": 0}),
+    "as it runs, and is not durable yet": ("log", {"text": "version 4"}),
+}
+"""When the power is cut, after a save: at which event."""
+
+ASSET_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -88,16 +94,18 @@ def test_power_cuts_while_saves_arrive_cost_nothing_and_the_loop_goes_on_by_itse
     project = porch.bench.project({"main.py": program(0)})
     running = porch.bench.start("dev", str(project), "-t", "porch")
     running.wait("result", wait_s=WAIT_S, healthy=True)
-    for version, cut_s in enumerate(CUTS_S, 1):
+    for version, (moment, (event, fields)) in enumerate(MOMENTS.items(), 1):
         since = running.mark()
+        if event == "progress":
+            save(project / "asset", os.urandom(ASSET_BYTES))
         save(project / "main.py", program(version))
-        running.wait("save", since, WAIT_S)
-        threading.Event().wait(cut_s)
+        running.wait(event, since, WAIT_S, **fields)
         porch.machine.cut()
+        since = running.mark()
         took_s = porch.machine.boot()
         running.wait("log", since, WAIT_S, text=f"version {version}")
         running.wait("state", since, WAIT_S, application="app", state="healthy")
-        print(f"cut {cut_s} s after a save: ssh after {took_s:.0f} s, and version {version} runs")
+        print(f"cut {moment}: ssh after {took_s:.0f} s, and version {version} runs")
     assert running.end() == 0
     code, told = porch.bench.run("status", "-t", "porch", wait_s=WAIT_S)
     assert code == 0
