@@ -13,6 +13,7 @@ import binascii
 import gzip
 import hashlib
 import lzma
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,6 +46,7 @@ _SCRIPT_S = 300.0
 _ENTER_S = 120.0
 _SETTLE_S = 0.5
 _SHORT = 300
+_WHOLE = re.compile(r"\d{1,9}")
 _PACKERS: dict[str, Callable[[bytes], bytes]] = {"xz": lzma.compress, "gzip": lambda data: gzip.compress(data, mtime=0)}
 
 
@@ -135,8 +137,9 @@ class Console:
             for line in said[heard:whole].splitlines():
                 on_line(line.decode(errors="replace"))
             heard = max(heard, whole)
-            if code.isdecimal() and not more:
-                return int(code), said
+            ended = _WHOLE.fullmatch(code)
+            if ended is not None and not more:
+                return int(ended[0]), said
             if time.monotonic() > deadline:
                 do = "look at what it does there (reactor console), and try again"
                 raise Fault("step-failed", f"it did not end within {most_s:.0f} s", to=self.destination, do=do)
@@ -150,7 +153,7 @@ class Console:
         at = 0
         while at < len(packed):
             told = self._order(partial(self._piece, name, packed, at)).strip()
-            if not told.isdecimal() or not at < int(told) <= min(len(packed), at + _MOST_BYTES):
+            if _WHOLE.fullmatch(told) is None or not at < int(told) <= min(len(packed), at + _MOST_BYTES):
                 do = "free some of its memory (/dev/shm) or of /tmp there"
                 raise Fault("step-failed", "what is sent there can't be kept", to=self.destination, do=do)
             at = int(told)
