@@ -44,7 +44,7 @@ _STALLED_S = 60.0
 _POLL_S = 0.25
 _SCRIPT_S = 300.0
 _ENTER_S = 120.0
-_SETTLE_S = 0.5
+_SETTLE_S = 1.0
 _SHORT = 300
 _WHOLE = re.compile(r"\d{1,9}")
 _PACKERS: dict[str, Callable[[bytes], bytes]] = {"xz": lzma.compress, "gzip": lambda data: gzip.compress(data, mtime=0)}
@@ -67,6 +67,8 @@ class Console:
         self._login = Login(user, self.destination)
         self._answers = Answers()
         self._number = 0
+        self._is_spoilt = False
+        """Whether the last order was, as the board says."""
         self._piece_bytes = _FIRST_BYTES
         self._packer = "gzip"
         self._leave: list[bytes] = []
@@ -89,7 +91,7 @@ class Console:
         with suppress(Fault):
             for words in self._leave:
                 self._send(words)
-                self._heard(_SETTLE_S)
+                self._settle()
         self._port.close()
 
     def run(
@@ -178,7 +180,8 @@ class Console:
             said = order(self._number, text if isinstance(text, str) else text())
             self._send(said)
             wait_s = min(_ANSWER_S * (1 + attempt / 2), _LONGEST_ANSWER_S)
-            answer = self._answered(wait_s + 2 * (len(said) + self._piece_bytes) * _BITS / self._baud)
+            wait_s += 2 * (len(said) + self._piece_bytes) * _BITS / self._baud
+            answer = self._answered(wait_s, self._number)
             if answer is not None:
                 if not attempt:
                     self._piece_bytes = min(_MOST_BYTES, self._piece_bytes * 3 // 2)
@@ -186,16 +189,15 @@ class Console:
             self._piece_bytes = max(_LEAST_BYTES, self._piece_bytes // 2)
         raise self._lost("nothing that is said there is answered any more")
 
-    def _answered(self, wait_s: float) -> str | None:
-        """The answer to the last order; None where it was spoilt, or none comes."""
+    def _answered(self, wait_s: float, number: int) -> str | None:
+        """The answer to that order; None where it was spoilt, or none comes."""
         deadline = time.monotonic() + wait_s
-        while time.monotonic() < deadline:
+        self._is_spoilt = False
+        while not self._is_spoilt and time.monotonic() < deadline:
             self._answers.feed(self._read())
-            answer = self._answers.to(self._number)
-            if answer is not None:
+            if (answer := self._answers.to(number)) is not None:
                 return answer
-            if self._answers.says(SPOILT):
-                return None
+            self._is_spoilt = self._answers.says(SPOILT)
         return None
 
     def _enter(self) -> None:
@@ -222,34 +224,37 @@ class Console:
 
     def _begin(self) -> None:
         """Have a plain shell there, and in it the loop that takes orders."""
-        log_out = self._leave
-        self._leave = [b"\x03\n", b"exit\n", *log_out]
+        out = [b"exit\n", *self._leave]
+        self._leave = [b"\x03\n", *out]
         self._send(b"sh\n")
-        self._heard(_SETTLE_S)
+        self._settle()
         begin, loop = BEGIN.replace("SUM", sum_of(LOOP)).encode(), f"{LOOP}@\n".encode()
-        for _ in range(_MOST_TRIES):
+        for attempt in range(_MOST_TRIES):
             self._send(QUIET.encode())
-            self._heard(_SETTLE_S)
+            self._settle()
             self._send(begin)
-            while self._heard(_ANSWER_S + 2 * len(loop) * _BITS / self._baud):
-                if self._answers.to(0) is not None:
-                    self._leave = [LEAVE, *log_out]
+            wait_s = _ANSWER_S * (2 + attempt / 2) + 2 * len(loop) * _BITS / self._baud
+            for _ in range(_MOST_TRIES):
+                if self._answered(wait_s, 0) is not None:
+                    self._leave = [LEAVE, *out]
                     return
-                if self._answers.says(SPOILT):
-                    self._send(loop)
+                if not self._is_spoilt:
+                    break
+                self._send(loop)
             self._send(b"\x03\n")
-            self._heard(_SETTLE_S)
+            self._settle()
         do = "look at it (reactor console): it needs sh, stty, mktemp, base64 and sha256sum"
         raise Fault("no-shell", "the shell there does not take orders", to=self.destination, do=do)
 
-    def _heard(self, most_s: float) -> bool:
-        """Whether anything is said within ``most_s``."""
-        deadline = time.monotonic() + most_s
+    def _settle(self) -> None:
+        """Hear what is said to what was typed, until nothing more is: a shell may lose what is typed meanwhile."""
+        deadline, has_heard = time.monotonic() + _SETTLE_S, False
         while time.monotonic() < deadline:
-            if data := self._read():
-                self._answers.feed(data)
-                return True
-        return False
+            data = self._read()
+            if has_heard and not data:
+                return
+            self._answers.feed(data)
+            has_heard = has_heard or bool(data)
 
     def _read(self) -> bytes:
         try:

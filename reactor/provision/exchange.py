@@ -34,10 +34,11 @@ _LONGEST_CHARS = 64 * 1024
 
 QUIET = "s=${s:-$(stty -g)}; stty icanon -echo\n"
 BEGIN = r"""while :; do m=; while IFS= read -r l && [ "$l" != @ ]; do m="$m$l
-"; done; if [ "$(printf %s "$m" | sha256sum | cut -c1-16)" = SUM ]; then eval "$m"; fi; echo @"?"; done
+"; done; if [ "$(printf %s "$m" | sha256sum | cut -c1-16)" = SUM ]; then (eval "$m"); break; fi; echo @"?"; done
 @
 """
-"""What a person could type into any sh, so that it reads :data:`LOOP`, up to a ``@``, and runs it where it came whole.
+"""What a person could type into any sh, so that it reads :data:`LOOP`, up to a ``@``, and runs it where it came whole,
+in a shell of its own: what interrupts that leads back to where this was typed.
 
 Short, as nothing tells whether it did so itself: it says ``@?`` to that last line then.
 """
@@ -69,7 +70,6 @@ m= ;;
 " ;;
 esac
 done
-exit
 """
 """Takes orders. They run in a shell of their own each, where ``$d`` is a folder that goes with the loop."""
 

@@ -19,6 +19,9 @@ ANSWER = "@42@"
 """What a shell says to it; a terminal that shows what is typed, or a login, does not."""
 
 _PROMPT = re.compile(r"[$#%>] *$")
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""What sets a colour, or asks for the cursor, around a prompt."""
+
 _SETTLED_S = 0.5
 _QUIET_S = 2.0
 _SILENT_S = 6.0
@@ -73,6 +76,7 @@ class Login:
         """Since something was typed."""
         self._state = State.NOTHING
         self._typed = self._knocks = 0
+        self._is_tried = False
         self.has_logged_in = False
         """Whether a name was typed, so that who leaves has to log out."""
 
@@ -82,11 +86,12 @@ class Login:
 
     def password(self, text: str) -> Type:
         """It is known now."""
+        self._is_tried = True
         return self._type(State.PASSWORD, f"{text}\r")
 
     def due(self, quiet_s: float) -> Type | Ask:
         """What is to be done, after ``quiet_s`` without a word of either side. A :class:`Fault` where nothing helps."""
-        said = self._heard
+        said = _ESCAPE.sub("", self._heard)
         if self._state is State.QUESTION and ANSWER in self._heard:
             return Ask.SHELL
         if self._state is State.NOTHING:
@@ -101,7 +106,7 @@ class Login:
             return self._at_secret(said)
         if self._state is State.KNOCK and said.endswith("@-\n"):  # ours, left there by one that was killed
             return self._type(State.NOTHING, "@.\n")
-        if quiet_s < self._patience_s():
+        if quiet_s < self._patience_s(said):
             return Ask.WAIT
         if not said.strip() and self._state is State.KNOCK:
             self._knocks += 1
@@ -110,14 +115,14 @@ class Login:
             return self._type(State.KNOCK, "\r")
         return self._type(State.QUESTION, QUESTION)
 
-    def _patience_s(self) -> float:
-        """For how long more may come of what begins in no known way."""
-        if self._heard.strip():
-            return _SETTLED_S if _PROMPT.search(self._heard) else _QUIET_S
+    def _patience_s(self, said: str) -> float:
+        """For how long more may come of what ends in no known way."""
+        if said.strip():
+            return _SETTLED_S if _PROMPT.search(said) else _QUIET_S
         return _LOGIN_S if self._state is State.PASSWORD else _SILENT_S
 
     def _at_name(self) -> Type:
-        if self._state is State.PASSWORD:
+        if self._is_tried:
             raise self._refused()
         if not self._name:
             do = "say who is to log in: USER@serial:PORT"

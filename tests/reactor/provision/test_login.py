@@ -58,6 +58,7 @@ SHOWN = f"sh -c 'echo @$((6*7))@'\r\n{ANSWER}\r\n$ "
             (QUESTION, SHOWN),
         ],
         [("\r", "\r\nroot@board:~# "), (QUESTION, SHOWN)],
+        [("\r", f"{LOGIN}\x1b[0m\x1b[6n"), (NAME, "pi\r\n$ "), (QUESTION, SHOWN)],
         [("\r", "\r\n> "), (QUESTION, ""), (QUESTION, SHOWN)],
         [("\r", ""), ("\r", "\r\n$ "), (QUESTION, SHOWN)],
         [("\r", "@-\r\n"), ("@.\n", "$ "), ("\r", "\r\n$ "), (QUESTION, SHOWN)],
