@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootloader.wire.errors import Fault
@@ -99,6 +99,7 @@ def test_a_board_that_is_one_stays_one_until_all_of_it_goes(tmp_path: Path) -> N
         subprocess.run(["sh", "-n"], input=plan.script(ABLE, todo).encode(), check=True)
 
 
+@settings(max_examples=12)
 @given(config=st.lists(st.sampled_from(["[cm5]\n", "dtoverlay=dwc2,dr_mode=host\n", "# mine\n", "\n"])).map("".join))
 def test_what_is_added_to_a_raspberry_pi_s_settings_goes_again(
     tmp_path_factory: pytest.TempPathFactory, config: str
