@@ -111,13 +111,16 @@ class Wire:
         due: queue.Queue[tuple[float, bytes]] = queue.Queue(32)
 
         def deliver() -> None:
-            pause = threading.Event()
+            pause, packet = threading.Event(), due.get()
             with suppress(OSError):
-                while (packet := due.get())[1]:
+                while packet[1]:
                     pause.wait(max(0.0, packet[0] - time.monotonic()))
                     sink.sendall(packet[1])
                     self.passed[way] += len(packet[1])
+                    packet = due.get()
             self.cut()
+            while packet[1]:  # whoever puts them in has to come to the end of it
+                packet = due.get()
 
         thread = threading.Thread(target=deliver, name=f"proxy {self.purpose} {way} late", daemon=True)
         thread.start()
