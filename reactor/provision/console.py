@@ -35,10 +35,10 @@ _LEAST_BYTES, _FIRST_BYTES, _MOST_BYTES = 48, 1536, 16 * 1024
 
 _MOST_SAID_BYTES = 256 * 1024
 _ERRORS_BYTES = 1500
-_ANSWER_S = 1.0
-"""How long an answer may take, beyond what the line does; longer with each try, as a board may be busy."""
+_ANSWER_S, _LONGEST_ANSWER_S = 1.0, 20.0
+_MORE, _LESS = 1.5, 0.97
+"""How long an answer may take, beyond what the line does: longer where none came, as boards may be slow or busy."""
 
-_LONGEST_ANSWER_S = 20.0
 _MOST_TRIES = 16
 _STALLED_S = 60.0
 _POLL_S = 0.25
@@ -68,8 +68,9 @@ class Console:
         self._answers = Answers()
         self._number = 0
         self._is_spoilt = False
-        """Whether the last order was, as the board says."""
+        """Whether the last order was, or its answer."""
         self._piece_bytes = _FIRST_BYTES
+        self._wait_s = _ANSWER_S
         self._packer = "gzip"
         self._leave: list[bytes] = []
         """What is typed at the end, one after the other."""
@@ -179,25 +180,29 @@ class Console:
         for attempt in range(_MOST_TRIES):
             said = order(self._number, text if isinstance(text, str) else text())
             self._send(said)
-            wait_s = min(_ANSWER_S * (1 + attempt / 2), _LONGEST_ANSWER_S)
-            wait_s += 2 * (len(said) + self._piece_bytes) * _BITS / self._baud
-            answer = self._answered(wait_s, self._number)
+            on_line_s = 2 * (len(said) + self._piece_bytes) * _BITS / self._baud
+            answer = self._answered(self._wait_s + on_line_s, self._number)
             if answer is not None:
                 if not attempt:
                     self._piece_bytes = min(_MOST_BYTES, self._piece_bytes * 3 // 2)
+                    self._wait_s = max(_ANSWER_S, self._wait_s * _LESS)
                 return answer
-            self._piece_bytes = max(_LEAST_BYTES, self._piece_bytes // 2)
+            if self._is_spoilt:
+                self._piece_bytes = max(_LEAST_BYTES, self._piece_bytes // 2)
+            else:  # the line has lost it, or the board is slow
+                self._piece_bytes = max(_LEAST_BYTES, self._piece_bytes * 3 // 4)
+                self._wait_s = min(_LONGEST_ANSWER_S, self._wait_s * _MORE)
         raise self._lost("nothing that is said there is answered any more")
 
     def _answered(self, wait_s: float, number: int) -> str | None:
-        """The answer to that order; None where it was spoilt, or none comes."""
+        """The answer to that order; None where one of the two was spoilt, or none comes."""
         deadline = time.monotonic() + wait_s
         self._is_spoilt = False
         while not self._is_spoilt and time.monotonic() < deadline:
             self._answers.feed(self._read())
             if (answer := self._answers.to(number)) is not None:
                 return answer
-            self._is_spoilt = self._answers.says(SPOILT)
+            self._is_spoilt = self._answers.is_spoilt() if number else self._answers.says(SPOILT)
         return None
 
     def _enter(self) -> None:

@@ -108,9 +108,19 @@ class Answers:
                 return found[3]
         return None
 
+    def is_spoilt(self) -> bool:
+        """Whether a line has come, since that was asked, that was to be an answer, and is none."""
+        *lines, self._text = self._text.split("\n")
+        return any("@" in line and not _is_whole(f"{line}\n") for line in lines)
+
     def says(self, word: str) -> bool:
         """Whether that ``word`` has come, since this was asked."""
         _, said, after = self._text.partition(word)
         if said:
             self._text = after
         return bool(said)
+
+
+def _is_whole(line: str) -> bool:
+    found = _ANSWER.search(line)
+    return found is not None and found[2] == sum_of(f"{found[1]} {found[3]}")

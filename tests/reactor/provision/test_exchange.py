@@ -25,6 +25,19 @@ def test_an_answer_is_heard_whole_whatever_is_said_around_it_and_no_other_one(
     assert answers.to(7) is None
 
 
+def test_an_answer_that_others_talk_into_is_known_to_be_spoilt_and_one_that_comes_again_is_not() -> None:
+    whole = f"@7 {sum_of('7 done')} done\r\n"
+    for said, is_spoilt in (
+        (f"[ 1.0] usb\r\n{whole}@8 ", False),
+        (f"{whole[:9]}[ 1.0] usb\r\n", True),
+        ("@?\r\n", True),
+    ):
+        answers = Answers()
+        answers.feed(said.encode())
+        assert answers.is_spoilt() == is_spoilt
+        assert not answers.is_spoilt()
+
+
 @given(st.binary(max_size=3000))
 def test_content_is_sent_in_letters_on_short_lines(content: bytes) -> None:
     lines = lines_of(content).splitlines()
