@@ -125,7 +125,9 @@ def main():
 """
 
 
-def test_what_a_removed_host_has_asked_for_and_waits_is_not_done(target: Target, guest: Guest, tmp_path: Path) -> None:
+def test_what_a_removed_host_has_asked_for_and_waits_is_not_done_and_its_window_is_over(
+    target: Target, guest: Guest, tmp_path: Path
+) -> None:
     go = tmp_path / "go"
     slow = app(settle_s=0.0, grace_s=SOON_S, env={"GO": str(go)})
     target.ship(SLOW_TO_STOP, slow).healthy()
@@ -135,26 +137,19 @@ def test_what_a_removed_host_has_asked_for_and_waits_is_not_done(target: Target,
     with guest.link() as one, guest.link() as other, ThreadPoolExecutor(2) as pool:
         for link in (one, other):
             link.call("lease", {"do": "get", "session": "bob's"})
+        other.call("invite", {})
         pool.submit(one.call, "restart", {})
         target.log("stopping")
         waiting = pool.submit(other.call, "restart", {})
         guest.take("hosts")
         removed = target.notice("host-removed")
+        assert "bob" in target.notice("pairing-closed")["text"]
         go.touch()
         assert isinstance(waiting.exception(SOON_S), LinkDown)
         target.event("log", after=removed, text="up")
         Change(target, target.call("restart")).healthy()
     starts = [each for each in target.events if each.get("state") == "starting" and each["n"] > removed["n"]]
     assert len(starts) == 2, "of bob's first, which was under way, and of ours"
-
-
-def test_a_window_that_a_removed_host_has_opened_is_over(target: Target, guest: Guest) -> None:
-    guest.put("hosts")
-    target.notice("host-added")
-    with guest.link() as link:
-        link.call("invite", {})
-        guest.take("hosts")
-        assert "bob" in target.notice("pairing-closed")["text"]
 
 
 LOOKS: dict[str, dict[str, Any]] = {

@@ -165,7 +165,8 @@ def test_a_breakpoint_in_the_host_s_file_stops_the_live_application_which_goes_o
     assert debugged.dev.end() == 0
 
 
-def test_nothing_on_the_target_listens_while_a_debugger_is_attached(debugged: Debugged) -> None:
+def test_while_a_debugger_is_attached_nothing_listens_but_the_port_where_the_editor_comes(debugged: Debugged) -> None:
+    """Neither on the target nor here, where another user would be taken for an editor, or for the application."""
     editor = Editor(debugged.port)
     editor.attach()
     editor.begin(debugged.main, LINE)
@@ -180,24 +181,15 @@ def test_nothing_on_the_target_listens_while_a_debugger_is_attached(debugged: De
             if fields[state] == waits:
                 listening.add(f"socket:[{fields[inode]}]")
     assert not sockets & listening
-    editor.detach()
-
-
-def test_nothing_on_this_host_listens_but_the_port_where_the_editor_comes(debugged: Debugged) -> None:
-    """Another user of it would be taken for an editor, or for the application."""
-    editor = Editor(debugged.port)
-    editor.attach()
-    editor.begin(debugged.main, LINE)
-    editor.stopped()
     pid = debugged.debug.process.pid
     adapters = list(descendants(pid))
     assert adapters
-    sockets = {str(file.readlink()) for each in (pid, *adapters) for file in Path(f"/proc/{each}/fd").iterdir()}
+    own = {str(file.readlink()) for each in (pid, *adapters) for file in Path(f"/proc/{each}/fd").iterdir()}
     ports = set()
     for name in ("tcp", "tcp6", "udp", "udp6"):
         for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
             fields = line.split()
-            if f"socket:[{fields[9]}]" in sockets and fields[3] in ("0A", "07"):
+            if f"socket:[{fields[9]}]" in own and fields[3] in ("0A", "07"):
                 ports.add(int(fields[1].rpartition(":")[2], 16))
     assert ports == {debugged.port}
     editor.detach()
