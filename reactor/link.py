@@ -51,15 +51,22 @@ class Link:
 
     @classmethod
     def over(
-        cls, sock: socket, peer: str, identity: KeyPair, devices: Sequence[Device], timeout_s: float, name: str
+        cls,
+        sock: socket,
+        peer: str,
+        identity: KeyPair,
+        devices: Sequence[Device],
+        timeout_s: float,
+        name: str,
+        batch_bytes: int = BATCH_BYTES,
     ) -> Link:
-        """The link to one of ``devices`` over ``sock``, which leads to ``peer``."""
+        """The link to one of ``devices`` over ``sock``, which leads to ``peer``; ``batch_bytes`` are soon there."""
         known = "".join(_pem(one.certificate)[0] for one in devices)
         context = client_context(identity.certificate, identity.key, known)
         stream = secured(sock, context, None, timeout_s, peer)
         if stream.peer_fingerprint not in {one.fingerprint for one in devices}:
             raise stream.distrust()
-        return cls(Caller(stream, name), fingerprint=stream.peer_fingerprint)
+        return cls(Caller(stream, name), batch_bytes, stream.peer_fingerprint)
 
     def call(
         self,

@@ -22,7 +22,6 @@ from .. import trust
 from ..console.port import BAUD, Line, Port, is_url
 from ..link import Link
 from ..report import clean
-from ..room import Flow
 
 T = TypeVar("T")
 
@@ -195,6 +194,5 @@ def devices_of(home: Path, name: str, address: str) -> Sequence[trust.Device]:
 
 def linked(wire: Wire, identity: trust.KeyPair, devices: Sequence[trust.Device], name: str) -> Link:
     """A link over the ``wire`` to one of ``devices``."""
-    link = wire.over(LINK, lambda sock, peer: Link.over(sock, peer, identity, devices, _HANDSHAKE_S, name))
-    link.flow = Flow(wire.batch_bytes)
-    return link
+    known = identity, devices, _HANDSHAKE_S, name, wire.batch_bytes
+    return wire.over(LINK, lambda sock, peer: Link.over(sock, peer, *known))
