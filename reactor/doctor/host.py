@@ -76,11 +76,11 @@ def routes(folder: Path = Path("/proc/net")) -> list[Route]:
 def functions(system: Path = Path("/sys")) -> Iterator[Function]:
     """Those of Linux gadgets that are plugged in here, which this host has to have a driver for."""
     devices = system / "bus" / "usb" / "devices"
-    for path in sorted(devices.iterdir()) if devices.is_dir() else []:
+    for path in sorted(devices.glob("*:*")):
         owner = devices / path.name.partition(":")[0]
         ids = tuple(int(_text(owner / name) or "0", 16) for name in ("idVendor", "idProduct"))
         kind = tuple(int(_text(path / name) or "0", 16) for name in ("bInterfaceClass", "bInterfaceSubClass"))
-        if ":" in path.name and ids in GADGETS and kind in _KINDS:
+        if ids in GADGETS and kind in _KINDS:
             what, needs = _KINDS[kind]
             device = clean(_text(owner / "product")) or f"USB device {owner.name}"
             driver = (path / "driver").resolve().name if (path / "driver").exists() else ""

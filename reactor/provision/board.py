@@ -178,16 +178,16 @@ def payload_for(python: Python, *, fresh: bool, on_progress: Callable[[str], Non
     return Payload.of(wheels, slow=slow), lacks
 
 
-def reach(name: str, address: str, more: Sequence[str], most_s: float = _REACH_S) -> str:
-    """Reach what was just provisioned: its version of Python. A :class:`Fault` where that does not succeed."""
+def reach(name: str, address: str, more: Sequence[str], most_s: float = _REACH_S) -> None:
+    """Reach what was just provisioned. A :class:`Fault` where that does not succeed."""
     soon, deadline = time.monotonic() + _OBEY_S, time.monotonic() + most_s
     target = Linked(name, address, more=more)
     try:
         while True:
             try:
                 with target.connect("provision") as link:
-                    status, _ = link.call("status", {})
-                    return clean(status.text("python", ""))
+                    link.call("status", {})
+                    return
             except (LinkDown, CallTimeout, Untrusted) as fault:  # it looks now and then whom it obeys
                 if time.monotonic() > (soon if isinstance(fault, Untrusted) else deadline):
                     raise

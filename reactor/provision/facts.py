@@ -11,7 +11,6 @@ from bootloader.wire.stream import fingerprint
 from ..platforms import Platform
 from ..report import clean, whole
 
-MOST_BYTES = 256 * 1024
 _LINE = re.compile(r"fact ([a-z_]+)=(.*)")
 _VERSION = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))?.*")
 _LIBC = re.compile(r"(glibc|musl) (\d{1,3})\.(\d{1,3}).*")

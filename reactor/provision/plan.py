@@ -29,9 +29,6 @@ _AMISS_S = 86_400
 
 _STATE_IN_HOME = "/.local/state/bootloader"
 
-_VOLATILE = ("/run", "/dev/shm", "/tmp")
-"""Where a bootloader keeps its state while its disk can't be written."""
-
 _PUT = """
 put() { # MODE PATH: what comes, all of it or nothing
     mkdir -p "$(dirname "$2")"
