@@ -24,6 +24,7 @@ from bootloader.wire.launch import (
     Launch,
     order_problem,
 )
+from bootloader.wire.layer import plain
 
 from . import values
 
@@ -105,9 +106,9 @@ class Settings:
         base = self.requirements
         if base is None:
             base = tuple(each for package in (self.package, *siblings) for each in package.dependencies)
-        code = {_plain(package.name) for package in siblings}
+        code = {plain(package.name) for package in siblings}
         wanted = (*base, *self.profile(target).requirements)
-        return tuple(dict.fromkeys(each for each in wanted if _plain(values.distribution(each)) not in code))
+        return tuple(dict.fromkeys(each for each in wanted if plain(values.distribution(each)) not in code))
 
     def profile(self, target: str) -> Target:
         """What differs on ``target``; nothing where the settings don't name it."""
@@ -173,11 +174,6 @@ def _package(document: _Table, folder_name: str) -> Package:
     project = document.child("project")
     name = project.body.get("name")
     return Package(name if isinstance(name, str) else folder_name, project.get("dependencies", values.requirements, ()))
-
-
-def _plain(name: str) -> str:
-    """A distribution's name as names are compared."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _name(text: str) -> str:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootloader.wire.errors import Fault
+from bootloader.wire.layer import plain
 from bootloader.wire.manifest import blob_name
 
 from .platforms import Platform
@@ -125,7 +126,7 @@ def _wheel(path: Path, digest: str = "") -> Wheel:
     found = blob_name(content)
     if told is None or found != (digest or found):
         raise ValueError(f"'{path}' is not what it was")
-    name = re.sub(r"[-_.]+", "-", told[1]).lower()
+    name = plain(told[1])
     return Wheel(name, told[2], path, found, len(content))
 
 

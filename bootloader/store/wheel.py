@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from ..wire.errors import Malformed, Refused
-from ..wire.layer import MODULES, PROGRAMS, Wheel
+from ..wire.layer import MODULES, PROGRAMS, Wheel, plain
 from ..wire.limits import LAYER_BYTES
 from ..wire.manifest import PLAIN, RUNNABLE, check_path
 
@@ -100,7 +100,7 @@ class Archive:
         if len(tops) != 1:
             raise self._bad("has not one folder '.dist-info'")
         name = tops.pop().removesuffix(".dist-info")
-        if _plain(name) != _plain(f"{self._wheel.distribution}-{self._wheel.version}"):
+        if plain(name) != plain(f"{self._wheel.distribution}-{self._wheel.version}"):
             raise self._bad(f"says that it is '{name[:80]}'")
         return name
 
@@ -264,8 +264,3 @@ def bad(wheel: Wheel, what: str) -> Refused:
     """The refusal of a wheel."""
     do = "it is damaged, or was not built as wheels are: require another version of it"
     return Refused("bad-wheel", what, to=wheel.file, do=do)
-
-
-def _plain(name: str) -> str:
-    """As names of distributions are compared."""
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -59,6 +59,11 @@ def layer_name(wheels: Iterable[Wheel]) -> str:
     return blob_name(lines.encode()) if lines else ""
 
 
+def plain(name: str) -> str:
+    """A distribution's name, as such names are compared."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def read_wheels(fields: Fields, key: str = "wheels") -> tuple[Wheel, ...]:
     """The wheels in the rows ``key``, sorted; anything odd is :class:`Malformed`."""
     rows = fields.rows(key)
@@ -71,6 +76,6 @@ def read_wheels(fields: Fields, key: str = "wheels") -> tuple[Wheel, ...]:
                 wheels.append(Wheel(file, name, size))
             case _:
                 raise Malformed("not [file, blake3, size]", to=f"'{key}'")
-    if len({wheel.distribution.lower().replace(".", "_") for wheel in wheels}) != len(wheels):
+    if len({plain(wheel.distribution) for wheel in wheels}) != len(wheels):
         raise Malformed("two wheels of one distribution", to=f"'{key}'")
     return tuple(sorted(wheels))
