@@ -24,13 +24,13 @@ from . import __version__
 from .keeper.keeper import LINE, Keeper
 from .keeper.watchdogs import Hardware, Systemd
 from .wire.errors import Fault
+from .wire.limits import PORT
 
 if TYPE_CHECKING:
     from .boot import Bootloader
     from .pairing import Shown
     from .tether import Tether
 
-PORT = 7717
 BAUD = 115200
 SHUTDOWN_GRACE_S = 3.0
 ALONE_S = 10

@@ -20,6 +20,7 @@ from time import monotonic
 from .trust import HOSTS, OBSERVERS, SELF, admit, role_of
 from .wire import pairing as exchange
 from .wire.errors import Fault, Malformed, Refused
+from .wire.limits import PORT
 from .wire.pairing import Proof, new_code, octets, receive, send, send_refusal, spoken
 from .wire.stream import TlsStream, fingerprint, pairing_context
 
@@ -192,7 +193,7 @@ class _Window:
         trust = pairing.trust
         self._certificate = (trust / "device.crt").read_text("ascii", errors="ignore")
         self._context = pairing_context(trust / "device.crt", trust / "device.key")
-        self._listening = _bind(host, link_port + exchange.PORT - 7717)
+        self._listening = _bind(host, link_port + exchange.PORT - PORT)
         self._listening.setblocking(False)
         self.shown = Shown(self._code, host, self._listening.getsockname()[1], window_s, role)
         self._until = monotonic() + window_s

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bootloader.wire.cable import MANUFACTURER, PRODUCT, VENDOR, Cable
 from bootloader.wire.errors import Fault
+from bootloader.wire.limits import PORT
 from bootloader.wire.stream import shown
 
 from .console import port
@@ -22,7 +23,6 @@ from .report import clean
 from .settings import USB
 
 SYS = Path("/sys")
-PORT = 7717
 MOST = 64
 _MOST_LINKS = 16
 _SERIAL = f"{USB}:"

@@ -3,6 +3,9 @@
 PROTOCOL = 1
 """Version of everything that crosses the link. The two ends must be equal."""
 
+PORT = 7717
+"""Where a target listens, if nobody says otherwise."""
+
 FRAME_BYTES = 24 * 1024 * 1024
 """Largest frame that is read from a link; a longer one closes it."""
 

@@ -14,11 +14,12 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+from . import limits
 from .errors import Fault, Malformed
 from .messages import Fields, answer, pack, refusal
 from .stream import TlsStream
 
-PORT = 7718
+PORT = limits.PORT + 1
 """Where a window listens, if it can; else it says where."""
 
 CODE_DIGITS = 8

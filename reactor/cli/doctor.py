@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from contextlib import closing
 
 from bootloader.wire.errors import Fault, LinkDown
+from bootloader.wire.limits import PORT
 from bootloader.wire.stream import fingerprint
 
 from .. import trust
@@ -19,7 +20,7 @@ from ..provision.board import Board, wish
 from ..provision.ssh import Ssh
 from ..targets import Target
 from ..targets.embedded import Embedded
-from ..targets.linked import PORT, Linked, split
+from ..targets.linked import Linked, split
 from ..targets.wired import SCHEME
 from ..terminal import Terminal
 from . import ask, options

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bootloader.wire.errors import Fault, Malformed
+from bootloader.wire.limits import PORT
 from bootloader.wire.stream import fingerprint
 
 from .. import __version__, trust
@@ -26,7 +27,7 @@ from ..provision.facts import Facts, Python
 from ..provision.payload import Payload
 from ..provision.plan import Step
 from ..provision.ssh import Ssh
-from ..targets.linked import PORT, split
+from ..targets.linked import split
 from ..terminal import Terminal
 from . import options
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from bootloader.wire.errors import Fault, LinkClosed, LinkDown
+from bootloader.wire.limits import PORT
 
 from .. import trust
 from ..discovery import Discovery
@@ -22,7 +23,6 @@ from ..link import Link
 from . import wired
 from .wired import Wire, is_wired
 
-PORT = 7717
 _CONNECT_S = 5.0
 _HEAD_START_S = 0.3
 """How long an address that was proven a moment ago has before others, and all of them before the network is asked."""

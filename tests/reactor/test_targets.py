@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from bootloader.wire.errors import Fault, LinkClosed, LinkDown
+from bootloader.wire.limits import PORT
 from reactor import trust
 from reactor.targets import embedded as module
 from reactor.targets.embedded import Embedded, state_folder
-from reactor.targets.linked import PORT, Linked, split
+from reactor.targets.linked import Linked, split
 from tests.reactor.board import SOON_S, until
 
 
