@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from bootloader.wire.errors import Fault
 
+OLDEST_PYTHON = (3, 11)
+"""That a bootloader runs on."""
+
 _MACHINE = re.compile(r"[a-z0-9_]{1,32}")
 _MOST_MINOR = 200
 """Of the C library's version: tags are listed one by one."""

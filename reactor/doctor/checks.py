@@ -6,9 +6,10 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..platforms import OLDEST_PYTHON
+
 WELL, DOUBTFUL, WRONG = "well", "doubtful", "wrong"
 
-OLDEST_PYTHON = (3, 11)
 CLOCK_S = 120.0
 """How far a clock may be off before somebody should know."""
 
@@ -247,8 +248,9 @@ def health(found: Health) -> Iterator[Finding]:
     yield clock(found.clock_off_s)
     if found.python < OLDEST_PYTHON:
         told = ".".join(map(str, found.python))
-        do = "install Python 3.11 or newer there, then: reactor provision"
-        yield Finding("python", WRONG, f"it runs Python {told}, the next bootloader needs 3.11", do)
+        needed = ".".join(map(str, OLDEST_PYTHON))
+        do = f"install Python {needed} or newer there, then: reactor provision"
+        yield Finding("python", WRONG, f"it runs Python {told}, the next bootloader needs {needed}", do)
     if found.disk_bytes:
         yield disk(found.disk_free_bytes)
     if found.unit is not None:

@@ -14,6 +14,7 @@ from shlex import join, quote
 
 from bootloader.wire.errors import Fault
 
+from ..platforms import OLDEST_PYTHON
 from . import gadget
 from .facts import Facts, Python
 
@@ -22,7 +23,6 @@ LAUNCHER = "/usr/local/bin/bootloader"
 UNIT = "/etc/systemd/system/bootloader.service"
 START = f"{CODE}/start"
 
-OLDEST = (3, 11)
 _SPARE_KB = 16 * 1024
 _STATE_KB = 32 * 1024
 _AMISS_S = 86_400
@@ -70,14 +70,15 @@ def python_of(facts: Facts) -> Python:
     """The interpreter to use: the first that is new enough and whole. A :class:`Fault` with the way out if none is."""
     if facts.kernel != "Linux":
         raise Fault("not-linux", f"runs {facts.kernel or 'an unknown system'}, and a target runs Linux", to=facts.name)
-    found = [one for one in facts.pythons if one.kind == "CPython" and one.version[:2] >= OLDEST]
+    found = [one for one in facts.pythons if one.kind == "CPython" and one.version[:2] >= OLDEST_PYTHON]
     if not found:
         has = ", ".join(dict.fromkeys(f"{one.kind} {one.told}" for one in facts.pythons)) or "none"
         do = (
             "install a newer one (Debian 12, Raspberry Pi OS of October 2023 and Alpine 3.19 or later have it;"
             " uv python install), and name it with --python"
         )
-        raise Fault("old-python", f"it needs Python 3.11 or newer, and has {has}", to=facts.name, do=do)
+        needed = ".".join(map(str, OLDEST_PYTHON))
+        raise Fault("old-python", f"it needs Python {needed} or newer, and has {has}", to=facts.name, do=do)
     for python in found:
         if not python.lacks:
             return python
