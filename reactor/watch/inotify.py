@@ -47,6 +47,8 @@ class Inotify:
         self._lock = threading.Lock()
         self._folders: dict[int, str] = {}
         self._watches: dict[str, int] = {}
+        self._inner: dict[str, set[str]] = {}
+        """By folder, those right in it that were watched since it was dropped last: a project may have thousands."""
         self._git = {root.git for root in project.roots if root.git}
         self._moved: tuple[int, str] | None = None
         self._kernel = Kernel(self.on_event, watcher.drained)
@@ -143,6 +145,7 @@ class Inotify:
         if (before := self._folders.get(watch)) is not None:  # it moved, and its event is still to come
             self._watches.pop(before, None)
         self._watches[folder] = watch
+        self._inner.setdefault(folder.rpartition("/")[0], set()).add(folder)
         self._folders[watch] = folder
 
     def _add_below(self, root: Root, top: str) -> None:
@@ -160,10 +163,14 @@ class Inotify:
                     folders.append(path)
 
     def _drop(self, top: str) -> None:
-        for folder in [each for each in self._watches if each == top or each.startswith(f"{top}/")]:
-            watch = self._watches[folder]
-            self._forget(watch)
-            self._kernel.remove(watch)
+        self._inner.get(top.rpartition("/")[0], set()).discard(top)
+        folders = [top]
+        while folders:
+            folder = folders.pop()
+            folders += self._inner.pop(folder, ())
+            if (watch := self._watches.get(folder)) is not None:
+                self._forget(watch)
+                self._kernel.remove(watch)
 
     def _forget(self, watch: int) -> None:
         folder = self._folders.pop(watch, "")
