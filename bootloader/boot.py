@@ -69,7 +69,7 @@ class Bootloader:
                 self.journal,
                 self._state.lock,
                 confinement,
-                on_fate=lambda *fate: fared(*fate),
+                on_fate=lambda *fate: changes.fared(*fate),
                 on_fall=lambda *fall: changes.fell(*fall),
                 attached=lambda: service.attached,
                 lend=self._state.store.lend_last_healthy,
@@ -78,11 +78,6 @@ class Bootloader:
             )
             store = self._state.store
             changes = Changes(store, supervisor, self.journal)
-
-            def fared(generation: int, fate: str, why: str) -> None:
-                changes.fared(generation, fate, why)
-                supervisor.display.refresh()
-
             parts.callback(changes.close)
             streams = Streams(folder / "run", supervisor.attachment)
             upgrade = Upgrade(state, tether)

@@ -370,6 +370,7 @@ class Supervisor:
             transition.proven = True
         if fate != "running":
             self._on_fate(transition.generation, fate, why)
+            self.display.refresh()
 
     # the applications
 
