@@ -21,7 +21,7 @@ from ..aside import Aside
 from ..wire.errors import Refused
 from ..wire.layer import Wheel, layer_name
 from .layer import Layer, read
-from .objects import Objects, file_name, remove, sync
+from .objects import Objects, remove, sync
 from .trees import OnNotice
 from .unpack import Found, Progress, Room, Unpack
 
@@ -144,13 +144,9 @@ class Layers:
 
     def _blob(self, wheel: Wheel) -> Path:
         """Where a wheel lies whole. One that is damaged goes, so that it is sent again."""
-        path = self._objects.path(wheel.blake3)
-        with suppress(OSError):
-            if file_name(path) == wheel.blake3:
-                return path
+        if self._objects.make_sure(wheel.blake3):
+            return self._objects.path(wheel.blake3)
         self._objects.discard(wheel.blake3)
-        if self._objects.recover(wheel.blake3):
-            return path
         raise Refused("missing-blob", "is not on this target, or was damaged", to=wheel.file, do="send it again")
 
     def _drop(self, name: str) -> None:
