@@ -17,7 +17,7 @@ from ..wire.cable import Cable
 from ..wire.errors import Fault
 from . import address, port
 from .configfs import Configfs, text
-from .design import ACM, ECM, NCM, UDC, Remove, Write, function, is_as, lowering, raising
+from .design import ACM, ECM, NCM, NETWORKS, UDC, Remove, Write, function, is_as, lowering, raising
 from .watch import Act, Look, Watched, after
 
 SYS = Path("/sys")
@@ -168,8 +168,8 @@ class Gadget:
 
     def _interface(self) -> str:
         """The network's name; empty before the kernel has made it."""
-        name = self._config.read(f"{function(self._config.there().network)}/ifname")
-        return "" if "(" in name or "%" in name else name
+        names = [self._config.read(f"{function(kind)}/ifname") for kind in NETWORKS]
+        return next((name for name in names if name and "(" not in name and "%" not in name), "")
 
     def _port(self) -> Path:
         """The serial port; without a name where there is none."""
