@@ -7,17 +7,15 @@ function of a serial port goes only once nobody has the port open, so that has t
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 from ..wire.errors import Fault
+from .command import run
 from .design import GADGET, UDC, Link, Make, Remove, Step, There, Unlink, Write
 
 ROOT = Path("/sys/kernel/config")
 _GADGETS = "usb_gadget"
 _MODULE = "libcomposite"
-_COMMAND_S = 30.0
 _LONGEST_BYTES = 4096
 _DEEPEST = 4
 
@@ -32,9 +30,9 @@ class Configfs:
     def prepare(self) -> None:
         """Have the kernel offer gadgets, or say why it can't: :class:`Fault`."""
         if not self._is_ready():
-            said = _run("modprobe", _MODULE)
+            said = run("modprobe", _MODULE)
         if not self.root.joinpath(_GADGETS).is_dir() and not os.path.ismount(self.root):
-            said = _run("mount", "-t", "configfs", "configfs", str(self.root)) or said
+            said = run("mount", "-t", "configfs", "configfs", str(self.root)) or said
         if not self._is_ready():
             do = "a kernel with CONFIG_USB_CONFIGFS has it; be root"
             raise Fault("no-gadgets", f"the kernel offers no USB gadgets here ({said or _MODULE})", do=do)
@@ -115,17 +113,3 @@ def text(path: Path) -> str:
             return file.read(_LONGEST_BYTES).decode(errors="replace").strip("\0 \n")
     except OSError:  # some can't be read, and some tell what is not there yet
         return ""
-
-
-def _run(*words: str) -> str:
-    """Run a command of the system's; why it did not work, if so."""
-    command = shutil.which(words[0], path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if command is None:
-        return f"there is no command {words[0]!r}"
-    try:
-        done = subprocess.run(
-            [command, *words[1:]], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_COMMAND_S
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return (done.stderr.strip() or f"{words[0]} failed") if done.returncode else ""

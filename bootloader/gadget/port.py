@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
-import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
 from ..wire.errors import Fault
+from .command import run
 
 _HANG_UP = 0x5437
 """TIOCVHANGUP: all who have it open have it no more."""
 
 FREE_S = 3.0
 _LOOK_S = 0.02
-_COMMAND_S = 30.0
 PROC = Path("/proc")
 
 
 def log_in(port: Path) -> None:
     """Start a login there, systemd's own for serial ports. A :class:`Fault` where that can't be."""
-    why = _systemctl("start", port)
+    why = run("systemctl", "start", _login(port))
     if why:
         raise Fault("no-login", f"no login was started ({why})", to=str(port), do="start a getty there in your own way")
 
@@ -37,7 +35,7 @@ def free(port: Path, pause: Callable[[float], object], wait_s: float = FREE_S, p
     """Have nobody hold it, in bounded time. A :class:`Fault` names who does."""
     held_by = holders(port, proc)
     if held_by:
-        _systemctl("stop", port)  # where it was a login, another one would come
+        run("systemctl", "stop", _login(port))  # where it was a login, another one would come
     deadline = monotonic() + wait_s
     while held_by:
         with suppress(OSError):  # nothing is connected to it, or it has gone
@@ -74,14 +72,6 @@ def _hang_up(port: Path) -> None:
         os.close(end)
 
 
-def _systemctl(verb: str, port: Path) -> str:
-    """Start or stop a login; why it did not work, if so."""
-    systemctl = shutil.which("systemctl")
-    if systemctl is None:
-        return "there is no systemd"
-    words = [systemctl, verb, f"serial-getty@{port.name}.service"]
-    try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_COMMAND_S)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return (done.stderr.strip() or f"systemctl {verb} failed") if done.returncode else ""
+def _login(port: Path) -> str:
+    """systemd's name for a login there."""
+    return f"serial-getty@{port.name}.service"
