@@ -63,6 +63,7 @@ def of_one_module(sources: list[str]) -> list[Files]:
     return [{"app.py": source} for source in sources]
 
 
+@pytest.mark.timeout(300)  # of which no program takes more than 20
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(sources=versions())
 def test_a_patched_process_answers_as_a_fresh_one(twins: Twins, sources: list[str]) -> None:
@@ -71,6 +72,7 @@ def test_a_patched_process_answers_as_a_fresh_one(twins: Twins, sources: list[st
     agree(told)
 
 
+@pytest.mark.timeout(300)  # of which no program takes more than 20
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(sources=programs())
 def test_a_patched_program_of_several_modules_answers_as_a_fresh_one(twins: Twins, sources: list[Files]) -> None:
