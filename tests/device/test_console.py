@@ -109,7 +109,7 @@ def test_its_serial_console_and_one_command_make_it_a_target_and_a_gadget_and_an
     before = machine.ssh(FILES)
     done = porch.run("provision", "--name", "porch", "--gadget", "--address", f"127.0.0.1:{machine.port}")
     assert planned(done) == STEPS
-    assert any("password and keys" in one.get("text", "") for one in done if one["event"] == "notice")
+    assert any("the password and the keys" in one.get("text", "") for one in done if one["event"] == "notice")
     print(f"provisioned over its console in {done[-1]['took_s']:.0f} s, {done[-1]['sent_bytes']} bytes before packing")
     assert machine.ssh("systemctl is-active bootloader bootloader-gadget").split() == ["active", "active"]
     assert machine.ssh("cat /sys/kernel/config/usb_gadget/live-reactor/UDC") == "dummy_udc.0\n"
