@@ -33,8 +33,10 @@ _HOLD_S = 3.0
 _OVERFLOWS_S = 30.0
 _DISK = "64m"
 
-_TRIED_AGAIN = ("stale-root", "missing-blob")
-"""As a host does: what the target had when it was asked may have gone to make room."""
+_TRIED_AGAIN = ("stale-root", "missing-blob", "missing-layer", "leased")
+"""As a host does: what the target had when it was asked may have gone to make room, and a link that has ended may have
+the lease for a moment more.
+"""
 
 _READY = "print('now', flush=True)\n"
 
