@@ -83,7 +83,7 @@ class Bootloader:
             upgrade = Upgrade(state, tether)
             self.pairing = Pairing(state / "trust", name, folder / "run" / "pairing", self._notice)
             self.pairing.display = supervisor.display.show
-            unpacking = Unpacking(store, changes.locked)
+            unpacking = Unpacking(store, changes.locked, changes.alone)
             parts.callback(unpacking.close)
             rest = chronicle, upgrade, streams, self.pairing, unpacking
             service = Service(name, store, supervisor, changes, self.journal, *rest)

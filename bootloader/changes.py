@@ -102,6 +102,12 @@ class Changes:
         finally:
             self._store.lock.release()
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """What may go is gone, and nothing that runs takes the room that this makes. For who holds the lock."""
+        with self._supervisor.confinement.still(), self._store.space.alone():
+            yield
+
     def upload(self, name: str, offset: int, size_bytes: int, content: bytes) -> None:
         """Keep a blob, or a part of one, ahead of the overlay that needs it."""
         with self.locked():
@@ -155,7 +161,7 @@ class Changes:
         except Refused as refused:
             if refused.code != "disk-full":
                 raise
-        with self._supervisor.confinement.still(), self._store.space.alone():
+        with self.alone():
             return act()
 
     def _take(

@@ -19,11 +19,17 @@ _END_S = 2.0
 
 
 class Unpacking:
-    """Of the layers of ``store``. ``locked`` holds its lock, or refuses."""
+    """Of the layers of ``store``. ``locked`` holds its lock, or refuses; ``alone`` keeps all that runs from writing."""
 
-    def __init__(self, store: Store, locked: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        locked: Callable[[], AbstractContextManager[None]],
+        alone: Callable[[], AbstractContextManager[None]],
+    ) -> None:
         self._store = store
         self._locked = locked
+        self._alone = alone
         self._changed = threading.Condition()
         self._name = ""
         self._done = (0, 0)
@@ -65,7 +71,13 @@ class Unpacking:
     def _run(self, wheels: Collection[Wheel]) -> None:
         fault: Fault | None = None
         try:
-            self._store.layers.make(wheels, self._store.room, self._progress)
+            try:
+                self._make(wheels)
+            except Refused as refused:
+                if refused.code != "disk-full":
+                    raise
+                with self._locked(), self._alone():
+                    self._make(wheels)
         except Fault as error:
             fault = error
         except Exception as error:  # noqa: BLE001 - raised in the thread that asks
@@ -74,6 +86,9 @@ class Unpacking:
         with self._changed:
             self._thread, self._fault = None, fault
             self._changed.notify_all()
+
+    def _make(self, wheels: Collection[Wheel]) -> None:
+        self._store.layers.make(wheels, self._store.room, self._progress)
 
     def _progress(self, done: int, total: int) -> None:
         self._done = (done, total)

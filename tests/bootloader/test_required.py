@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +61,20 @@ def test_what_the_device_has_can_be_imported_behind_it_on_request(target: Target
     code = "import lib, rpyc, sys\ndef main():\n    print(lib.VERSION, rpyc.__version__, flush=True)\n"
     target.ship(code, app(settle_s=0.0), wheels=(LIB.wheel,), system_packages=True).healthy()
     target.log("1 6.0.2")
+
+
+def test_a_layer_finds_room_on_a_disk_that_is_full(mount: Callable[[str], Path]) -> None:
+    target = Target(mount("size=40m"))
+    try:
+        ship(target, WAIT, LIB).healthy()
+        target.wait(lambda: {"there": True} if (target.state / "reserve").exists() else None, "the reserve")
+        with (target.state / "data" / "app" / "filled").open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        ship(target, WAIT, LIB2).healthy()
+        target.log("lib 2")
+    finally:
+        target.close()
 
 
 def test_the_standard_library_comes_first_and_the_tree_before_it(target: Target) -> None:
