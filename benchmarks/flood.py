@@ -174,8 +174,9 @@ def on_screen(scratch: Path, lines: int, beats: int) -> Flood:
         shown.update(re.findall(rb"line (\d+) of", screen))
         for number, at in re.findall(rb"beat (\d+) ([\d.]{15,})", screen):
             seen.setdefault(number, (now - float(at)) * 1000)
-        left += sum(map(int, re.findall(rb"(\d+) (?:lines came at once|events were dropped)", screen)))
-        del screen[: screen.rfind(b"\n") + 1]
+        whole = screen[: screen.rfind(b"\n") + 1]  # what has no end yet is looked at again
+        left += sum(map(int, re.findall(rb"(\d+) (?:lines came at once|events were dropped)", whole)))
+        del screen[: len(whole)]
         project.told(len(shown) + left)
         return len(seen) >= beats
 

@@ -26,6 +26,11 @@ class Network:
     def __init__(self, name: str) -> None:
         self.host, self.device = f"{name}-host", f"{name}-device"
 
+    def is_tentative(self, at: str) -> bool:
+        """Whether an address there is not to be used yet: the system asks for a second whether somebody has it."""
+        command = ["ip", "-n", at, "-6", "address", "show", "tentative"]
+        return bool(subprocess.run(command, check=True, capture_output=True, timeout=WAIT_S).stdout)
+
     def ip(self, *words: str, at: str = "") -> None:
         """Run ``ip``, in the device's namespace by default."""
         command = ["ip", "-n", at or self.device, *words]

@@ -35,6 +35,7 @@ def network(bench: Bench) -> Iterator[Network]:
         mounted = f"mount --bind '{sys_folder}/bus' /sys/bus && exec \"$@\""
         bench.inside = ("ip", "netns", "exec", made.host, "sh", "-c", mounted, "sh")
         inside(made, GIVE, PORCH.serial)
+        until(lambda: not any(made.is_tentative(at) for at in (made.host, made.device)))
         yield made
 
 
@@ -71,7 +72,7 @@ def test_a_board_on_usb_is_paired_with_and_reached_where_its_serial_number_says(
         pairing = porch.state / "run" / "pairing"
         until(lambda: pairing.exists() and len(pairing.read_text().split()) == 3)
         code, (paired,) = bench.run("pair", usb, "--code", pairing.read_text().split()[0])
-        assert (code, paired["target"]) == (0, "porch")
+        assert (code, paired["target"]) == (0, "porch"), paired
         known = address_file(bench, "porch")
         known.write_text(ELSEWHERE)  # as if it had been met on a network
         here = f"[{PORCH.ipv6}%cable]:7717"
