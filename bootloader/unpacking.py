@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
+from functools import partial
 
 from .store.store import Store
 from .wire.errors import Fault, Refused
@@ -71,13 +72,7 @@ class Unpacking:
     def _run(self, wheels: Collection[Wheel]) -> None:
         fault: Fault | None = None
         try:
-            try:
-                self._make(wheels)
-            except Refused as refused:
-                if refused.code != "disk-full":
-                    raise
-                with self._locked(), self._alone():
-                    self._make(wheels)
+            self._make(wheels)
         except Fault as error:
             fault = error
         except Exception as error:  # noqa: BLE001 - raised in the thread that asks
@@ -88,7 +83,14 @@ class Unpacking:
             self._changed.notify_all()
 
     def _make(self, wheels: Collection[Wheel]) -> None:
-        self._store.layers.make(wheels, self._store.room, self._progress)
+        make = partial(self._store.layers.make, wheels, self._store.room, self._progress)
+        try:
+            make()
+        except Refused as refused:
+            if refused.code != "disk-full":
+                raise
+            with self._locked(), self._alone():
+                make()
 
     def _progress(self, done: int, total: int) -> None:
         self._done = (done, total)
