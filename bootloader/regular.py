@@ -1,4 +1,4 @@
-"""Opens what is a plain file. A pipe in the place of one would be waited for, for ever, and any application can
+"""Opens what is a regular file. A pipe in the place of one would be waited for, for ever, and any application can
 put one there; a device may give no end.
 """
 
@@ -9,7 +9,7 @@ import os
 import stat
 
 
-def plain(path: str, flags: int) -> int:
+def regular(path: str, flags: int) -> int:
     """For ``open``'s ``opener``: an ``OSError`` where ``path`` is something else than a file."""
     descriptor = os.open(path, flags | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode

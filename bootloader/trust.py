@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import identity
 from .aside import Aside
-from .plain import plain
+from .regular import regular
 from .wire.errors import Fault
 from .wire.private import CERTIFICATE, KEY, check_private, is_whole, sealed
 from .wire.stream import client_context, fingerprint, server_context
@@ -277,7 +277,7 @@ def _content(path: Path) -> bytes:
 
 def _beginning(path: Path, most_bytes: int) -> bytes:
     """Of a plain file."""
-    with open(path, "rb", opener=plain) as file:
+    with open(path, "rb", opener=regular) as file:
         return file.read(most_bytes)
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..plain import plain
+from ..regular import regular
 
 
 class Unusable(Exception):
@@ -111,12 +111,12 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def _content(path: Path) -> bytes:
-    with open(path, "rb", opener=plain) as file:
+    with open(path, "rb", opener=regular) as file:
         return file.read()
 
 
 def _digest(path: Path) -> str:
-    with open(path, "rb", opener=plain) as file:
+    with open(path, "rb", opener=regular) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

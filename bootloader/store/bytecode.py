@@ -12,7 +12,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from ..plain import plain
+from ..regular import regular
 from .objects import file_name
 
 MOST_FILES = 10_000
@@ -47,7 +47,7 @@ def check(folder: Path, place: Path) -> None:
 def _noted(place: Path) -> dict[str, str]:
     """Each file's BLAKE3; nothing where the note is lost or damaged."""
     try:
-        with open(place, encoding="utf-8", opener=plain) as note:
+        with open(place, encoding="utf-8", opener=regular) as note:
             whole, _, text = note.read().partition("\n")
     except (OSError, ValueError):
         return {}

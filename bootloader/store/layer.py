@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..plain import plain
+from ..regular import regular
 from ..wire.errors import Fault
 from ..wire.layer import Wheel, layer_name
 from ..wire.manifest import Entry, blob_name
@@ -56,7 +56,7 @@ class Layer:
 def read(file: Path) -> Layer | None:
     """The layer of the list ``file``; None where there is none, or a damaged one."""
     try:
-        with open(file, "rb", opener=plain) as listed:
+        with open(file, "rb", opener=regular) as listed:
             digest, _, text = listed.read().partition(b"\n")
         if blob_name(text).encode() != digest:
             return None

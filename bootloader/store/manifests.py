@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from ..aside import Aside, is_other
-from ..plain import plain
+from ..regular import regular
 from ..wire.errors import Malformed
 from ..wire.launch import PATH as LAUNCH
 from ..wire.manifest import EMPTY, Manifest, blob_name, check_hash
@@ -159,7 +159,7 @@ class _Place:
 def _verified(path: Path) -> bytes | None:
     """What a file holds whose name is its BLAKE3; None where it does not, or is none."""
     try:
-        with open(path, "rb", opener=plain) as file:
+        with open(path, "rb", opener=regular) as file:
             text = file.read()
     except OSError:
         return None

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from ..aside import is_folder, is_other
-from ..plain import plain
+from ..regular import regular
 from ..wire.errors import Malformed, Refused
 from ..wire.manifest import blob_name, check_hash
 
@@ -89,7 +89,7 @@ class Objects:
                 "wrong-part", f"a part at {offset}, expected one at {have}", to=f"blob {name[:12]}", do="send it again"
             )
         try:
-            with open(part, "ab" if offset else "wb", opener=plain) as file:
+            with open(part, "ab" if offset else "wb", opener=regular) as file:
                 file.write(content)
             if offset + len(content) < size_bytes:
                 return
@@ -141,7 +141,7 @@ class Objects:
 
     def _read(self, name: str) -> bytes | None:
         try:
-            with open(self.path(name), "rb", opener=plain) as file:
+            with open(self.path(name), "rb", opener=regular) as file:
                 content = _chunk(file, READ_BYTES + 1)
         except _Unreadable:
             content = b""  # it goes, or it would be taken for one that is here
@@ -175,7 +175,7 @@ class Objects:
 
     def _copy(self, name: str, descriptor: int) -> bool:
         try:
-            source = open(self.path(name), "rb", opener=plain)  # noqa: SIM115 - what the other file raises is not caught here
+            source = open(self.path(name), "rb", opener=regular)  # noqa: SIM115 - what the other file raises is not caught here
         except OSError:
             return False
         with source, open(descriptor, "wb", closefd=False) as target, suppress(_Unreadable):
@@ -193,7 +193,7 @@ class Objects:
             except OSError:
                 continue
             with self._aside(name) as aside:
-                with open(path, "rb", opener=plain) as source, open(aside, "wb") as target:
+                with open(path, "rb", opener=regular) as source, open(aside, "wb") as target:
                     found = _transfer(source, target)
                 if found == name:
                     self._place(aside, name)
@@ -244,7 +244,7 @@ def remove(path: Path) -> None:
 
 def file_name(path: Path) -> str:
     """The BLAKE3 of a file."""
-    with open(path, "rb", opener=plain) as file:
+    with open(path, "rb", opener=regular) as file:
         return _transfer(file, None)
 
 

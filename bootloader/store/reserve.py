@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from ..plain import plain
+from ..regular import regular
 
 RESERVE_BYTES = 2 * 1024 * 1024
 _LEAST_BYTES = 64 * 1024
@@ -26,7 +26,7 @@ class Reserve:
     def keep(self, size_bytes: int = RESERVE_BYTES) -> bool:
         """Have it, where it is not there yet, or not whole; whether it is there."""
         try:
-            with open(self._path, "ab", opener=plain) as file:
+            with open(self._path, "ab", opener=regular) as file:
                 if os.fstat(file.fileno()).st_blocks * 512 < size_bytes and hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(file.fileno(), 0, size_bytes)
         except OSError:

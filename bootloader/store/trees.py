@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ..aside import Aside
-from ..plain import plain
+from ..regular import regular
 from ..wire.errors import Fault, Refused
 from ..wire.manifest import EMPTY, PLAIN, RUNNABLE, Edits, Entry, Manifest, check_hash
 from .objects import Objects, file_name
@@ -60,7 +60,7 @@ class Tree:
 
     def _found_noted(self, read_manifest: Callable[[str], Manifest | None]) -> Manifest | None:
         try:
-            with open(self._note, opener=plain) as note:
+            with open(self._note, opener=regular) as note:
                 return read_manifest(check_hash(note.read().strip()))
         except (OSError, ValueError, Fault):
             return None
