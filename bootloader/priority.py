@@ -41,9 +41,10 @@ def urgent() -> Iterator[None]:
 
 def _schedule(policy: int, parameters: os.sched_param) -> None:
     """For all threads: one that has to wait for another is no faster than that."""
-    with suppress(OSError):  # not ours to ask for, or a thread that ended
-        for thread in os.scandir("/proc/self/task"):
-            os.sched_setscheduler(int(thread.name), policy, parameters)
+    with suppress(OSError), os.scandir("/proc/self/task") as threads:  # where the system tells of them
+        for thread in threads:
+            with suppress(OSError):  # not ours to ask for, or it has ended
+                os.sched_setscheduler(int(thread.name), policy, parameters)
 
 
 def _ask(file: Path, text: str) -> None:
