@@ -18,20 +18,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from bootloader.wire.stream import client_context, connect, fingerprint
 from reactor import trust
 
-from . import machine
+from .figures import Figures, show
 from .guard import guarded
 from .lan import Cable, Told
 
 ROUNDS = 10
 HANDSHAKES = 200
 _CONNECT_S = 5.0
-
-Figures = Mapping[str, Any]
 
 
 def moved(scratch: Path, rounds: int) -> Iterator[Figures]:
@@ -177,21 +174,14 @@ def main(arguments: list[str] | None = None) -> int:
     return guarded(lambda scratch: _run(options, scratch), "discovery")
 
 
+def _part(name: str, scratch: Path, *, quick: bool) -> Iterator[Figures]:
+    part, rounds = PARTS[name]
+    return part(scratch, max(2, rounds // 5) if quick else rounds)
+
+
 def _run(options: argparse.Namespace, scratch: Path) -> int:
-    facts = machine.facts()
-    if options.json:
-        print(json.dumps({"event": "machine", **facts}), flush=True)
-    else:
-        print("# Benchmark of the discovery", "", *(f"- {name}: {value}" for name, value in facts.items()), sep="\n")
-    for name in options.only:
-        part, rounds = PARTS[name]
-        rows = list(part(scratch / name, max(2, rounds // 5) if options.quick else rounds))
-        if options.json:
-            print(*map(json.dumps, rows), sep="\n", flush=True)
-        else:
-            keys = list(rows[0]) + [key for key in rows[-1] if key not in rows[0]]
-            table = [keys, ["---"] * len(keys), *([str(row.get(key, "")) for key in keys] for row in rows)]
-            print("", f"## {name}", "", *(f"| {' | '.join(row)} |" for row in table), sep="\n", flush=True)
+    parts = ((name, _part(name, scratch / name, quick=options.quick)) for name in options.only)
+    show("Benchmark of the discovery", parts, as_json=options.json)
     return 0
 
 

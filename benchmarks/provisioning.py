@@ -12,17 +12,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from tests.device.machine import Machine, Unavailable
 
-from . import machine
 from .contestants.reactor import Dev
+from .figures import Figures, show
 from .guard import guarded
-from .terminal import table
 
 BOARDS = {"first": "no wheel cached", "second": "all cached"}
 PROVISION_S = 1800.0
@@ -31,7 +30,7 @@ MAIN = "import time\n\n\ndef main() -> None:\n    time.sleep(10_000)\n"
 SETTINGS = '[project]\nname = "app"\n[tool.reactor]\nentry = "main:main"\nsettle_s = 0.1\n'
 
 
-def rows(scratch: Path) -> Iterator[Mapping[str, Any]]:
+def rows(scratch: Path) -> Iterator[Figures]:
     """A row each board."""
     home = scratch / "home"
     os.environ["REACTOR_HOME"] = str(home)
@@ -125,18 +124,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(scratch: Path, *, as_json: bool) -> int:
-    found = []
-    facts = machine.facts()
     try:
-        for row in rows(scratch):
-            found.append(row)
-            print(json.dumps(row) if as_json else f"{row['board']}: {row['live_s']} s", flush=True)
+        show("Benchmark of provisioning", [("boards", rows(scratch))], as_json=as_json)
     except Unavailable as error:
         print(error, file=sys.stderr)
         return 2
-    if not as_json:
-        lines = [f"- {name}: {value}" for name, value in facts.items()]
-        print("# Benchmark of provisioning", "", *lines, "", table(found), sep="\n")
     return 0
 
 

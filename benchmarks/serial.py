@@ -8,11 +8,10 @@ line. Linux only.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -22,12 +21,11 @@ from typing import Any
 from reactor import trust
 from reactor.targets.wired import SCHEME, Wired
 
-from . import machine
 from .cable import Cable, Way
 from .contestants.reactor import Dev
+from .figures import Figures, show
 from .guard import guarded
 from .processes import Program
-from .terminal import table
 
 BAUDS = (115200, 921600, 9600)
 SAVES, QUICK_SAVES = 20, 3
@@ -60,14 +58,13 @@ def main() -> None:
 '''
 
 
-def rows(scratch: Path, bauds: tuple[int, ...], saves: int) -> Iterator[Mapping[str, Any]]:
-    """A row each rate and way to take an edit; and one with the kernel's messages on the line."""
-    for baud in bauds:
-        for way, spoil in (("patch", _clean), ("restart", _clean), ("restart, kernel talks", _kernel())):
-            if spoil is _clean or baud == bauds[0]:
-                folder = scratch / f"{baud} {way}"
-                folder.mkdir(parents=True)
-                yield {"baud": baud, "edit": way, **_measured(folder, baud, way.partition(",")[0], spoil, saves)}
+def rows(scratch: Path, baud: int, saves: int) -> Iterator[Figures]:
+    """A row each way to take an edit; and at the usual rate one with the kernel's messages on the line."""
+    for way, spoil in (("patch", _clean), ("restart", _clean), ("restart, kernel talks", _kernel())):
+        if spoil is _clean or baud == BAUDS[0]:
+            folder = scratch / f"{baud} {way}"
+            folder.mkdir(parents=True)
+            yield {"baud": baud, "edit": way, **_measured(folder, baud, way.partition(",")[0], spoil, saves)}
 
 
 def _measured(folder: Path, baud: int, way: str, spoil: Callable[[Way, bytes], bytes], saves: int) -> dict[str, Any]:
@@ -164,7 +161,7 @@ def _kernel() -> Callable[[Way, bytes], bytes]:
 def main(arguments: list[str] | None = None) -> int:
     """The front door; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serial")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line in place of a table")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line in place of tables")
     parser.add_argument("--baud", nargs="+", type=int, default=BAUDS, metavar="N", help="rates of the line")
     parser.add_argument("--quick", action="store_true", help="a look")
     options = parser.parse_args(arguments)
@@ -172,13 +169,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, scratch: Path) -> int:
-    found = []
-    for row in rows(scratch, tuple(options.baud), QUICK_SAVES if options.quick else SAVES):
-        found.append(row)
-        print(json.dumps(row) if options.json else ".", end="\n" if options.json else "", flush=True)
-    if not options.json:
-        facts = [f"- {name}: {value}" for name, value in machine.facts().items()]
-        print("\r# Benchmark of the serial line", "", *facts, "", table(found), sep="\n")
+    saves = QUICK_SAVES if options.quick else SAVES
+    parts = ((f"{baud} baud", rows(scratch, baud, saves)) for baud in options.baud)
+    show("Benchmark of the serial line", parts, as_json=options.json)
     return 0
 
 

@@ -11,24 +11,21 @@ The neighbour is a process of its own with no key that is obeyed, going as fast 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from . import machine
 from .chaos.device import Device
+from .figures import Figures, show
 from .guard import guarded
 from .measure import percentile
 from .neighbour import ATTACKS
-from .terminal import table
 
 ROUNDS, QUICK_ROUNDS = 8, 2
 TURN_S = 2.0
@@ -37,45 +34,44 @@ PAUSE_S = 0.002
 
 SOON_S, _POLL_S = 20.0, 0.02
 
-Figures = Mapping[str, Any]
-WHOM = ALONE, BESIDE, AT = "nobody", "another device", "this device"
+ALONE, BESIDE, AT = "nobody", "another device", "this device"
 
 
-def rows(scratch: Path, attacks: Sequence[str], rounds: int, turn_s: float = TURN_S) -> Iterator[Figures]:
-    """Three rows an attack: nobody does it, it is done to another device, and to the one that is asked. Times in ms."""
-    home = scratch / "home"
-    devices = [_started(scratch / name, home) for name in ("asked", "other")]
+@contextmanager
+def devices(scratch: Path) -> Iterator[tuple[Device, Device]]:
+    """The one that is asked, and the other; both obey this host."""
+    both = _started(scratch / "asked"), _started(scratch / "other")
     try:
-        asked, other = devices
-        for name in attacks:
-            took: dict[str, list[float]] = {ALONE: [], BESIDE: [], AT: []}
-            done = dict.fromkeys(took, 0)
-            for _ in range(rounds):
-                for whom, victim in ((ALONE, None), (BESIDE, other), (AT, asked)):
-                    with _attacked(name, victim, scratch / "neighbour") as done_by_now:
-                        took[whom] += _asked(asked, turn_s)
-                        done[whom] += done_by_now()
-            for whom, times in took.items():
-                yield {
-                    "attack": name,
-                    "at": whom,
-                    "a_second": round(done[whom] / (rounds * turn_s)),
-                    "answers": len(times),
-                    "median_ms": round(statistics.median(times), 2),
-                    "p95_ms": round(percentile(times, 95), 2),
-                    "most_ms": round(max(times), 1),
-                    "times_nobody": _ratio(times, took[ALONE]),
-                    "times_another": _ratio(times, took[BESIDE]),
-                }
+        yield both
     finally:
-        for device in devices:
+        for device in both:
             device.cut()
 
 
-def _started(folder: Path, home: Path) -> Device:
-    """One that obeys the host of ``home``."""
-    folder.mkdir(parents=True)
-    device = Device(folder / "state", home / folder.name, folder / "log")
+def rows(asked: Device, other: Device, attack: str, rounds: int, turn_s: float = TURN_S) -> Iterator[Figures]:
+    """A row each: nobody does it, it is done to the other device, and to the one that is asked. Times in ms."""
+    took: dict[str, list[float]] = {ALONE: [], BESIDE: [], AT: []}
+    done = dict.fromkeys(took, 0)
+    for _ in range(rounds):
+        for whom, victim in ((ALONE, None), (BESIDE, other), (AT, asked)):
+            with _attacked(attack, victim) as done_by_now:
+                took[whom] += _asked(asked, turn_s)
+                done[whom] += done_by_now()
+    for whom, times in took.items():
+        yield {
+            "attack on": whom,
+            "a_second": round(done[whom] / (rounds * turn_s)),
+            "answers": len(times),
+            "median_ms": round(statistics.median(times), 2),
+            "p95_ms": round(percentile(times, 95), 2),
+            "most_ms": round(max(times), 1),
+            "times_nobody": _ratio(times, took[ALONE]),
+            "times_another": _ratio(times, took[BESIDE]),
+        }
+
+
+def _started(folder: Path) -> Device:
+    device = Device(folder / "state", folder / "home", folder / "log")
     device.home.mkdir(parents=True)
     device.meet()
     device.start()
@@ -98,11 +94,12 @@ def _ratio(times: Sequence[float], base: Sequence[float]) -> float:
 
 
 @contextmanager
-def _attacked(name: str, victim: Device | None, folder: Path) -> Iterator[Callable[[], int]]:
-    """While a neighbour is at it, if at any: gives how often he has done something since the beginning."""
+def _attacked(name: str, victim: Device | None) -> Iterator[Callable[[], int]]:
+    """While a neighbour is at it, if at any: gives how often he has done something. It begins once he has."""
     if victim is None:
         yield lambda: 0
         return
+    folder = victim.state.parent / "neighbour"
     folder.mkdir(exist_ok=True)
     deeds, errors = folder / "deeds", folder / "errors"
     deeds.write_bytes(b"")
@@ -111,11 +108,11 @@ def _attacked(name: str, victim: Device | None, folder: Path) -> Iterator[Callab
         neighbour = subprocess.Popen(command, stdout=out, stderr=err, start_new_session=True)
     try:
         until = time.monotonic() + SOON_S
-        while not (before := deeds.stat().st_size):
+        while not deeds.stat().st_size:
             assert neighbour.poll() is None, errors.read_text()
             assert time.monotonic() < until, f"{name}: nothing is done"
             time.sleep(_POLL_S)
-        yield lambda: deeds.stat().st_size - before
+        yield lambda: deeds.stat().st_size
         assert neighbour.poll() is None, errors.read_text()
     finally:
         os.killpg(neighbour.pid, signal.SIGKILL)
@@ -125,7 +122,7 @@ def _attacked(name: str, victim: Device | None, folder: Path) -> Iterator[Callab
 def main(arguments: list[str] | None = None) -> int:
     """The front door; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.siege")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line in place of a table")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line in place of tables")
     parser.add_argument(
         "--only", nargs="+", choices=ATTACKS, default=ATTACKS, metavar="ATTACK", help=", ".join(ATTACKS)
     )
@@ -138,13 +135,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, scratch: Path) -> int:
-    found = []
-    for row in rows(scratch, list(options.only), QUICK_ROUNDS if options.quick else ROUNDS):
-        found.append(row)
-        print(json.dumps(row) if options.json else ".", end="\n" if options.json else "", flush=True)
-    if not options.json:
-        facts = [f"- {name}: {value}" for name, value in machine.facts().items()]
-        print("\r# Benchmark of a siege", "", *facts, "", table(found), sep="\n")
+    with devices(scratch) as (asked, other):
+        parts = ((name, rows(asked, other, name, QUICK_ROUNDS if options.quick else ROUNDS)) for name in options.only)
+        show("Benchmark of a siege", parts, as_json=options.json)
     return 0
 
 

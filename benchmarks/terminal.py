@@ -6,16 +6,13 @@ Each part measures one thing and prints a table, or with ``--json`` one object a
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from . import flood, machine, talk
+from . import flood, talk
+from .figures import Figures, show
 from .guard import guarded
-
-Figures = Mapping[str, Any]
 
 
 def logs(scratch: Path, *, quick: bool) -> Iterator[Figures]:
@@ -30,24 +27,16 @@ def logs(scratch: Path, *, quick: bool) -> Iterator[Figures]:
     in_blocks, by_line = found[0].lines_s, found[1].lines_s
     for one in found:
         ratios = {"of_blocks": round(one.lines_s / in_blocks, 3), "of_lines": round(one.lines_s / by_line, 3)}
-        yield {"part": "logs", "lines": lines, **one.summary(), **ratios}
+        yield {"lines": lines, **one.summary(), **ratios}
 
 
 def repl(scratch: Path, *, quick: bool) -> Iterator[Figures]:
     """What a line at the prompt takes, and its completion, in plain calls over the same link."""
-    for row in talk.figures(talk.rows(scratch, talk.ROUNDS // 10 if quick else talk.ROUNDS)):
-        yield {"part": "repl", **row}
+    yield from talk.figures(talk.rows(scratch, talk.ROUNDS // 10 if quick else talk.ROUNDS))
 
 
 PARTS: Mapping[str, Callable[..., Iterator[Figures]]] = {"logs": logs, "repl": repl}
 """By name: each gets a folder, and whether a look is enough, and gives its rows."""
-
-
-def table(rows: Sequence[Figures]) -> str:
-    """Rows as a table in Markdown; a column each key that any of them has."""
-    keys = list(dict.fromkeys(key for row in rows for key in row if key != "part"))
-    cells = [keys, ["---"] * len(keys), *([str(row.get(key, "")) for key in keys] for row in rows)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,17 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, scratch: Path) -> int:
-    facts = machine.facts()
-    if options.json:
-        print(json.dumps({"event": "machine", **facts}), flush=True)
-    else:
-        print("# Benchmark of the terminal", "", *(f"- {name}: {value}" for name, value in facts.items()), sep="\n")
-    for name in options.only:
-        rows = list(PARTS[name](scratch / name, quick=options.quick))
-        if options.json:
-            print(*map(json.dumps, rows), sep="\n", flush=True)
-        else:
-            print("", f"## {name}", "", table(rows), sep="\n", flush=True)
+    parts = ((name, PARTS[name](scratch / name, quick=options.quick)) for name in options.only)
+    show("Benchmark of the terminal", parts, as_json=options.json)
     return 0
 
 

@@ -8,10 +8,10 @@ from benchmarks import neighbour, siege
 
 
 def test_the_host_is_answered_whoever_is_attacked(scratch: Path) -> None:
-    rows = list(siege.rows(scratch, list(neighbour.ATTACKS), 1, 0.2))
-    for name, of_it in zip(neighbour.ATTACKS, zip(*[iter(rows)] * 3, strict=True), strict=True):
-        alone, beside, at = of_it
-        assert [(row["attack"], row["at"]) for row in of_it] == [(name, whom) for whom in siege.WHOM]
-        assert all(row["answers"] for row in of_it)
-        assert alone["a_second"] == 0 < min(beside["a_second"], at["a_second"])
-        assert alone["times_nobody"] == beside["times_another"] == 1.0
+    with siege.devices(scratch) as (asked, other):
+        for attack in neighbour.ATTACKS:
+            alone, beside, at = siege.rows(asked, other, attack, 1, 0.2)
+            assert [row["attack on"] for row in (alone, beside, at)] == [siege.ALONE, siege.BESIDE, siege.AT]
+            assert all(row["answers"] for row in (alone, beside, at))
+            assert alone["a_second"] == 0 < min(beside["a_second"], at["a_second"])
+            assert alone["times_nobody"] == beside["times_another"] == 1.0
