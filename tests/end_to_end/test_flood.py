@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import flood, terminal
+from benchmarks import figures, flood
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
@@ -33,6 +33,6 @@ def test_the_benchmark_of_the_terminal_has_a_row_for_each_way_that_lines_take(tm
         flood.as_json(tmp_path / "json", 1000, 2).summary(),
     ]
     assert rows[0].keys() < rows[1].keys()
-    shown = terminal.table(rows).splitlines()
+    shown = figures.table(rows).splitlines()
     assert len(shown) == 4
     assert {line.count("|") for line in shown} == {len(rows[1]) + 1}
