@@ -18,7 +18,7 @@ from .aside import Aside
 from .regular import regular
 from .wire.errors import Fault
 from .wire.private import CERTIFICATE, KEY, check_private, is_whole, sealed
-from .wire.stream import client_context, fingerprint, server_context
+from .wire.stream import client_context, fingerprint, only_certificate, server_context
 
 MOST_HOSTS = 64
 SELF = ""
@@ -157,7 +157,7 @@ def admit(folder: Path, name: str, pem: str, role: str = HOSTS) -> str:
     more: that goes last, so that one who is interrupted may look. ``ValueError`` or ``OSError`` where ``pem`` is no
     certificate, or can't be kept.
     """
-    pem = _checked(pem)
+    pem = only_certificate(pem)
     which = fingerprint(pem)
     place = folder / role
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -320,20 +320,8 @@ def _read_certificate(path: Path) -> str:
         text = _beginning(path, _CERTIFICATE_BYTES + 1)
         if len(text) > _CERTIFICATE_BYTES:
             raise ValueError("too long")
-        return _checked(text.decode("ascii", errors="ignore"))
+        return only_certificate(text.decode("ascii", errors="ignore"))
     except (OSError, ValueError) as error:
         raise Fault(
             "unusable-trust", f"this host is not obeyed ({error})", to=str(path), do="pair with the host again"
         ) from error
-
-
-def _checked(text: str) -> str:
-    """The certificate in ``text`` and nothing else; a ``ValueError`` or an ``OSError`` where that is not one which
-    OpenSSL can read. What is around it could be a second one to OpenSSL, or cost those that are read after it.
-    """
-    if text.count(ssl.PEM_HEADER) != 1:
-        raise ValueError("not one certificate")
-    begin, end = text.index(ssl.PEM_HEADER), text.find(ssl.PEM_FOOTER)
-    pem = ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(text[begin : end + len(ssl.PEM_FOOTER)]))
-    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=pem)
-    return pem

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from bootloader.wire.errors import Fault, OtherProtocol
 from bootloader.wire.messages import Fields, answer, pack
-from bootloader.wire.stream import client_context, connect, fingerprint, secured
+from bootloader.wire.stream import client_context, connect, fingerprint, only_certificate, secured
 from bootloader.wire.strict import Caller
 
 from .room import Flow, Room
@@ -114,8 +114,9 @@ class Link:
 def _pem(certificate: Path) -> tuple[str, str]:
     """A device's certificate, and its fingerprint."""
     try:
-        pem = certificate.read_text("ascii")
+        pem = only_certificate(certificate.read_text("ascii"))
         return pem, fingerprint(pem)
     except (OSError, ValueError) as error:
         what = f"the device's certificate can't be read ({error})"
-        raise Fault("unusable-identity", what, to=str(certificate), do="pair with the device again") from error
+        do = "remove that file, and pair with the device again"
+        raise Fault("unusable-identity", what, to=str(certificate), do=do) from error

@@ -13,7 +13,7 @@ from pathlib import Path
 from socket import socket
 
 from bootloader.wire import pairing as exchange
-from bootloader.wire.errors import Fault, Malformed, Untrusted
+from bootloader.wire.errors import Malformed, Untrusted
 from bootloader.wire.pairing import Proof, octets, receive, send
 from bootloader.wire.stream import TlsStream, connect, fingerprint, pairing_host_context, secured, shown
 
@@ -115,10 +115,6 @@ def _exchange(
         raise Malformed("it does not say where it listens", to=stream.peer)
     name = name or named(told.text("name"), stream.peer_fingerprint)
     where = address(port)
-    before = next((one for one in trust.known(home) if one.name == name), None)
-    if before is not None and before.fingerprint != stream.peer_fingerprint:
-        do = f"give this one another with --name, or forget the other: reactor trust remove {name}"
-        raise Fault("name-taken", "another device has this name here", to=name, do=do)
     trust.remember(home, name, pem, where)  # before the device keeps this host: it could not be paired with again
     send(stream, {"kept": True})
     told = receive(stream, _ANSWER_S)

@@ -16,7 +16,7 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from bootloader.wire.errors import Fault
 from bootloader.wire.private import CERTIFICATE, KEY, check_private, sealed, unsealed
-from bootloader.wire.stream import client_context, fingerprint
+from bootloader.wire.stream import client_context, fingerprint, only_certificate
 
 from .settings import RESERVED
 
@@ -163,15 +163,33 @@ def check_name(name: str) -> None:
         raise Fault("bad-name", "means something else after -t", to=repr(name), do="choose another one: --name")
 
 
+def check_free(home: Path, name: str, which: str) -> None:
+    """A :class:`Fault` where ``name`` is here another device's than that of the fingerprint ``which``."""
+    path = home / "devices" / f"{name}.crt"
+    if path.exists() and _fingerprint(_read(path), str(path)) != which:  # the disk says which names are one to it
+        what = "is another device here, or this one before it was set up anew"
+        do = f"choose another name (--name), or forget that one: reactor trust remove {name}"
+        raise Fault("name-taken", what, to=name, do=do)
+
+
 @_kept()
 def remember(home: Path, name: str, cert_pem: str, address: str) -> None:
-    """Know the device of ``cert_pem`` as ``name``, last seen at ``address``; the name's former device is forgotten."""
+    """Know the device of ``cert_pem`` as ``name``, last seen at ``address``, and before where it was known to be.
+
+    A :class:`Fault` where that name is another device's: nobody takes its place by a name, or by where it says to be.
+    """
     check_name(name)
-    _fingerprint(cert_pem, name)
+    try:
+        pem = only_certificate(cert_pem)
+    except ValueError as error:
+        do = "remove device.crt and device.key in its state folder, and it makes itself new ones"
+        raise Fault("unusable-trust", f"what it tells is no certificate ({error})", to=name, do=do) from error
+    check_free(home, name, fingerprint(pem))
     folder = home / "devices"
+    path, places = folder / f"{name}.crt", folder / f"{name}.address"
     _make_folder(folder)
-    _write(folder / f"{name}.address", address + "\n")
-    _write(folder / f"{name}.crt", cert_pem)
+    _write(places, _listed(address, _addresses(places) if path.exists() else ()))
+    _write(path, pem)
 
 
 def saw(home: Path, name: str, address: str) -> None:
@@ -180,7 +198,7 @@ def saw(home: Path, name: str, address: str) -> None:
     try:
         before = _addresses(path)
         if before[0] != address:
-            _write(path, "".join(f"{one}\n" for one in list(dict.fromkeys((address, *before)))[:_MOST_ADDRESSES]))
+            _write(path, _listed(address, before))
     except (Fault, OSError):
         return  # it is found again, as it was now
 
@@ -201,6 +219,11 @@ def known(home: Path) -> list[Device]:
         addresses = _addresses(path.with_suffix(".address"))
         devices.append(Device(path.stem, addresses, _fingerprint(_read(path), str(path)), path))
     return devices
+
+
+def _listed(address: str, before: Sequence[str]) -> str:
+    """``address`` and those from ``before``, as they are written."""
+    return "".join(f"{one}\n" for one in list(dict.fromkeys((address, *before)))[:_MOST_ADDRESSES])
 
 
 def _addresses(path: Path) -> tuple[str, ...]:

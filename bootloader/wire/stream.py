@@ -50,6 +50,22 @@ def fingerprint(pem: str) -> str:
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem[start:end])).hexdigest()
 
 
+def only_certificate(text: str) -> str:
+    """The certificate in ``text`` and nothing else; ``ValueError`` where that is not one which OpenSSL can read.
+
+    What is around it could be a second one to OpenSSL, or cost those that are read after it.
+    """
+    if text.count(ssl.PEM_HEADER) != 1:
+        raise ValueError("not one certificate")
+    begin, end = text.index(ssl.PEM_HEADER), text.find(ssl.PEM_FOOTER)
+    pem = ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(text[begin : end + len(ssl.PEM_FOOTER)]))
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=pem)
+    except OSError as error:
+        raise ValueError(_reason(error)) from error
+    return pem
+
+
 def server_context(cert_pem_path: Path, key_path: Path, trusted_pem: str) -> ssl.SSLContext:
     """What a target accepts links with: its own certificate, and those of the hosts that it obeys (may be none)."""
     context = _context(ssl.PROTOCOL_TLS_SERVER, cert_pem_path, key_path, trusted_pem)

@@ -41,5 +41,6 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     if terminal.as_json:
         terminal.tell({"event": "unprovisioned", "target": name})
     else:
-        terminal.line(f"{name} is as it was before")
+        forgotten = f", and this host knows {' and '.join(known)} no more" if known and not arguments.keep_state else ""
+        terminal.line(f"{name} is as it was before{forgotten}")
     return 0

@@ -204,14 +204,13 @@ def wish(facts: Facts, home: Path, name: str | None, listen: str | None, port: i
     pem = unsealed(trust.host_identity(home).certificate.read_bytes()).decode()
     known = trust.known(home)
     which = fingerprint(facts.device) if facts.device else ""
-    called = next((one.name for one in known if one.fingerprint == which), "")
-    name = name or called or facts.called or facts.name
+    name = name or next((one.name for one in known if one.fingerprint == which), "")
+    itself = facts.called or facts.name
+    if not name and "." in itself:
+        raise Fault("bad-name", "may be an address as well", to=repr(itself), do="choose a name yourself: --name")
+    name = name or itself
     trust.check_name(name)
-    other = next((one for one in known if one.name == name and one.fingerprint != which), None)
-    if other is not None:
-        what = "is another device here, or this one before it was set up anew"
-        do = f"choose another name (--name), or forget that one: reactor trust remove {name}"
-        raise Fault("name-taken", what, to=name, do=do)
+    trust.check_free(home, name, which)
     be_gadget = be_gadget or gadget.UNIT in facts.files
     listen = listen or ("::" if be_gadget else "0.0.0.0")
     of_gadget = unit("bootloader-gadget") if be_gadget else ""

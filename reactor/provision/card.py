@@ -15,12 +15,11 @@ from itertools import chain
 from pathlib import Path
 
 from bootloader.wire.errors import Fault
-from bootloader.wire.private import unsealed
 
 from .. import trust
 from ..platforms import Platform
 from . import gadget, plan
-from .facts import Facts, Python, Usb
+from .facts import Facts, Python, Usb, certificate, host_name
 from .payload import Payload
 from .root import Root
 
@@ -56,7 +55,7 @@ def look(folder: Path) -> Facts:
     free_kb = shutil.disk_usage(folder).free // 1024
     return Facts(
         kernel="Linux",
-        name=_text(root, "/etc/hostname").strip().split(".")[0] or "board",
+        name=host_name(_text(root, "/etc/hostname")) or "board",
         called="",
         user=str(_FIRST_USER if is_there else 0),
         uid=_FIRST_USER if is_there else 0,
@@ -80,7 +79,7 @@ def look(folder: Path) -> Facts:
         left=(),
         files={gadget.UNIT: ""} if os.path.lexists(root.place(gadget.UNIT)) else {},
         obeys=(),
-        device=unsealed(_text(root, f"{STATE}/trust/device.crt").encode()).decode(),
+        device=certificate(_text(root, f"{STATE}/trust/device.crt")),
         usb=_usb(root),
     )
 
@@ -105,6 +104,8 @@ def write(folder: Path, facts: Facts, wish: plan.Wish, python: Python, payload: 
     files = {root.place(path): file for path, file in planned.items()}
     wanted = {root.place(f"{_WANTS}/{Path(path).name}"): path for path in planned if path.endswith(".service")}
     config = root.follow(facts.usb.config) if wish.gadget and facts.usb.config else None
+    if config is not None and not _is_small_file(config.lstat()):
+        raise root.odd(facts.usb.config, "is no small file, as settings are")
     _check_trust(root, f"{facts.state}/trust")
     try:
         if code.is_symlink():
@@ -132,7 +133,7 @@ def write(folder: Path, facts: Facts, wish: plan.Wish, python: Python, payload: 
             for name in (*folders, *names):
                 os.chown(Path(path) / name, facts.uid, facts.uid, follow_symlinks=False)
         os.sync()
-        return unsealed((state / "trust" / "device.crt").read_bytes()).decode("ascii")
+        return certificate(_text(root, f"{facts.state}/trust/device.crt"))
     except OSError as error:
         do = "look at the card, and do it again"
         raise Fault("not-written", f"can't be written ({error.strerror})", to=str(error.filename), do=do) from error
@@ -141,9 +142,11 @@ def write(folder: Path, facts: Facts, wish: plan.Wish, python: Python, payload: 
 def _usb(root: Root) -> Usb:
     """What a gadget needs of it; whether it has a port for one shows only in the board."""
     modules = root.follow("/lib/modules")
-    offered = any(modules.glob("*/kernel/drivers/usb/gadget/libcomposite.ko*")) or any(
-        b"libcomposite" in root.read(f"/lib/modules/{each.parent.name}/{each.name}", _TEXT_BYTES)
-        for each in modules.glob("*/modules.builtin")
+    kernels = [f"/lib/modules/{each.name}" for each in modules.iterdir()] if modules.is_dir() else []
+    offered = any(
+        b"libcomposite" in root.read(f"{kernel}/modules.builtin", _TEXT_BYTES)
+        or any(root.follow(f"{kernel}/kernel/drivers/usb/gadget").glob("libcomposite.ko*"))
+        for kernel in kernels
     )
     config = next((path for path in gadget.CONFIGS if root.follow(path).is_file()), "")
     groups = {line.split(":")[0] for line in _text(root, "/etc/group").splitlines()}
@@ -163,9 +166,12 @@ def _check_trust(root: Root, path: str) -> None:
     for each in chain([top], inside):  # in this order: a walk begins at a link's end
         if os.path.lexists(each):
             told = each.lstat()
-            is_file = stat.S_ISREG(told.st_mode) and told.st_size <= _TEXT_BYTES
-            if not is_file and not stat.S_ISDIR(told.st_mode):
+            if not _is_small_file(told) and not stat.S_ISDIR(told.st_mode):
                 raise root.odd(f"{path}/{each.relative_to(top)}", "is neither a folder nor a small file, as keys are")
+
+
+def _is_small_file(told: os.stat_result) -> bool:
+    return stat.S_ISREG(told.st_mode) and told.st_size <= _TEXT_BYTES
 
 
 def _pythons(root: Root) -> tuple[Python, ...]:

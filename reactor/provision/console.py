@@ -40,7 +40,11 @@ _MORE, _LESS = 1.5, 0.97
 """How long an answer may take, beyond what the line does: longer where none came, as boards may be slow or busy."""
 
 _MOST_TRIES = 16
-_STALLED_S = 60.0
+_STALLED_S, _PUT_S, _SLACK = 60.0, 600.0, 20
+"""For how long to wait for a line that stands still; for how long at least, and how many times longer than it should
+take, to go on with one that loses what is sent.
+"""
+
 _POLL_S = 0.25
 _SCRIPT_S = 300.0
 _ENTER_S = 120.0
@@ -81,7 +85,8 @@ class Console:
         try:
             self._enter()
             self._begin()
-            self._packer = self._order("command -v xz >/dev/null && echo xz || echo gzip\n")
+            said = self._order("command -v xz >/dev/null && echo xz || echo gzip\n")
+            self._packer = said if said in _PACKERS else self._packer
         except BaseException:
             self.__exit__()
             raise
@@ -153,8 +158,10 @@ class Console:
         """Have ``content``, packed, in the file ``name`` there."""
         packed = _PACKERS[self._packer](content)
         self._order(f': >"$d/{name}"\n')
-        at = 0
+        at, deadline = 0, self._deadline(_PUT_S, len(packed))
         while at < len(packed):
+            if time.monotonic() > deadline:
+                raise self._lost("hardly anything comes through")
             told = self._order(partial(self._piece, name, packed, at)).strip()
             if _WHOLE.fullmatch(told) is None or not at < int(told) <= min(len(packed), at + _MOST_BYTES):
                 do = "free some of its memory (/dev/shm) or of /tmp there"
@@ -268,16 +275,19 @@ class Console:
             raise self._lost(f"the port is gone: {gone}") from None
 
     def _send(self, data: bytes) -> None:
-        """All of it, for as long as the line takes any."""
-        last = time.monotonic()
+        """All of it, if the line takes it."""
+        deadline = self._deadline(_STALLED_S, len(data))
         try:
             while data:
-                if count := self._port.write(data):
-                    data, last = data[count:], time.monotonic()
-                elif time.monotonic() > last + _STALLED_S:
-                    raise self._lost(f"the line has taken nothing for {_STALLED_S:.0f} s")
+                data = data[self._port.write(data) :]
+                if data and time.monotonic() > deadline:
+                    raise self._lost("the line takes nothing any more, or next to nothing")
         except Gone as gone:
             raise self._lost(f"the port is gone: {gone}") from None
+
+    def _deadline(self, least_s: float, size_bytes: int) -> float:
+        """When that much should be over the line, whatever is lost of it on the way."""
+        return time.monotonic() + least_s + _SLACK * size_bytes * _BITS / self._baud
 
     def _decoded(self, letters: str) -> bytes:
         try:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
 from bootloader.wire.errors import Fault, Malformed
-from bootloader.wire.stream import fingerprint
+from bootloader.wire.stream import only_certificate
 
 from ..platforms import Platform
 from ..report import clean, whole
 
 _LINE = re.compile(r"fact ([a-z_]+)=(.*)")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_USER = re.compile(r"\w[\w.@$\\-]{0,63}")
 _VERSION = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))?.*")
 _LIBC = re.compile(r"(glibc|musl) (\d{1,3})\.(\d{1,3}).*")
 
@@ -105,14 +108,14 @@ def read(text: str) -> Facts:
     files = [entry.split(" ", 1) for entry in found.get("file", []) if " " in entry]
     return Facts(
         kernel=one("kernel"),
-        name=one("name").split(".")[0],
+        name=host_name(one("name")),
         called=one("called"),
-        user=one("user"),
+        user=_user(one("user")),
         uid=number("uid"),
-        runs_as=one("runs_as"),
+        runs_as=_user(one("runs_as")),
         root=one("root"),
         init=one("init"),
-        address=one("address"),
+        address=_address(one("address")),
         mount=one("mount"),
         state=one("state"),
         clock_s=number("clock"),
@@ -129,7 +132,7 @@ def read(text: str) -> Facts:
         left=tuple(found.get("left", [])[:64]),
         files={path: digest for digest, path in files},
         obeys=tuple(map(_pem, found.get("obeys", []))),
-        device=_certificate(one("device")),
+        device=certificate(_pem(one("device"))),
         usb=Usb(
             offered=one("gadgets") == "yes",
             controllers=tuple(found.get("controller", [])[:16]),
@@ -145,13 +148,33 @@ def _pem(line: str) -> str:
     return line.replace("|", "\n")
 
 
-def _certificate(line: str) -> str:
-    """The certificate in ``line``; nothing where it is none."""
+def certificate(text: str) -> str:
+    """The certificate in ``text``, alone; nothing where it is none."""
     try:
-        fingerprint(_pem(line))
+        return only_certificate(text)
     except ValueError:
         return ""
-    return _pem(line)
+
+
+def host_name(text: str) -> str:
+    """A board's own name, without its domain; nothing where it is none, as this is shown and made an address of."""
+    name = text.strip().split(".")[0]
+    return name if _NAME.fullmatch(name) else ""
+
+
+def _user(text: str) -> str:
+    """A user's name, as it is shown in questions and orders; "?" where it is none that anybody would have."""
+    return text if not text or _USER.fullmatch(text) else "?"
+
+
+def _address(text: str) -> str:
+    """Where a board says to be, if others can be there as well: at no cable's or machine's own end of something."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return ""
+    is_nearby = address.is_link_local or address.is_loopback
+    return "" if is_nearby or address.is_multicast or address.is_unspecified else str(address)
 
 
 def _python(line: str) -> Python | None:

@@ -77,6 +77,7 @@ class Login:
         self._state = State.NOTHING
         self._typed = self._knocks = 0
         self._is_tried = False
+        self._secret = ""
         self.has_logged_in = False
         """Whether a name was typed, so that who leaves has to log out."""
 
@@ -86,7 +87,7 @@ class Login:
 
     def password(self, text: str) -> Type:
         """It is known now."""
-        self._is_tried = True
+        self._is_tried, self._secret = True, text
         return self._type(State.PASSWORD, f"{text}\r")
 
     def due(self, quiet_s: float) -> Type | Ask:
@@ -103,7 +104,7 @@ class Login:
         if _NAME.search(said) and not _LAST.search(said):
             return self._at_name()
         if _SECRET.search(said) or (self._state is State.NAME and _COLON.search(said)):
-            return self._at_secret(said)
+            return self._at_secret()
         if self._state is State.KNOCK and said.endswith("@-\n"):  # ours, left there by one that was killed
             return self._type(State.NOTHING, "@.\n")
         if quiet_s < self._patience_s(said):
@@ -130,12 +131,12 @@ class Login:
         self.has_logged_in = True
         return self._type(State.NAME, f"{self._name}\r")
 
-    def _at_secret(self, said: str) -> Type | Ask:
+    def _at_secret(self) -> Type | Ask:
         if self._state is State.NAME:
             return Ask.PASSWORD
         if self._state is State.PASSWORD:  # a new one, as the old one is too old
             do = "log in there yourself, reactor console, and give it what it asks for"
-            raise Fault("login-failed", f"it asks for more: {_last(said)!r}", to=self._to, do=do)
+            raise Fault("login-failed", f"it asks for more: {self._last()!r}", to=self._to, do=do)
         return self._type(State.KNOCK, "\r")  # somebody has begun to log in
 
     def _type(self, state: State, text: str) -> Type:
@@ -150,14 +151,16 @@ class Login:
 
     def lost(self) -> Fault:
         """Why there is no shell."""
-        said = _last(self._heard)
+        said = self._last()
         if not said:
             do = "check the cable, its baud rate (serial:PORT:BAUD), and that a login runs on that port there"
             return Fault("no-shell", "nothing answers there", to=self._to, do=do)
         do = "look at it, reactor console, and leave a login or a shell there"
         return Fault("no-shell", f"no login and no shell answers there, but: {said!r}", to=self._to, do=do)
 
-
-def _last(text: str) -> str:
-    lines = [line for line in clean(text).splitlines() if line.strip()]
-    return lines[-1].strip()[-_SHORT_CHARS:] if lines else ""
+    def _last(self) -> str:
+        """The last line that was heard, without the password, which a console may have shown."""
+        heard = clean(self._heard)
+        heard = heard.replace(self._secret, "…") if self._secret else heard
+        lines = [line for line in heard.splitlines() if line.strip()]
+        return lines[-1].strip()[-_SHORT_CHARS:] if lines else ""

@@ -17,6 +17,7 @@ from bootloader.wire.errors import Fault
 from ..report import clean
 
 _MOST_BYTES = 256 * 1024
+_LINE_BYTES = 4096
 _SHORT = 300
 _LOOK_S = 120.0
 
@@ -126,6 +127,6 @@ def _hear(ssh: subprocess.Popen[bytes], errors: list[bytes]) -> None:
     """The last of what it complains of."""
     assert ssh.stderr is not None
     with ssh.stderr as pipe:
-        for line in pipe:
-            errors.append(line[:4096])
+        while line := pipe.readline(_LINE_BYTES):
+            errors.append(line)
             del errors[:-50]

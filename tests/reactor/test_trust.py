@@ -213,18 +213,27 @@ def test_two_hosts_of_one_name_are_both_obeyed(home: Path, tmp_path: Path) -> No
     assert names[1].startswith(f"{names[0]}-")
 
 
-def test_devices_are_remembered_by_name_and_the_last_word_counts(home: Path) -> None:
+def test_devices_are_remembered_by_name_and_each_by_where_it_was(home: Path) -> None:
     assert known(home) == []
     shed, porch = make_identity("shed"), make_identity("porch")
     remember(home, "shed", shed.cert_pem, "shed.local:7340")
-    remember(home, "porch", shed.cert_pem, "10.0.0.1")
+    remember(home, "porch", f"what stands around it\n{porch.cert_pem}is not kept", "10.0.0.1")
     remember(home, "porch", porch.cert_pem, "[fe80::1]:7340")
     devices = known(home)
-    assert [(device.name, device.address, device.fingerprint) for device in devices] == [
-        ("porch", "[fe80::1]:7340", porch.fingerprint),
-        ("shed", "shed.local:7340", shed.fingerprint),
+    assert [(device.name, device.addresses, device.fingerprint) for device in devices] == [
+        ("porch", ("[fe80::1]:7340", "10.0.0.1"), porch.fingerprint),
+        ("shed", ("shed.local:7340",), shed.fingerprint),
     ]
     assert devices[0].certificate.read_text() == porch.cert_pem
+
+
+def test_no_device_takes_the_place_of_another_one_by_its_name(home: Path) -> None:
+    remember(home, "porch", make_identity("porch").cert_pem, "10.0.0.1")
+    before = known(home)
+    with pytest.raises(Fault) as caught:
+        remember(home, "porch", make_identity("porch").cert_pem, "10.0.0.2")
+    assert (caught.value.code, "reactor trust remove porch" in caught.value.do) == ("name-taken", True)
+    assert known(home) == before
 
 
 NO_NAMES = ["", ".", "..", "a/b", "../up", ".hidden", "a b", "a\0b", "a\n", "x" * 65, *RESERVED]
@@ -237,7 +246,16 @@ def test_a_device_name_is_a_file_name_and_no_path_and_means_nothing_else_after_t
     assert caught.value.code == "bad-name"
 
 
-@pytest.mark.parametrize("pem", ["", "garbage", "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n"])
+@pytest.mark.parametrize(
+    "pem",
+    [
+        "",
+        "garbage",
+        "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n",
+        "-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n",
+        2 * make_identity("two").cert_pem,
+    ],
+)
 def test_what_is_no_certificate_is_not_remembered(home: Path, pem: str) -> None:
     with pytest.raises(Fault) as caught:
         remember(home, "porch", pem, "porch.local")

@@ -84,6 +84,7 @@ def prepare(folder: Path, home: Path) -> str:
         ("var/lib/bootloader/trust/hosts/ada.crt", "{host}/secret"),
         ("usr/lib/some/libc.so.6", "{host}/secret"),
         ("etc/hostname", "{host}/secret"),
+        ("lib/modules/6.1", "{host}"),
     ],
 )
 def test_a_card_whose_link_leads_out_is_refused_and_nothing_is_written(tmp_path: Path, path: str, link: str) -> None:

@@ -75,6 +75,7 @@ def test_a_shell_is_reached_by_what_a_person_would_type(said: Talk) -> None:
         ("pi", [("\r", LOGIN), (NAME, ASKED), (PASSWORD, "\r\nLogin incorrect\r\n")], "login-failed"),
         ("pi", [("\r", LOGIN), (NAME, ASKED), (PASSWORD, LOGIN)], "login-failed"),
         ("pi", [("\r", LOGIN), (NAME, ASKED), (PASSWORD, "\r\nNew password: ")], "it asks for more: 'New password:'"),
+        ("pi", [("\r", LOGIN), (NAME, "pi\r\nSay: "), (PASSWORD, "secret New password: ")], "more: '… New password:'"),
         ("", [("\r", LOGIN)], "USER@serial:PORT"),
         ("pi", [("\r", "")] * 3, "nothing answers there"),
         ("pi", [("\r", "=> "), *[(QUESTION, "Unknown command 'sh'\r\n=> ")] * 9], "but: '=>'"),
