@@ -164,13 +164,15 @@ def listen_serial() -> int:
     said = b"\r\n".join((*lies, *(one[:SERIAL_BYTES] for one in raw), ALL_TOLD.encode(), b""))
 
     def accept() -> None:
-        sock, _ = listening.accept()
-        sock.settimeout(SERIAL_S)
-        with sock, suppress(ConnectionError):
-            while True:
-                sock.sendall(said)
-                with suppress(TimeoutError):
-                    sock.recv(1)
+        while True:
+            sock, _ = listening.accept()
+            sock.settimeout(SERIAL_S)
+            with sock, suppress(ConnectionError):
+                while True:
+                    sock.sendall(said)
+                    with suppress(TimeoutError):
+                        if not sock.recv(1):
+                            break
 
     threading.Thread(target=accept, daemon=True).start()
     return int(listening.getsockname()[1])

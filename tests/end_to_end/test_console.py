@@ -19,6 +19,7 @@ from bootloader.wire.errors import Fault
 from reactor.console import port
 
 from .conftest import WAIT_S, Bench, Running, save, until
+from .exporter import exporter
 from .serial_device import Device
 
 REACTOR = (sys.executable, "-m", "reactor")
@@ -322,66 +323,6 @@ def test_a_socket_is_a_port_and_is_connected_to_again(bench: Bench) -> None:
                 running.wait("console", text=f"turn {turn}")
             running.wait("port", mark, state="down")
         assert running.end() == 0
-
-
-EXPORTER = """
-import logging, socket, sys, threading
-import serial
-from serial import rfc2217
-
-def words(*args):
-    print(*args, flush=True)
-
-class Port(serial.Serial):
-    cts = dsr = ri = cd = True
-    def _update_dtr_state(self):  # a pseudo-terminal has no such lines
-        pass
-    _update_rts_state = _update_dtr_state
-    def _update_break_state(self):
-        words("break", self._break_state)
-        super()._update_break_state()
-    def _reconfigure_port(self, force_update=False):
-        super()._reconfigure_port(force_update)
-        words("line", self._baudrate, self._parity)
-
-class Connection:
-    def __init__(self, to):
-        self.to, self.lock = to, threading.Lock()
-    def write(self, data):
-        with self.lock:
-            self.to.sendall(data)
-
-server = socket.create_server(("127.0.0.1", 0))
-words("port", server.getsockname()[1])
-while True:
-    to, _ = server.accept()
-    port = Port(sys.argv[1], timeout=0.05)
-    manager = rfc2217.PortManager(port, Connection(to))
-    alive = True
-    def forward():
-        while alive:
-            data = port.read(port.in_waiting or 1)
-            if data:
-                manager.connection.write(b"".join(manager.escape(data)))
-    reader = threading.Thread(target=forward, daemon=True)
-    reader.start()
-    while data := to.recv(1024):
-        port.write(b"".join(manager.filter(data)))
-    alive = False
-    reader.join()
-    port.close()
-    words("left")
-"""
-
-
-@contextmanager
-def exporter(path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """pyserial's own RFC 2217 server for the port at ``path``, and its URL."""
-    command = [sys.executable, "-c", EXPORTER, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield process, f"rfc2217://127.0.0.1:{process.stdout.readline().split()[1]}"
-        process.kill()
 
 
 def test_an_exported_port_is_set_read_and_written(bench: Bench, device: Device) -> None:

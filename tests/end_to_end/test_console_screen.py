@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from .conftest import Bench
+from .exporter import exporter
 from .serial_device import Device
-from .test_console import exporter
 from .test_screen import MAIN, PROMPT, SETTINGS, Screen
 from .test_screen import pytestmark as needs_tmux
 from .user_terminal import UserTerminal

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from tests.reactor.test_report import RAW
 
 from .conftest import Bench, Running, benched
 from .documented import breaches
+from .exporter import exporter
 from .hostile_debugger import ALL_TOLD
 from .hostile_device import CONSOLE
 from .hostile_device import RAW as BRINE
@@ -214,12 +215,14 @@ def test_a_session_with_liars_is_told_of_each_and_ends_with_ctrl_c(house: House)
     assert house.files() == before
 
 
-def test_a_console_is_told_all_of_it_as_bytes_and_comes_to_no_harm(house: House) -> None:
+@pytest.mark.parametrize("scheme", ["socket", "rfc2217"])
+def test_a_console_is_told_all_of_it_as_bytes_and_comes_to_no_harm(house: House, scheme: str) -> None:
     before = house.files()
-    console = house.bench.start("console", house.serial, cwd=house.bench.folder, env=house.env)
-    first = console.wait("console", text=ALL_TOLD)
-    console.wait("console", since=console.events.index(first) + 1, text=ALL_TOLD)  # so all of it came between
-    assert console.end() == 0
+    with exporter(house.serial) if scheme == "rfc2217" else nullcontext((None, house.serial)) as (_, port):
+        console = house.bench.start("console", port, cwd=house.bench.folder, env=house.env)
+        first = console.wait("console", text=ALL_TOLD)
+        console.wait("console", since=console.events.index(first) + 1, text=ALL_TOLD)  # so all of it came between
+        assert console.end() == 0
     assert console.noise == []
     assert not any(RAW.search(text) for text in strings(console.events))
     assert house.files() == before
