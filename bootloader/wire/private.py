@@ -15,7 +15,7 @@ from .errors import Fault
 _SEAL = b"# blake3 "
 
 KEY, CERTIFICATE = 0o077, 0o022
-"""What others must not be permitted: to read a key; to change a certificate, or a folder that holds some."""
+"""What others must not be permitted: to read a secret; to change a certificate, or a folder that holds some."""
 
 
 def check_private(path: Path, forbidden: int, do: str) -> None:
@@ -26,6 +26,11 @@ def check_private(path: Path, forbidden: int, do: str) -> None:
         raise Fault("no-identity", f"can't be read ({error.strerror})", to=str(path), do=do) from error
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for, for ever
         raise Fault("no-identity", "is no plain file", to=str(path), do=do)
+    check_mode(path, mode, forbidden)
+
+
+def check_mode(path: Path, mode: int, forbidden: int) -> None:
+    """A :class:`Fault` where ``mode`` lets others do the ``forbidden`` with ``path``."""
     if mode & forbidden:
         verb = "read" if mode & forbidden & 0o044 else "change"
         raise Fault("exposed-key", f"other users may {verb} it", to=str(path), do=f"chmod go-rwx '{path}'")

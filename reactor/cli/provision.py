@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from bootloader.wire.errors import Fault, Malformed
 from bootloader.wire.limits import PORT
-from bootloader.wire.stream import fingerprint
+from bootloader.wire.private import KEY, check_mode
+from bootloader.wire.stream import fingerprint, shown
 
 from .. import __version__, trust
 from ..pace import Pace
 from ..provision import card, plan
-from ..provision.board import Board, payload_for, reach, wish
+from ..provision.board import Board, Shell, payload_for, reach, wish
 from ..provision.console import Console
 from ..provision.facts import Facts, Python
 from ..provision.payload import Payload
@@ -62,7 +65,10 @@ def add_board(parser: argparse.ArgumentParser, *, optional: bool = False) -> Non
     parser.add_argument("--python", default="", metavar="PATH", help="the board's Python (the first that will do)")
     parser.add_argument("--ssh", default="ssh", metavar="COMMAND", help="the ssh to use, with options (%(default)s)")
     parser.add_argument(
-        "--password-file", type=Path, metavar="FILE", help="the user's password there, where one is asked for"
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help="the user's password there, where one is asked for; nobody else may read it",
     )
     options.add_output(parser)
 
@@ -76,7 +82,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     if arguments.to is not None:
         return _prepare(arguments, terminal, began)
     with shell_of(arguments, terminal) as shell:
-        board = Board(shell, arguments.port, arguments.python)
+        board = Board(shell, arguments.port, arguments.python, partial(ask_for_sudo, terminal, shell.destination))
         facts = board.facts
         wanted, python, payload, todo = _planned(arguments, terminal, facts)
         name = wanted.name
@@ -84,20 +90,18 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
             return 0
         device = facts.device
         if todo:
-            board.password = password(arguments, terminal, facts, shell)
-            if isinstance(shell, Console):
-                shell.on_sent = on_sent(terminal, name)
+            shell.on_sent = on_sent(terminal, name)
             device = board.perform(todo, payload, on_done(terminal, name)).device or device
         if not device:
             raise Malformed("it does not tell its certificate", to=name, do=f"look at {facts.state}/trust there")
-        host = shell.address() if isinstance(shell, Ssh) else facts.address or f"{facts.name}.local"
-        address = arguments.address or f"{host}:{arguments.port}"
+        host, port = shell.address(), arguments.port
+        address = arguments.address or shown((host or facts.address or f"{facts.name}.local", port))
         split(address)
         trust.remember(trust.default_home(), name, device, address)
-        if isinstance(shell, Console):
+        if not host:
             board.answers(python, payload.root)
-        if isinstance(shell, Ssh) or arguments.address:
-            also = [f"[{facts.address}]:{arguments.port}"] if facts.address and not arguments.address else []
+        if host or arguments.address:
+            also = [shown((facts.address, port))] if facts.address and not arguments.address else []
             _reached(board, name, address, also)
         else:
             _tried(terminal, name, address if facts.address else "")
@@ -107,20 +111,24 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 @contextmanager
-def shell_of(arguments: argparse.Namespace, terminal: Terminal) -> Iterator[Ssh | Console]:
+def shell_of(arguments: argparse.Namespace, terminal: Terminal) -> Iterator[Shell]:
     """The board's shell, over ssh or a serial line."""
+    known = None if arguments.password_file is None else _read(arguments.password_file)
     wired = _WIRED.fullmatch(arguments.board)
     if wired is None:
-        yield Ssh(arguments.board, arguments.ssh)
+        ssh = Ssh(arguments.board, arguments.ssh)
+        ssh.password = known
+        yield ssh
         return
 
     def ask() -> str:
         question = f"password of {wired[1]} on {wired[2]}: "
         do = "name a file with it, --password-file, or run this in a terminal"
         what = "a password is asked for there, and nobody can be asked for it"
-        return _asked(arguments, terminal, question, Fault("login-failed", what, to=arguments.board, do=do))
+        return _asked(terminal, question, Fault("login-failed", what, to=arguments.board, do=do))
 
     console = Console(wired[2], wired[1] or "", ask)
+    console.password = known
     if console.is_remote:
         note(
             terminal, "whoever is on the way to that port can read and change all of it, the password and the keys too"
@@ -253,29 +261,33 @@ def on_sent(terminal: Terminal, name: str) -> Callable[[int, int], None]:
     return tell
 
 
-def password(arguments: argparse.Namespace, terminal: Terminal, facts: Facts, shell: Ssh | Console) -> str:
-    """The user's on the board, where sudo asks for it there."""
-    if facts.root != "password":
-        return ""
-    if isinstance(shell, Console) and shell.password is not None:
-        return shell.password
+def ask_for_sudo(terminal: Terminal, destination: str, facts: Facts) -> str:
+    """The password of the user on the board, for which sudo asks there."""
     do = (
         "let it become root without (NOPASSWD in /etc/sudoers.d), log in as root, name a file with it"
         " (--password-file), or run this in a terminal"
     )
     fault = Fault("no-root", "sudo asks for a password there, and nobody can be asked for it", to=facts.name, do=do)
-    return _asked(arguments, terminal, f"password of {facts.user} on {shell.destination}, for sudo there: ", fault)
+    return _asked(terminal, f"password of {facts.user} on {destination}, for sudo there: ", fault)
 
 
-def _asked(arguments: argparse.Namespace, terminal: Terminal, question: str, otherwise: Fault) -> str:
-    """A password, of a file or a person; ``otherwise`` is raised where there is neither."""
-    if arguments.password_file is not None:
-        try:
-            with arguments.password_file.open(encoding="utf-8") as file:
-                return str(file.read(_MOST_CHARS)).rstrip("\r\n")
-        except (OSError, ValueError) as error:
-            what = f"the password can't be read ({error})"
-            raise Fault(otherwise.code, what, to=str(arguments.password_file)) from error
+def _asked(terminal: Terminal, question: str, otherwise: Fault) -> str:
+    """A password, of a person; ``otherwise`` is raised where there is none."""
     if terminal.as_json or not sys.stdin.isatty():
         raise otherwise
-    return getpass.getpass(question)
+    try:
+        return getpass.getpass(question)
+    except EOFError:
+        raise otherwise from None
+
+
+def _read(path: Path) -> str:
+    """The password that is the first line of a file which nobody else may read."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            check_mode(path, os.fstat(file.fileno()).st_mode, KEY)
+            return file.readline(_MOST_CHARS).rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        do = "name a file that this user can read"
+        raise Fault("no-password", f"the password can't be read ({why})", to=str(path), do=do) from error

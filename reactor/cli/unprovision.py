@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from bootloader.wire.stream import fingerprint
 
@@ -10,7 +11,7 @@ from .. import trust
 from ..provision import plan
 from ..provision.board import Board
 from ..terminal import Terminal
-from .provision import add_board, on_done, password, shell_of, told
+from .provision import add_board, ask_for_sudo, on_done, shell_of, told
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +24,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Unprovision: 0 if nothing of us is left there, or, with ``--dry-run``, if that was told."""
     home = trust.default_home()
     with shell_of(arguments, terminal) as shell:
-        board = Board(shell, arguments.port, arguments.python)
+        board = Board(shell, arguments.port, arguments.python, partial(ask_for_sudo, terminal, shell.destination))
         facts = board.facts
         which = fingerprint(facts.device) if facts.device else ""
         known = [one.name for one in trust.known(home) if one.fingerprint == which]
@@ -33,7 +34,6 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         if arguments.dry_run:
             return 0
         if todo:
-            board.password = password(arguments, terminal, facts, shell)
             board.perform(todo, None, on_done(terminal, name))
     if not arguments.keep_state:
         for one in known:

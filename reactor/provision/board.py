@@ -42,9 +42,17 @@ OPTIONAL = {
 
 
 class Shell(Protocol):
-    """A way to the shell of a board. ``destination`` is what the user calls it."""
+    """A way to the shell of a board."""
 
     destination: str
+    """What the user calls it."""
+    password: str | None
+    """The user's own there, where it is known by now."""
+    on_sent: Callable[[int, int], None]
+    """Hears how many bytes of how many are on their way, on any thread."""
+
+    def address(self) -> str:
+        """Where the network leads to it; empty where it is reached without one."""
 
     def run(
         self,
@@ -66,12 +74,14 @@ class Shell(Protocol):
 class Board:
     """The one behind ``shell``; ``facts`` is what it was when it was looked at."""
 
-    def __init__(self, shell: Shell, port: int, python: str = "") -> None:
+    def __init__(
+        self, shell: Shell, port: int, python: str = "", ask: Callable[[Facts], str] = lambda _facts: ""
+    ) -> None:
+        """``ask`` gives the user's password there, where sudo wants it and the shell does not know it."""
         self._shell = shell
+        self._ask = ask
         self.port = port
         self.facts = self._look(python)
-        self.password = ""
-        """The user's own there, where sudo asks for one."""
 
     def _look(self, python: str) -> Facts:
         variables = {
@@ -119,14 +129,18 @@ class Board:
             self._as_root(script, b"")
 
     def _as_root(self, script: str, stdin: bytes, hear: Callable[[str], None] = lambda _line: None) -> str:
-        how, password = self.facts.root, self.password if self.facts.root == "password" else None
+        how, password = self.facts.root, None
+        if how == "password":
+            if self._shell.password is None:
+                self._shell.password = self._ask(self.facts)
+            password = self._shell.password
         return self._shell.run(
             script, stdin, root=_BECOME.get(how, ""), password=password, on_line=hear, most_s=_PERFORM_S
         )
 
     def answers(self, python: Python, root: str) -> None:
         """See that the bootloader answers, asked on the board itself with its own key; a :class:`Fault` if not."""
-        self._as_root(plan.question(self.facts, python, root, _REACH_S), b"")
+        self._shell.run(plan.question(self.facts, python, root, _REACH_S), most_s=_PERFORM_S)
 
     def why_not(self) -> str:
         """What it says itself, the last of it, where it can't be reached; empty where nothing keeps that."""

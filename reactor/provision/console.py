@@ -58,12 +58,10 @@ class Console:
     """That of the board at ``address``, ``serial:PORT`` or ``serial:PORT:BAUD``, while it is entered."""
 
     def __init__(self, address: str, user: str, ask: Callable[[], str]) -> None:
-        """``user`` logs in, where a login is there, with the password that ``ask`` gives."""
+        """``user`` logs in, where a login is there, with the password that ``ask`` gives, where it is not known."""
         self.destination = f"{user}@{address}" if user else address
         self.password: str | None = None
-        """The one that was asked for."""
         self.on_sent: Callable[[int, int], None] = lambda _done, _total: None
-        """Hears how many bytes of how many are sent."""
         self._ask = ask
         self._path, self._baud = split(address)
         self.is_remote = is_remote(self._path)
@@ -99,6 +97,10 @@ class Console:
                 self._send(words)
                 self._settle()
         self._port.close()
+
+    def address(self) -> str:
+        """Nothing: the line leads to it without a network."""
+        return ""
 
     def run(
         self,
@@ -221,7 +223,8 @@ class Console:
             if due is Ask.SHELL:
                 break
             if due is Ask.PASSWORD:
-                self.password = self._ask()
+                if self.password is None:
+                    self.password = self._ask()
                 due = login.password(self.password)
                 deadline = time.monotonic() + _ENTER_S
             if not isinstance(due, Ask):

@@ -60,14 +60,15 @@ def exporter(console: Path) -> Iterator[str]:
 
 
 class Porch:
-    """The machine, with a password for ``pi`` and a USB port that can be a device's."""
+    """The machine, with a password for ``pi``, for which sudo asks, and a USB port that can be a device's."""
 
     def __init__(self, machine: Machine, bench: Bench, port: str) -> None:
         self.machine, self.bench = machine, bench
         self._board = f"pi@serial:{port}"
         self._secret = bench.folder / "password"
+        self._secret.touch(0o600)
         self._secret.write_text(PASSWORD)
-        machine.ssh(f"echo 'pi:{PASSWORD}' | chpasswd")
+        machine.ssh(f"echo 'pi:{PASSWORD}' | chpasswd; echo 'pi ALL=(ALL) ALL' >/etc/sudoers.d/pi")
 
     def run(self, command: str, *more: str, code: int = 0) -> list[dict[str, Any]]:
         """Run ``reactor provision`` or ``unprovision``; its events."""

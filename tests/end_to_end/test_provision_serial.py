@@ -1,4 +1,4 @@
-"""`reactor provision` and `unprovision` at the end of a serial line: a real getty, login and shell."""
+"""`reactor provision` and `unprovision` at the end of a serial line: a real getty, login, shell and sudo."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from benchmarks.cable import Way
 from tests.bootloader.wire.test_line import KERNEL
 
 from .conftest import Bench, benched, until
-from .serial_board import NAME, PASSWORD, SerialBoard, lacking
+from .exporter import exporter
+from .serial_board import HOME, NAME, PASSWORD, SerialBoard, lacking
 from .ssh_board import NEEDED, unavailable, wheels
 from .test_provision import CODE, steps, texts
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.timeout(600)
 whole = pytest.mark.skipif(not os.environ.get("REACTOR_DEVICE"), reason="takes a minute: REACTOR_DEVICE=1 runs it")
 
 PATIENT_S = 280.0
-LEFT = f"find {CODE} /usr/local/bin/bootloader /var/lib/bootloader 2>/dev/null; true"
+LEFT = f"find {CODE} /usr/local/bin/bootloader {HOME}/.local 2>/dev/null; true"
 
 
 class Porch:
@@ -34,18 +35,17 @@ class Porch:
     def __init__(self, bench: Bench, board: SerialBoard) -> None:
         self.bench, self.board = bench, board
         self.secret = bench.folder / "password"
+        self.secret.touch(0o600)
         self.secret.write_text(f"{PASSWORD}\n")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
 
-    def run(self, command: str, *more: str, code: int = 0) -> list[dict[str, Any]]:
+    def run(self, command: str, *more: str, line: str = "", code: int = 0) -> list[dict[str, Any]]:
         """Run ``reactor provision`` or ``unprovision``; its events."""
-        python = os.path.realpath(sys.executable)
-        words = [f"{NAME}@serial:{self.board.cable.host}", "--password-file", str(self.secret)]
-        got, events = self.bench.run(
-            command, *words, "--python", python, "--port", str(self.port), *more, wait_s=PATIENT_S
-        )
+        words = [f"{NAME}@serial:{line or self.board.cable.host}", "--password-file", str(self.secret)]
+        words += ["--python", os.path.realpath(sys.executable), "--port", str(self.port)]
+        got, events = self.bench.run(command, *words, *more, wait_s=PATIENT_S)
         assert got == code, events
         return events
 
@@ -80,8 +80,26 @@ def spoil() -> Callable[[Way, bytes], bytes]:
     return spoilt
 
 
-def test_a_real_login_lets_this_host_in_and_who_looked_is_logged_out(porch: Porch) -> None:
-    assert steps(porch.run("unprovision", "--dry-run"), "planned") == ["none"]
+def test_a_password_that_others_may_read_or_that_can_t_be_read_is_refused_at_once(bench: Bench) -> None:
+    secret = bench.folder / "password"
+    secret.write_text(f"{PASSWORD}\n")
+    secret.chmod(0o604)
+    for expected in ("exposed-key", "no-password"):
+        code, (problem,) = bench.run("unprovision", "serial:/dev/nowhere", "--password-file", str(secret))
+        assert (code, problem["code"]) == (1, expected)
+        assert str(secret) in problem["message"]
+        secret.unlink(missing_ok=True)
+
+
+def test_a_real_login_and_its_sudo_take_the_password_over_an_exported_port_and_who_was_let_in_is_logged_out(
+    porch: Porch,
+) -> None:
+    porch.board.run(f"mkdir -p {CODE}/left; touch {CODE}/left/SHA256SUMS")
+    with exporter(porch.board.cable.host) as (_, line):
+        done = porch.run("unprovision", line=line)
+    assert steps(done, "done") == ["code"]
+    assert any("the password and the keys" in one["text"] for one in done if one["event"] == "notice")
+    assert porch.board.run(LEFT) == ""
     until(lambda: porch.listed() == ["agetty"])
 
 

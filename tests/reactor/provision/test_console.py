@@ -16,6 +16,7 @@ from benchmarks.cable import Cable, Way
 from bootloader.wire.errors import Fault
 from reactor.provision.console import Console
 from tests.bootloader.wire.test_line import KERNEL
+from tests.end_to_end.exporter import exporter
 
 SHELLS = [words for words in ("bash", "busybox sh") if shutil.which(words.split()[0])]
 
@@ -73,7 +74,21 @@ def test_a_script_says_what_it_says_over_ssh_and_what_is_left_of_a_host_that_was
     speaks(dash[1])
 
 
-@pytest.mark.skipif(not os.environ.get("REACTOR_DEVICE"), reason="what one shell does is enough: REACTOR_DEVICE=1")
+whole = pytest.mark.skipif(not os.environ.get("REACTOR_DEVICE"), reason="one shell is enough: REACTOR_DEVICE=1")
+
+
+@whole
+@pytest.mark.parametrize("scheme", ["rfc2217", "socket"])
+def test_it_says_the_same_over_the_network(scheme: str) -> None:
+    with (
+        board("dash") as cable,
+        exporter(cable.host, scheme) as (_, port),
+        Console(f"serial:{port}", "", nobody) as console,
+    ):
+        speaks(console)
+
+
+@whole
 @pytest.mark.parametrize("words", SHELLS)
 def test_other_shells_say_the_same(words: str) -> None:
     with board(words) as cable, reached(cable) as console:
