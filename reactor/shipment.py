@@ -14,7 +14,7 @@ from typing import Protocol
 
 from bootloader.wire import delta
 from bootloader.wire.errors import Malformed, Refused
-from bootloader.wire.limits import INLINE_BYTES, UPLOAD_BLOBS
+from bootloader.wire.limits import FILE_S, INLINE_BYTES, UPLOAD_BLOBS
 from bootloader.wire.manifest import EMPTY, Edits, Manifest
 from bootloader.wire.messages import Fields
 from bootloader.wire.overlay import Overlay, Splice
@@ -104,7 +104,8 @@ def send(
                 upload(link, wanted, source, progress)
             overlay = Overlay(shipment.base.root, shipment.manifest.root, shipment.edits, blobs or {})
             body, inline = overlay.message()
-            answer, _ = link.call("apply", {**body, "restart": restart}, inline, CALL_S)
+            most_s = CALL_S + 2 * FILE_S * len(shipment.edits)
+            answer, _ = link.call("apply", {**body, "restart": restart}, inline, most_s)
             return answer
         except Refused as refused:
             if refused.code not in ("missing-blob", "wrong-part") or not tries:

@@ -33,9 +33,8 @@ from .stack import Stack
 from .transition import Transition
 from .turns import Turns
 from .usage import Usage
-from .warmth import Warmth
+from .warmth import Warmth, check_s
 
-_CHECK_S = 120.0
 _CHANGE_S = 70.0
 _END_S = 5.0
 
@@ -118,7 +117,7 @@ class Supervisor:
             transition.noted = True
             self._turns.now(self._proceed)
         ends = (app.grace_s + 2 * app.safe_s + app.assets_s for app in transition.launch.applications)
-        longest_s = max(ends, default=0) + _CHANGE_S + (_CHECK_S if transition.unchecked else 0)
+        longest_s = max(ends, default=0) + _CHANGE_S + 1.2 * check_s(len(transition.unchecked))
         try:
             return self._turns.result(transition.switched, longest_s)
         except TimeoutError:

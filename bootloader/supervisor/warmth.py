@@ -17,6 +17,7 @@ from typing import Any
 
 from ..journal import Journal
 from ..wire.launch import Launch
+from ..wire.limits import FILE_S
 from ..wire.records import BYTES, NOTE
 from .call import Call, Outcome, Task
 from .child import Child
@@ -30,12 +31,17 @@ _LATER_S = 0.1
 _STANDBY_S = 0.05
 _AGAIN_S = 1.0
 _STUCK_S = 100.0
-"""A process that compiles for so long does not come to an end."""
+"""A process that compiles one file for so long does not come to an end."""
 _MODULES = 2000
 _TRIES = 8
 _GONE = "ModuleNotFoundError"
 
 Problem = dict[str, Any]
+
+
+def check_s(count: int) -> float:
+    """How long so many files may take to compile; none where there are none."""
+    return _STUCK_S + count * FILE_S if count else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,7 @@ class Warmth:
         folders = {"tree": str(check.tree), "live": str(live), "pycache": str(pycache)}
         programs = {path: content.decode(BYTES) for path, content in check.programs.items()}
         child.order(check=check.paths, programs=programs, id=number, **folders)
-        self._turns.later(_STUCK_S, lambda: self._drop() if number in self._checks else None)
+        self._turns.later(check_s(len(check.paths)), lambda: self._drop() if number in self._checks else None)
 
     def _stand_by(self) -> Child:
         if self._standby is None or self._standby.ended:

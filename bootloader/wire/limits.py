@@ -18,6 +18,9 @@ PATH_BYTES = 1024
 FILE_BYTES = 4 * 1024**3
 """Largest file in a tree."""
 
+FILE_S = 0.05
+"""How much longer an overlay may take for each of its files, which a small board writes and compiles."""
+
 INLINE_BYTES = 1024 * 1024
 """Most blob bytes that ride inside an overlay; more is uploaded before it."""
 

@@ -133,7 +133,7 @@ def main():
         try: threading.Event().wait(1000)
         except BaseException: print("swallowed")
 """,
-        grace_s=0.1,
+        grace_s=1.0,  # within which it has to be given the processor
     )
     change = shared.ship("def main(): pass\n")
     gone({pid})
