@@ -90,8 +90,9 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
             return 0
         device = facts.device
         if todo:
-            shell.on_sent = on_sent(terminal, name)
-            device = board.perform(todo, payload, on_done(terminal, name)).device or device
+            shell.on_sent = on_bytes(terminal, name, "ship")
+            unpacked = on_bytes(terminal, name, "unpack")
+            device = board.perform(todo, payload, on_done(terminal, name), unpacked).device or device
         if not device:
             raise Malformed("it does not tell its certificate", to=name, do=f"look at {facts.state}/trust there")
         host, port = shell.address(), arguments.port
@@ -249,14 +250,14 @@ def on_done(terminal: Terminal, name: str) -> Callable[[str], None]:
     return lambda step: say(terminal, name, step, "done", "")
 
 
-def on_sent(terminal: Terminal, name: str) -> Callable[[int, int], None]:
-    """What tells how much is sent over a slow line."""
+def on_bytes(terminal: Terminal, name: str, what: str) -> Callable[[int, int], None]:
+    """What tells how far it is, where that takes its time."""
     pace = Pace(time.monotonic())
 
     def tell(done: int, total: int) -> None:
         if pace.due(time.monotonic(), ended=done == total):
-            sent = {"what": "ship", "done_bytes": done, "total_bytes": total}
-            terminal.tell({"event": "progress", "target": name, **sent})
+            bytes_ = {"done_bytes": done, "total_bytes": total}
+            terminal.tell({"event": "progress", "target": name, "what": what, **bytes_})
 
     return tell
 

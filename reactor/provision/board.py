@@ -49,7 +49,7 @@ class Shell(Protocol):
     password: str | None
     """The user's own there, where it is known by now."""
     on_sent: Callable[[int, int], None]
-    """Hears how many bytes of how many are on their way, on any thread."""
+    """Hears how many bytes of how many are there, where all have to be before a script reads the first of them."""
 
     def address(self) -> str:
         """Where the network leads to it; empty where it is reached without one."""
@@ -100,12 +100,22 @@ class Board:
         return read(self._shell.run(head + text))
 
     def perform(
-        self, todo: Sequence[Step], payload: Payload | None, on_step: Callable[[str], None] = lambda _name: None
+        self,
+        todo: Sequence[Step],
+        payload: Payload | None,
+        on_step: Callable[[str], None],
+        on_unpacked: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> Facts:
-        """Do ``todo``, in one go; what was learned by it. ``on_step`` hears the name of each that is done."""
+        """Do ``todo``, in one go; what was learned by it. ``on_step`` hears the name of each that is done,
+        ``on_unpacked`` how many bytes of how many lie there.
+        """
         begun: list[str] = []
+        left = {} if payload is None else {path: len(content) for path, content in payload.contents.items()}
+        total = sum(left.values())
 
         def hear(line: str) -> None:
+            if left.pop(line, None) is not None:
+                on_unpacked(total - sum(left.values()), total)
             word, _, name = line.partition(" ")
             if word == "step" and name in {"done", *(step.name for step in todo)}:
                 if begun:

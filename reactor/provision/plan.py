@@ -298,7 +298,7 @@ def _code(python: Python, root: str) -> str:
 mkdir -p {CODE}
 rm -rf {new}
 mkdir {new}
-tar -xf - -C {new}
+tar -xvf - -C {new}
 (cd {new} && sha256sum -c SHA256SUMS >/dev/null)
 {quote(python.path)} -I -m compileall -q --invalidation-mode unchecked-hash {new} >/dev/null || true
 sync

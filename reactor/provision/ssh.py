@@ -20,7 +20,6 @@ _MOST_BYTES = 256 * 1024
 _LINE_BYTES = 4096
 _SHORT = 300
 _LOOK_S = 120.0
-_PIECE_BYTES = 64 * 1024
 
 
 class Ssh:
@@ -61,7 +60,8 @@ class Ssh:
 
         A :class:`Fault` where the board can't be reached, or the script fails, with what that said last.
         """
-        first = b"" if password is None else password.encode() + b"\n"
+        if password is not None:
+            stdin = password.encode() + b"\n" + stdin
         inner = f"sh -c {shlex.quote(script)}"
         command = f"{root} {inner}" if root else inner
         ssh = subprocess.Popen(
@@ -74,7 +74,7 @@ class Ssh:
         assert ssh.stdout is not None
         assert ssh.stderr is not None
         errors: list[bytes] = []
-        feed = threading.Thread(target=self._feed, args=(ssh, first, stdin), name="ssh input", daemon=True)
+        feed = threading.Thread(target=_feed, args=(ssh, stdin), name="ssh input", daemon=True)
         hear = threading.Thread(target=_hear, args=(ssh, errors), name="ssh errors", daemon=True)
         alarm = threading.Timer(most_s, ssh.kill)
         alarm.daemon = True
@@ -115,16 +115,14 @@ class Ssh:
             return Fault("ssh-failed", f"it did not end within {most_s:.0f} s", to=self.destination, do="try again")
         return Fault("step-failed", last or f"exit code {code}", to=self.destination)
 
-    def _feed(self, ssh: subprocess.Popen[bytes], first: bytes, content: bytes) -> None:
-        assert ssh.stdin is not None
-        try:
-            with ssh.stdin as pipe:
-                pipe.write(first)
-                for at in range(0, len(content), _PIECE_BYTES):
-                    pipe.write(content[at : at + _PIECE_BYTES])
-                    self.on_sent(min(at + _PIECE_BYTES, len(content)), len(content))
-        except OSError:
-            return  # it ended before it had read all, and its exit code says why
+
+def _feed(ssh: subprocess.Popen[bytes], content: bytes) -> None:
+    assert ssh.stdin is not None
+    try:
+        with ssh.stdin as pipe:
+            pipe.write(content)
+    except OSError:
+        return  # it ended before it had read all, and its exit code says why
 
 
 def _hear(ssh: subprocess.Popen[bytes], errors: list[bytes]) -> None:
