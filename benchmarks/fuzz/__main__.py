@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from bootloader.wire.launch import Application, Launch
@@ -102,14 +103,14 @@ _VALUES: tuple[object, ...] = (
 def fuzz(
     parts: Mapping[str, Part], inputs: int, seed: str, keep: Path, until_s: float = float("inf")
 ) -> dict[str, Tally]:
-    """So many inputs, shared out among ``parts``; what was found is in ``keep``."""
+    """So many inputs at least, shared out among ``parts``; what was found is in ``keep``."""
     whole = sum(part.share for part in parts.values())
     tallies: dict[str, Tally] = {}
     for name, part in parts.items():
         tally = tallies[name] = Tally()
         mutator = Mutator(random.Random(f"{seed} {name}"))
         began = time.monotonic()
-        for number in range(max(len(part.seeds), inputs * part.share // whole)):
+        for number in range(max(len(part.seeds), ceil(inputs * part.share / whole))):
             if time.monotonic() > until_s:
                 break
             data = part.seeds[number] if number < len(part.seeds) else mutator.next(part.seeds)
