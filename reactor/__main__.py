@@ -78,7 +78,9 @@ def _main() -> int:
 
         from .cli.options import terminal_of
     except ModuleNotFoundError as error:
-        _say(f"{error.name} is missing; the host needs: pip install 'live-reactor[host]'")
+        _say(
+            f"{error.name} is missing; the host needs more than a target: in a clone of live-reactor, pip install '.[host]'"
+        )
         return 1
     with terminal_of(arguments) as terminal:
         try:

@@ -84,7 +84,7 @@ class Link:
             return answer(self._caller.call(method, pack(body, blobs), timeout_s))
         except OtherProtocol as other:
             here, there = (
-                "pip install --upgrade 'live-reactor[host]', here",
+                "in a newer clone of live-reactor, here: pip install '.[host]'",
                 "reactor provision USER@HOST renews it there",
             )
             other.do = there if other.is_older else here

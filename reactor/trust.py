@@ -133,18 +133,20 @@ def host_identity(home: Path) -> KeyPair:
 
 
 @_kept()
-def issue(state_dir: Path, home: Path, name: str) -> None:
-    """Give the target whose state is ``state_dir`` a key of its own, if it has none, and have it obey this host."""
+def issue(state_dir: Path, home: Path, name: str, host: str = "") -> None:
+    """Give the target whose state is ``state_dir`` a key of its own, if it has none, and have it obey this host, which
+    it calls ``host``, or as :func:`host_name` does.
+    """
     host_pem = _read(host_identity(home).certificate)
     trust = state_dir / "trust"
     if not trust.exists():
         with _new_folder(trust) as made:
             _write_device(made, name)
-            _write_host(made, host_pem)
+            _write_host(made, host_pem, host)
         # Another process may have been first, for another host: so the folder is looked at all the same.
     if not _works(KeyPair(trust / "device.crt", trust / "device.key")):
         _write_device(trust, name)
-    _write_host(trust, host_pem)
+    _write_host(trust, host_pem, host)
 
 
 def namesakes(state_dir: Path, home: Path) -> list[Path]:
@@ -245,11 +247,11 @@ def _write_device(trust: Path, name: str) -> None:
     _write(trust / "device.crt", sealed(device.cert_pem))
 
 
-def _write_host(trust: Path, host_pem: str) -> None:
+def _write_host(trust: Path, host_pem: str, host: str) -> None:
     hosts = trust / "hosts"
     _make_folder(hosts)
     if all(unsealed(path.read_bytes()) != host_pem.encode() for path in hosts.glob("*.crt")):
-        path = hosts / f"{host_name()}.crt"
+        path = hosts / f"{host or host_name()}.crt"
         if path.exists():  # another machine may be called the same
             path = path.with_stem(f"{path.stem}-{fingerprint(host_pem)[:8]}")
         _write(path, sealed(host_pem))

@@ -91,4 +91,4 @@ def test_a_target_without_the_host_s_packages_boots_and_takes_a_push(python: Pat
 def test_the_host_s_command_says_there_what_it_lacks(python: Path) -> None:
     done = run(python, "-m", "reactor", "status")
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"reactor: \w+ is missing; .*pip install 'live-reactor\[host\]'\n", done.stderr)
+    assert re.fullmatch(r"reactor: \w+ is missing; .*pip install '\.\[host\]'\n", done.stderr)

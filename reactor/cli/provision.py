@@ -22,6 +22,7 @@ from bootloader.wire.private import KEY, check_mode
 from bootloader.wire.stream import fingerprint, shown
 
 from .. import __version__, trust
+from ..owner import as_owner
 from ..pace import Pace
 from ..provision import card, plan
 from ..provision.board import Board, Shell, payload_for, reach, wish
@@ -141,16 +142,17 @@ def shell_of(arguments: argparse.Namespace, terminal: Terminal) -> Iterator[Shel
 def _prepare(arguments: argparse.Namespace, terminal: Terminal, began: float) -> int:
     """Give a card what a board would get."""
     folder = arguments.to.absolute()
-    facts = card.look(folder)
+    facts, home = card.look(folder), trust.default_home()
     if arguments.gadget:
         card.check_boot(folder)
-    wanted, python, payload, _ = _planned(arguments, terminal, facts)
+    with as_owner(home):
+        wanted, python, payload, _ = _planned(arguments, terminal, facts)
     if arguments.dry_run:
         return 0
-    home = trust.default_home()
     device = card.write(folder, facts, wanted, python, payload, home)
     address = arguments.address or f"{facts.name}.local:{arguments.port}"
-    trust.remember(home, wanted.name, device, address)
+    with as_owner(home):
+        trust.remember(home, wanted.name, device, address)
     _tell_end(terminal, wanted.name, address, device, payload, True, began)
     return 0
 

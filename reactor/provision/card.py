@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import stat
+import sys
 import time
 from itertools import chain
 from pathlib import Path
@@ -48,7 +50,8 @@ def look(folder: Path) -> Facts:
     if not any(root.follow(f"{place}/systemd/systemd").exists() for place in _LIBRARIES):
         raise Fault("no-card", "has no systemd", to=str(folder), do="boot it, and provision it over ssh")
     if not os.access(root.follow("/etc"), os.W_OK) or os.geteuid() != 0:
-        do = f"sudo --preserve-env=HOME,REACTOR_HOME reactor provision --to '{folder}'"
+        command = [sys.executable, "-m", "reactor", "provision", "--to", str(folder)]
+        do = f"sudo --preserve-env=HOME,REACTOR_HOME {shlex.join(command)}"
         raise Fault("no-root", "only root may write there", to=str(folder), do=do)
     users = [line.split(":") for line in _text(root, "/etc/passwd").splitlines()]
     is_there = any(len(user) > 2 and user[2] == str(_FIRST_USER) for user in users)
@@ -127,7 +130,7 @@ def write(folder: Path, facts: Facts, wish: plan.Wish, python: Python, payload: 
             link.symlink_to(path)
         if config is not None:
             config.write_bytes(os.fsencode(gadget.told(os.fsdecode(config.read_bytes()))))
-        trust.issue(state, home, wish.name)
+        trust.issue(state, home, wish.name, wish.host)
         os.chown(state, facts.uid, facts.uid, follow_symlinks=False)
         for path, folders, names in os.walk(state):
             for name in (*folders, *names):

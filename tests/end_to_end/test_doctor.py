@@ -102,7 +102,7 @@ def test_versions_that_do_not_speak_to_each_other_name_the_command_that_mends_it
     try:
         (finding,) = doctor(bench, "porch")["versions"]
         assert "the other end speaks protocol 2, this end speaks 1" in finding["message"]
-        assert finding["hint"].startswith("pip install --upgrade")
+        assert finding["hint"].startswith("in a newer clone")
         code, (problem,) = bench.run("status", "-t", "porch")
         assert (code, problem["code"]) == (1, "other-protocol")
     finally:

@@ -84,7 +84,7 @@ def test_an_answer_that_makes_no_sense_is_malformed(link: Link) -> None:
         link.call("junk", {})
 
 
-@pytest.mark.parametrize(("method", "do"), [("older", "reactor provision"), ("newer", "pip install --upgrade")])
+@pytest.mark.parametrize(("method", "do"), [("older", "reactor provision"), ("newer", "in a newer clone")])
 def test_a_device_of_another_version_names_the_command_that_mends_it(link: Link, method: str, do: str) -> None:
     with pytest.raises(OtherProtocol, match="this end speaks") as apart:
         link.call(method, {})
