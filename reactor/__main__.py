@@ -78,9 +78,8 @@ def _main() -> int:
 
         from .cli.options import terminal_of
     except ModuleNotFoundError as error:
-        _say(
-            f"{error.name} is missing; the host needs more than a target: in a clone of live-reactor, pip install '.[host]'"
-        )
+        do = "in a clone of live-reactor, pip install '.[host]'"
+        _say(f"{error.name} is missing; the host needs more than a target: {do}")
         return 1
     with terminal_of(arguments) as terminal:
         try:
