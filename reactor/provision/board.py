@@ -80,6 +80,8 @@ class Board:
         """``ask`` gives the user's password there, where sudo wants it and the shell does not know it."""
         self._shell = shell
         self._ask = ask
+        self._is_proven = False
+        """Whether sudo has taken the password."""
         self.port = port
         self.facts = self._look(python)
 
@@ -139,14 +141,29 @@ class Board:
             self._as_root(script, b"")
 
     def _as_root(self, script: str, stdin: bytes, hear: Callable[[str], None] = lambda _line: None) -> str:
-        how, password = self.facts.root, None
-        if how == "password":
-            if self._shell.password is None:
-                self._shell.password = self._ask(self.facts)
-            password = self._shell.password
+        how = self.facts.root
+        password = self._proven() if how == "password" else None
         return self._shell.run(
             script, stdin, root=_BECOME.get(how, ""), password=password, on_line=hear, most_s=_PERFORM_S
         )
+
+    def _proven(self) -> str:
+        """The user's password there. It is tried alone first: a wrong one is tried once, and what is sent behind it is
+        not taken for another, as some systems lock an account after three.
+        """
+        shell = self._shell
+        if shell.password is None:
+            shell.password = self._ask(self.facts)
+        if not self._is_proven:
+            try:
+                shell.run("true", root=_BECOME["password"], password=shell.password)
+            except Fault as fault:
+                if fault.code != "step-failed":
+                    raise
+                what = f"sudo does not let '{self.facts.user}' do it with that password: {fault.what}"
+                raise Fault("no-root", what, to=shell.destination, do="give another, or log in as root") from fault
+            self._is_proven = True
+        return shell.password
 
     def answers(self, python: Python, root: str) -> None:
         """See that the bootloader answers, asked on the board itself with its own key; a :class:`Fault` if not."""

@@ -17,13 +17,29 @@ from reactor.provision.ssh import Ssh
 
 from .test_plan import PYTHON, WISH
 
+SUDO = """#!/bin/sh
+[ "$*" != "-n true" ] || exit 1
+while [ "$1" != sh ]; do shift; done
+for each in 1 2 3; do
+    IFS= read -r line || break
+    echo "$line" >>"$0.tried"
+    [ "$line" != "o'brien; exit" ] || exec "$@"
+done
+echo "sudo: no" >&2
+exit 1
+"""
+"""Takes up to three lines for passwords, as the real one does with ``-S``."""
+
+
+def program(file: Path, text: str) -> Path:
+    file.write_text(text)
+    file.chmod(0o700)
+    return file
+
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Ssh:
-    command = tmp_path / "ssh"
-    command.write_text('#!/bin/sh\nfor last; do :; done\nexec sh -c "$last"\n')
-    command.chmod(0o700)
-    return Ssh("porch", str(command))
+    return Ssh("porch", str(program(tmp_path / "ssh", '#!/bin/sh\nfor last; do :; done\nexec sh -c "$last"\n')))
 
 
 def test_what_is_sent_comes_whole_behind_a_password(shell: Ssh) -> None:
@@ -50,3 +66,21 @@ def test_how_much_lies_on_a_board_is_told_file_by_file_and_its_own_lists_are_non
     assert done == ["code"]
     assert told == [(6, 14), (6, 14), (14, 14)]
     assert (tmp_path / "code" / payload.root / "b" / "c.py").read_bytes() == b"# 8 more"
+
+
+def test_sudo_hears_a_wrong_password_once_and_nothing_of_what_is_sent_behind_it(
+    shell: Ssh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = Path(f"{program(tmp_path / 'sudo', SUDO)}.tried")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    board = Board(shell, 7717, sys.executable, lambda _facts: "wrong")
+    board.facts = replace(board.facts, root="password")
+    step, payload = plan.Step("code", "", "cat >/dev/null\n"), Payload({"a.py": b"a\n" * 9}, ())
+    with pytest.raises(Fault) as raised:
+        board.perform([step], payload, lambda _name: None)
+    assert (raised.value.code, raised.value.to) == ("no-root", "porch")
+    assert tried.read_text().splitlines() == ["wrong"]
+    shell.password = "o'brien; exit"
+    for _ in range(2):
+        board.perform([step], payload, lambda _name: None)
+    assert tried.read_text().splitlines()[1:] == ["o'brien; exit"] * 3  # it was tried alone only once
