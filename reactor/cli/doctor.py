@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import ipaddress
 import os
 import time
 from collections.abc import Iterable
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 def _host(addresses: list[str]) -> Iterable[Finding]:
     links = host.interfaces()
     yield from checks.interfaces(links)
-    meant = [where for where, _ in map(split, addresses) if where.replace(".", "").isdecimal()]
+    meant = [where for where, _ in map(split, addresses) if _is_literal(where)]
     yield from checks.routes(host.routes(), links, meant)
     yield from checks.drivers(list(host.functions()))
     yield from checks.ports(host.ports(), modem_manager=host.modem_manager(), user=_user())
@@ -123,6 +124,14 @@ def _tell(terminal: Terminal, target: str, findings: Iterable[Finding]) -> int:
             what = f"{_MARKS[one.state]} {target or 'this host'}: {one.what}"
             terminal.line(f"{what}\n    {one.do}" if one.do else what)
     return wrong
+
+
+def _is_literal(where: str) -> bool:
+    """Whether the system's routes alone say which way leads there: no name, and no interface is named."""
+    try:
+        return not getattr(ipaddress.ip_address(where), "scope_id", None)
+    except ValueError:
+        return False
 
 
 def _user() -> str:

@@ -90,7 +90,7 @@ def functions(system: Path = Path("/sys")) -> Iterator[Function]:
 def ports() -> list[SerialPort]:
     """The serial ports on USB."""
     found = []
-    for port in (port for port in serial_ports() if port.usb is not None):
+    for port in sorted((port for port in serial_ports() if port.usb is not None), key=lambda port: port.path):
         is_ours = os.access(port.path, os.R_OK | os.W_OK)
         found.append(SerialPort(port.path, is_ours, _group(port.path), holders(port.path)))
     return found

@@ -24,11 +24,13 @@ pytestmark = pytest.mark.skipif(not has_namespaces(), reason="takes root, and mo
 
 GADGET = {"idVendor": "0525", "idProduct": "a4a7", "product": "Gadget Serial v2.4", "bNumInterfaces": "1"}
 CABLE = {"idVendor": "0403", "idProduct": "6001", "product": "FT232R USB UART", "bNumInterfaces": "1"}
-SYSTEM = """
+DEV = """
 cd "$1"
 mount --bind /dev/pts dev/pts
 for name in null zero urandom; do touch dev/$name; mount --bind /dev/$name dev/$name; done
 mount --rbind dev /dev
+"""
+SYSTEM = f"""{DEV}
 mount --bind sys /sys/class/tty
 cd "$2"
 shift 2
