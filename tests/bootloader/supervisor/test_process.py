@@ -223,8 +223,9 @@ def test_no_descriptor_and_no_process_is_left_behind(parents: Parents) -> None:
         parents.do(partial(check, child, parents.folder))
         parents.next("n")
         assert child.pid is not None
-        theirs = {path.name for path in Path(f"/proc/{child.pid}/fd").iterdir()}
-        assert len(theirs) == 6, "three standard ones, its output, its orders and its stacks"
+        theirs = [str(path.readlink()) for path in Path(f"/proc/{child.pid}/fd").iterdir()]
+        own = [file for file in theirs if "libffi.so" not in file]  # newer ones keep themselves open, for callbacks
+        assert len(own) == 6, "three standard ones, its output, its orders and its stacks"
         parents.do(child.close)
         parents.next("end")
     started = set(descendants(os.getpid())) & {warm.pid, *descendants(warm.pid)}
