@@ -48,14 +48,6 @@ class Network:
         self.ip("link", "set", "cable", "up", at=self.host)
         self.ip("address", "add", f"{HOST}/24", "dev", "cable", at=self.host)
 
-    def asks_for(self, time_ms: int, at: str) -> None:
-        """The end of the cable there is plugged in anew, and not to be used for so long."""
-        knob = "/proc/sys/net/ipv6/neigh/cable/retrans_time_ms"
-        command = ["ip", "netns", "exec", at, "sh", "-c", f"echo {time_ms} >{knob}"]
-        subprocess.run(command, check=True, capture_output=True, timeout=WAIT_S)
-        for state in ("down", "up"):
-            self.ip("link", "set", "cable", state, at=at)
-
     def addressed(self, address: str, *more: str) -> None:
         """Give the device's end an address."""
         self.ip("address", "add", f"{address}/24", "dev", "cable", *more)
