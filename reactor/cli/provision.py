@@ -24,7 +24,7 @@ from bootloader.wire.stream import fingerprint, shown
 from .. import __version__, trust
 from ..owner import as_owner
 from ..pace import Pace
-from ..provision import card, plan
+from ..provision import card, gadget, plan
 from ..provision.board import Board, Shell, payload_for, reach, wish
 from ..provision.console import Console
 from ..provision.facts import Facts, Python
@@ -108,6 +108,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         else:
             _tried(terminal, name, address if facts.address else "")
         board.sweep(payload.root)
+    if wanted.gadget and (text := gadget.later(facts)):
+        note(terminal, text)
     _tell_end(terminal, name, address, device, payload, any(step.name == "code" for step in todo), began)
     return 0
 

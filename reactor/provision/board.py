@@ -93,6 +93,7 @@ class Board:
             "gadget": gadget.UNIT,
             "configs": " ".join(gadget.CONFIGS),
             "start": plan.START,
+            "sys": "/sys",
             "port_hex": f"{self.port:04X}",
             "python": python,
             "host_file": trust.host_name(),

@@ -16,6 +16,7 @@ _LINE = re.compile(r"fact ([a-z_]+)=(.*)")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _USER = re.compile(r"\w[\w.@$\\-]{0,63}")
 _VERSION = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))?.*")
+_ODD = {"large": "is no small file, as settings are", "read-only": "can't be written"}
 _LIBC = re.compile(r"(glibc|musl) (\d{1,3})\.(\d{1,3}).*")
 
 
@@ -40,16 +41,20 @@ class Python:
 @dataclass(frozen=True, slots=True)
 class Usb:
     """What a USB gadget needs of a board. ``offered``: by its kernel; ``controllers``: ports that can be a device's,
-    None where that can't be known; ``config``: a Raspberry Pi's settings, and whether they are ``told`` of it by us;
-    ``group``: who may open serial ports; ``runs``: whether ours is kept up.
+    None where that can't be known; ``config``: a Raspberry Pi's settings, whether they are ``told`` of it by us, and
+    ``odd`` why they can't be; ``holds``: what hangs on its own USB port, and would be lost; ``group``: who may open
+    serial ports; ``enabled``: whether ours is, at each boot; ``state``: what systemd says of it now.
     """
 
     offered: bool = False
     controllers: tuple[str, ...] | None = ()
     config: str = ""
     told: bool = False
+    odd: str = ""
+    holds: str = ""
     group: str = ""
-    runs: bool = False
+    enabled: bool = False
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +143,11 @@ def read(text: str) -> Facts:
             controllers=tuple(found.get("controller", [])[:16]),
             config=one("config"),
             told=one("told") == "yes",
+            odd=_ODD.get(one("odd"), ""),
+            holds=host_name(one("holds")),
             group=one("group"),
-            runs=one("gadget_runs") == "yes",
+            enabled=one("gadget_enabled") == "yes",
+            state=one("gadget_state"),
         ),
     )
 

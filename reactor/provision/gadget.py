@@ -10,7 +10,7 @@ from shlex import join, quote
 
 from bootloader.wire.errors import Fault
 
-from .facts import Facts
+from .facts import Facts, Usb
 
 UNIT = "/etc/systemd/system/bootloader-gadget.service"
 PORT = "/dev/ttyGS0"
@@ -20,6 +20,17 @@ CONFIGS = ("/boot/firmware/config.txt", "/boot/config.txt")
 OVERLAY = "dtoverlay=dwc2,dr_mode=peripheral"
 MARK = "# live-reactor:"
 _BEGIN, _END = f"{MARK} for reactor provision --gadget", f"{MARK} end"
+_LINES = f"{_BEGIN}\n[all]\n{OVERLAY}\n{_END}\n"
+
+
+def is_to_be_told(usb: Usb) -> bool:
+    """Whether its firmware has to be told, and can be, before its port is a device's."""
+    return not usb.controllers and bool(usb.config) and not (usb.told or usb.odd or usb.holds)
+
+
+def waits(usb: Usb) -> bool:
+    """Whether that takes a start of the board first."""
+    return usb.controllers == () and (usb.told or is_to_be_told(usb))
 
 
 def refuse(facts: Facts) -> None:
@@ -31,11 +42,26 @@ def refuse(facts: Facts) -> None:
     if not usb.offered:
         do = "a kernel with CONFIG_USB_CONFIGFS has it (libcomposite); or leave --gadget off"
         raise Fault("no-gadgets", "its kernel offers no USB gadgets", to=facts.name, do=do)
-    if usb.controllers == ():
+    if usb.controllers == () and not waits(usb):
+        what = "it has no USB port that can be a device's"
         do = "its device tree has to say so, with dr_mode peripheral or otg; or leave --gadget off"
-        if usb.config:
-            do = f"add the line {OVERLAY} at the end of {usb.config}, after [all], restart it, and do this again"
-        raise Fault("no-udc", "it has no USB port that can be a device's", to=facts.name, do=do)
+        if usb.holds:
+            what = f"its USB port is in use: it would lose {usb.holds}"
+            do = "unplug that, if it can be (Ethernet of a model B is built in); or leave --gadget off"
+        elif usb.config:
+            do = f"see to {usb.config}, which {usb.odd}: the line {OVERLAY} is to be there; or leave --gadget off"
+        raise Fault("no-udc", what, to=facts.name, do=do)
+
+
+def later(facts: Facts) -> str:
+    """What is to be known of its USB half at the end, where that is not up."""
+    usb = facts.usb
+    if not waits(usb):
+        return ""
+    if usb.told and usb.state not in ("", "inactive"):  # it was started in vain, and so after a start of the board
+        return f"{usb.config} says that its USB port is a device's, and it has none: the board may have no such port"
+    restart = "reboot" if facts.uid == 0 else "sudo reboot"
+    return f"its network half is live, and its USB half begins at its next start; restart it once: {restart}"
 
 
 def unit(packaged: str, launcher: str, name: str) -> str:
@@ -50,13 +76,20 @@ def unit(packaged: str, launcher: str, name: str) -> str:
     )
 
 
-def raising(launcher: str, name: str, *, runs: bool) -> str:
+def is_up(usb: Usb) -> bool:
+    """Whether it is one as far as it can be by now."""
+    return usb.enabled if waits(usb) else usb.state == "active"
+
+
+def raising(launcher: str, name: str, usb: Usb) -> str:
     """The script that has it be one, now and from each start on; one that runs is pulled for that, and comes back."""
-    if runs:
-        return "systemctl daemon-reload\nsystemctl restart --no-block bootloader-gadget\n"
+    enable = "systemctl daemon-reload\nsystemctl enable --quiet bootloader-gadget\n"
+    if waits(usb):
+        return enable
+    if usb.state == "active":
+        return f"{enable}systemctl restart --no-block bootloader-gadget\n"
     up = f"{launcher} gadget up --name {quote(name)} >/dev/null\n"  # by itself first, as that says what is in the way
-    orders = ("daemon-reload", "enable --quiet bootloader-gadget", "start bootloader-gadget")
-    return up + "".join(f"systemctl {order}\n" for order in orders)
+    return f"{up}{enable}systemctl start bootloader-gadget\n"
 
 
 def lowering(launcher: str) -> str:
@@ -74,9 +107,24 @@ def told(config: str) -> str:
     if MARK in config:
         return config
     end = "" if config.endswith("\n") or not config else "\n"
-    return f"{config}{end}{_BEGIN}\n[all]\n{OVERLAY}\n{_END}\n"
+    return f"{config}{end}{_LINES}"
 
 
-def untold(path: str) -> str:
+def telling(path: str) -> str:
+    """The script that does the same to the file ``path``: all of it or nothing."""
+    file = quote(path)
+    return f"""
+if ! grep -q '^{MARK}' {file}; then
+    cp {file} {file}.new
+    [ -z "$(tail -c 1 {file})" ] || echo >>{file}.new
+    printf %s {quote(_LINES)} >>{file}.new
+    sync
+    mv -f {file}.new {file}
+    sync
+fi
+"""
+
+
+def untelling(path: str) -> str:
     """The script that takes that out again."""
-    return f"sed -i '/^{_BEGIN}$/,/^{_END}$/d' {path}\nsync\n"
+    return f"sed -i '/^{_BEGIN}$/,/^{_END}$/d' {quote(path)}\nsync\n"

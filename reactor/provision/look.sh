@@ -1,5 +1,5 @@
 # What a board is, has, and has of us: lines `fact KEY=VALUE`. Changes nothing. POSIX sh, of busybox as well.
-# Before it stand: home_of_code, launcher, unit, gadget, start (paths), configs (paths), port_hex, python (a path or nothing), host_file (a name).
+# Before it stand: home_of_code, launcher, unit, gadget, start, sys (paths), configs (paths), port_hex, python (a path or nothing), host_file (a name).
 set -u
 PATH=$PATH:/usr/local/bin:/usr/sbin:/sbin
 say() { printf 'fact %s=%s\n' "$1" "$2"; }
@@ -103,19 +103,29 @@ fi
 modules=/lib/modules/$(uname -r)
 if [ -d /sys/kernel/config/usb_gadget ] || grep -qs libcomposite "$modules/modules.builtin" ||
     [ -n "$(find "$modules/" -name 'libcomposite.ko*' 2>/dev/null)" ]; then say gadgets yes; fi
-for each in /sys/class/udc/*; do
+for each in "$sys"/class/udc/*; do
     [ -e "$each" ] && say controller "$(basename "$each")"
 done
 for each in $configs; do
     [ -f "$each" ] || continue
+    each=$(readlink -f "$each")
     say config "$each"
     if grep -q '^# live-reactor:' "$each"; then say told yes; fi
+    if [ "$(wc -c <"$each")" -gt 262144 ]; then say odd large; fi
+    if [ "$uid" = 0 ] || [ "$as" ]; then $as test -w "$each" || say odd read-only; fi
     break
+done
+# As a device's, a Raspberry Pi's own port has none of what hangs on it now: on models B up to the third, its Ethernet.
+for each in "$sys"/bus/platform/drivers/dwc2/*.usb "$sys"/bus/platform/drivers/dwc_otg/*.usb; do
+    [ -d "$each" ] || continue
+    held=$(find "$(readlink -f "$each")"/usb* \( -path '*/net/*' -o -path '*/block/*' \) -prune 2>/dev/null | head -n 1)
+    [ -z "$held" ] || say holds "$(basename "$held")"
 done
 for each in dialout uucp; do
     if grep -qs "^$each:" /etc/group; then say group "$each"; break; fi
 done
-systemctl is-active --quiet bootloader-gadget 2>/dev/null && say gadget_runs yes
+say gadget_state "$(systemctl is-active bootloader-gadget 2>/dev/null)"
+systemctl is-enabled --quiet bootloader-gadget 2>/dev/null && say gadget_enabled yes
 
 awk -v end=":$port_hex" '$4 == "0A" && substr($2, length($2) - 4) == end { print "fact taken=yes"; exit }' \
     /proc/net/tcp /proc/net/tcp6 2>/dev/null

@@ -158,14 +158,14 @@ def steps(
         )
     if changed:
         found.append(Step("service", f"write {' and '.join(changed)}: {facts.user} runs it", _service(texts, changed)))
-    if wish.gadget and (gadget.UNIT in changed or not facts.usb.runs):
+    if wish.gadget and (gadget.UNIT in changed or not gadget.is_up(facts.usb)):
         text = f"be a USB gadget at each boot: a network on the cable, and the rescue link on {gadget.PORT}"
         if facts.usb.controllers is None and not facts.usb.config:
             text += ", if its USB port can be a device's, which the card does not tell"
-        found.append(Step("gadget", text, gadget.raising(LAUNCHER, wish.name, runs=facts.usb.runs)))
-    if wish.gadget and facts.usb.controllers is None and facts.usb.config and not facts.usb.told:
-        text = f"have its USB port be a device's: {gadget.OVERLAY} in {facts.usb.config}"
-        found.append(Step("boot", text, ""))
+        found.append(Step("gadget", text, gadget.raising(LAUNCHER, wish.name, facts.usb)))
+    if wish.gadget and gadget.is_to_be_told(facts.usb):
+        text = f"have its USB port be a device's, from its next start on: {gadget.OVERLAY} in {facts.usb.config}"
+        found.append(Step("boot", text, gadget.telling(facts.usb.config)))
     if changed or not is_there or not facts.runs or (facts.init == "systemd" and not facts.enabled):
         at_boot = ", and at each boot" if facts.init == "systemd" else ""
         found.append(Step("start", f"start it on port {wish.port}{at_boot}", _start(facts)))
@@ -197,8 +197,8 @@ def removal(facts: Facts, *, keep_state: bool) -> tuple[Step, ...]:
     if gadget.UNIT in facts.files:
         found.append(Step("gadget", "be no USB gadget any more", gadget.lowering(LAUNCHER)))
     if facts.usb.told:
-        text = f"take the lines for that out of {facts.usb.config}"
-        found.append(Step("boot", text, gadget.untold(quote(facts.usb.config))))
+        text = f"take the lines for that out of {facts.usb.config}, as of its next start"
+        found.append(Step("boot", text, gadget.untelling(facts.usb.config)))
     if facts.left or LAUNCHER in facts.files or START in facts.files:
         found.append(Step("code", f"remove {CODE} and {LAUNCHER}", f"rm -rf {CODE}\nrm -f {LAUNCHER}\n"))
     if facts.kept_kb and not keep_state:

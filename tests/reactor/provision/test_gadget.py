@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from bootloader.wire.errors import Fault
 from reactor.provision import card, gadget, plan
 from reactor.provision.board import wish
-from reactor.provision.facts import Facts, Usb, read
+from reactor.provision.facts import Facts, Usb
 from reactor.provision.payload import Payload, unit
 
 from .test_card import needs_root, root_of
-from .test_plan import BOARD, PYTHON, ROOT, WISH
+from .test_plan import BOARD, PYTHON, ROOT, WISH, look
 
 USB = Usb(offered=True, controllers=("fe980000.usb",), config="/boot/firmware/config.txt", group="dialout")
 ABLE = replace(BOARD, usb=USB)
@@ -31,7 +31,7 @@ def names(facts: Facts, wanted: plan.Wish = WANTED) -> list[str]:
 def there(facts: Facts, wanted: plan.Wish) -> Facts:
     """The board as it is once all of that is done."""
     files = {path: plan._sha256(text) for path, (_, text) in plan.files(facts, wanted, PYTHON, ROOT).items()}
-    usb = replace(facts.usb, runs=bool(wanted.gadget))
+    usb = replace(facts.usb, state="active" if wanted.gadget else "inactive", enabled=bool(wanted.gadget))
     done = replace(facts, runs=True, enabled=True, releases=frozenset({ROOT}), left=(ROOT,), files=files, usb=usb)
     return replace(done, obeys=("PEM\n",), device="DEVICE\n", kept_kb=9)
 
@@ -41,12 +41,8 @@ def there(facts: Facts, wanted: plan.Wish) -> Facts:
     [
         ({"init": "other"}, {}, "no-gadgets", "bootloader gadget up --watch"),
         ({}, {"offered": False}, "no-gadgets", "CONFIG_USB_CONFIGFS"),
-        (
-            {},
-            {"controllers": ()},
-            "no-udc",
-            f"{gadget.OVERLAY} at the end of {USB.config}",
-        ),
+        ({}, {"controllers": (), "odd": "can't be written"}, "no-udc", f"{USB.config}, which can't be written"),
+        ({}, {"controllers": (), "holds": "eth0"}, "no-udc", "Ethernet of a model B"),
         ({}, {"controllers": (), "config": ""}, "no-udc", "device tree"),
     ],
     ids=str,
@@ -68,8 +64,27 @@ def test_it_is_one_more_step_and_done_again_none() -> None:
     assert names(ABLE) == ["code", "trust", "service", "gadget", "start"]
     done = there(ABLE, WANTED)
     assert names(done) == []
-    assert names(replace(done, usb=replace(done.usb, runs=False))) == ["gadget"]
+    assert names(replace(done, usb=replace(done.usb, state="failed"))) == ["gadget"]
     assert names(there(ABLE, WISH)) == ["service", "gadget", "start"]
+
+
+def test_a_raspberry_pi_s_firmware_is_told_and_a_restart_is_all_that_is_left(tmp_path: Path) -> None:
+    stock = replace(ABLE, usb=replace(USB, controllers=(), state="inactive"))
+    plan.refuse(stock, 7717, 0, changes=True, be_gadget=True)
+    assert names(stock) == ["code", "trust", "service", "gadget", "boot", "start"]
+    raised = gadget.raising(plan.LAUNCHER, "porch", stock.usb)
+    assert ("enable" in raised, "gadget up" in raised or " start " in raised) == (True, False)
+    assert gadget.later(stock).endswith("restart it once: sudo reboot")
+    told = there(stock, WANTED)
+    told = replace(told, usb=replace(told.usb, told=True, state="inactive"))
+    assert names(told) == []
+    assert gadget.later(told) == gadget.later(stock)
+    for state in ("activating", "failed", "active"):  # after a start: a service that is tried again is all of these
+        in_vain = replace(told, usb=replace(told.usb, state=state))
+        assert names(in_vain) == []
+        assert "may have no such port" in gadget.later(in_vain)
+    able = replace(told, usb=replace(told.usb, controllers=("3f980000.usb",), state="active"))
+    assert (names(able), gadget.later(able), gadget.later(ABLE)) == ([], "", "")
 
 
 def test_the_bootloader_listens_on_all_of_the_cable_with_the_right_to_its_serial_port() -> None:
@@ -108,24 +123,51 @@ def test_what_is_added_to_a_raspberry_pi_s_settings_goes_again(
     assert told.startswith(config)
     assert gadget.told(told) == told
     assert told.splitlines()[-3:-1] == ["[all]", gadget.OVERLAY]
-    file = tmp_path_factory.getbasetemp() / "config.txt"
-    file.write_text(told)
-    subprocess.run(["sh", "-c", gadget.untold(str(file)).replace("sync", ":")], check=True)
-    assert file.read_text() == config
+    file = tmp_path_factory.getbasetemp() / "the config.txt"
+    file.write_text(config)
+
+    def run(script: str) -> str:
+        subprocess.run(["sh", "-euc", script.replace("sync", ":")], check=True)
+        return file.read_text()
+
+    assert [run(gadget.telling(str(file))) for _ in range(2)] == [told, told]
+    assert run(gadget.untelling(str(file))) == config
+    file.write_text("no end of a line")
+    assert run(gadget.telling(str(file))) == gadget.told("no end of a line")
+    assert [each.name for each in file.parent.glob("the config.txt*")] == [file.name]
 
 
 def test_a_board_tells_what_it_has_for_it(tmp_path: Path) -> None:
-    config, file = tmp_path / "config.txt", tmp_path / "gadget.service"
+    config, link, file = tmp_path / "config.txt", tmp_path / "link", tmp_path / "gadget.service"
     config.write_text(gadget.told("[all]\n"))
+    link.symlink_to(config.name)
     file.write_text("")
-    given = {"home_of_code": tmp_path, "port_hex": "1E25", "python": "false", "host_file": "ada", "gadget": file}
-    given |= {"configs": f"'{tmp_path}/none {config}'", **dict.fromkeys(("launcher", "start", "unit"), "")}
-    head = "".join(f"{name}={value}\n" for name, value in given.items())
-    look = (Path(plan.__file__).parent / "look.sh").read_text()
-    facts = read(subprocess.run(["sh", "-c", head + look], capture_output=True, text=True, check=True).stdout)
-    assert (facts.usb.config, facts.usb.told) == (str(config), True)
-    assert facts.usb.controllers == tuple(sorted(path.name for path in Path("/sys/class/udc").glob("*")))
+    (tmp_path / "sys/class/udc/3f980000.usb").mkdir(parents=True)
+    facts = look(tmp_path, configs=f"{tmp_path}/none {link}", gadget=file)
+    assert (facts.usb.config, facts.usb.told, facts.usb.odd) == (str(config), True, "")
+    assert facts.usb.controllers == ("3f980000.usb",)
     assert str(file) in facts.files
+    config.write_text("#" * 300_000)
+    usb = look(tmp_path, configs=config).usb
+    assert (usb.told, "no small file" in usb.odd, gadget.is_to_be_told(usb)) == (False, True, False)
+
+
+@pytest.mark.parametrize("driver", ["dwc_otg", "dwc2"])
+@pytest.mark.parametrize("held", ["1-1/1-1.1/1-1.1:1.0/net/eth0", "1-1/1-1:1.0/host0/target0/0:0:0:0/block/sda", ""])
+def test_what_hangs_on_a_raspberry_pi_s_own_usb_port_is_seen(tmp_path: Path, driver: str, held: str) -> None:
+    config = tmp_path / "config.txt"
+    config.write_text("")
+    port = tmp_path / "sys/devices/platform/soc/3f980000.usb"
+    (port / "usb1/1-0:1.0/power").mkdir(parents=True)
+    other = tmp_path / "sys/devices/pci0000:00/0000:01:00.0/usb2/2-1/2-1:1.0/net/enx0"
+    for each in [other, *([port / "usb1" / held / "queues"] if held else [])]:
+        each.mkdir(parents=True)
+    bound = tmp_path / "sys/bus/platform/drivers" / driver / port.name
+    bound.parent.mkdir(parents=True)
+    bound.symlink_to(port)
+    usb = look(tmp_path, configs=config).usb
+    assert usb.holds == Path(held).name
+    assert gadget.is_to_be_told(usb) is not bool(held)
 
 
 @needs_root

@@ -52,6 +52,15 @@ WISH = plan.Wish("porch", "0.0.0.0", 7717, "ada@desk", "PEM\n", "SEALED\n", unit
 OLD = replace(PYTHON, path="/usr/bin/python3", version=(3, 9, 2))
 
 
+def look(folder: Path, **given: object) -> Facts:
+    """What a board tells of itself whose files and kernel's folders are those in ``folder``."""
+    there = {"home_of_code": folder, "port_hex": "1E25", "python": "false", "host_file": "ada", "sys": folder / "sys"}
+    there |= dict.fromkeys(("launcher", "start", "unit", "gadget", "configs"), "")
+    head = "".join(f"{name}='{value}'\n" for name, value in {**there, **given}.items())
+    script = (Path(plan.__file__).parent / "look.sh").read_text()
+    return read(subprocess.run(["sh", "-c", head + script], capture_output=True, text=True, check=True).stdout)
+
+
 def names(facts: Facts) -> list[str]:
     return [step.name for step in plan.steps(facts, WISH, PYTHON, ROOT, ["blake3 1.0"], 5_000_000)]
 
@@ -159,12 +168,7 @@ def test_scripts_are_shell_whatever_a_board_calls_its_things() -> None:
 def test_the_state_of_a_unit_is_read_whole_or_not_at_all(tmp_path: Path, words: str, state: str) -> None:
     file = tmp_path / "bootloader.service"
     file.write_text(f"[Service]\nExecStart=/usr/local/bin/bootloader run {words}\n")
-    given = {"home_of_code": tmp_path, "unit": file, "port_hex": "1E25", "python": "false", "host_file": "ada"}
-    given |= dict.fromkeys(("launcher", "start", "gadget", "configs"), "")
-    head = "".join(f"{name}={value}\n" for name, value in given.items())
-    look = (Path(plan.__file__).parent / "look.sh").read_text()
-    done = subprocess.run(["sh", "-c", head + look], capture_output=True, text=True, check=True)
-    assert read(done.stdout).state == state
+    assert look(tmp_path, unit=file).state == state
 
 
 @pytest.mark.parametrize(
