@@ -173,9 +173,9 @@ class Proxy:
         for wire in self.wires:
             wire.release(*ways)
 
-    def passed(self, way: Way) -> int:
-        """How many bytes have passed, over all connections."""
-        return sum(wire.passed[way] for wire in self.wires)
+    def passed(self, way: Way, purpose: str) -> int:
+        """How many bytes have passed, over all connections for ``purpose``."""
+        return sum(wire.passed[way] for wire in self.wires if wire.purpose == purpose)
 
     def cut(self) -> None:
         """End all connections."""

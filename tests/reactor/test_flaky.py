@@ -6,10 +6,13 @@ import random
 
 import pytest
 
+from bootloader.wire.limits import PART_BYTES
 from reactor import session as module
 from reactor.session import Session
 from tests.reactor.board import Bench
 from tests.reactor.proxy import Shape, Way
+
+MB = 1_000_000
 
 
 def noise(size: int, seed: int = 1) -> bytes:
@@ -38,6 +41,20 @@ def test_an_apply_that_is_cut_at_whichever_byte_happens_once(bench: Bench, way: 
         once(bench, session, noise(5000, turn), mark)
         assert len(bench.told.all("result", since=mark)) == 1
         assert bench.told.all("link", since=mark, state="down")
+
+
+def test_a_save_that_is_cut_while_its_blobs_are_uploaded_goes_on_where_it_was(bench: Bench) -> None:
+    """All of it passes once, and of what had passed before a cut, at most the part again that was under way."""
+    session = bench.healthy()
+    size, cuts = 8 * MB, (3 * MB, 4 * MB)
+    proxy = bench.board.proxy
+    proxy.wire("control").cut_after("there", cuts[0])
+    proxy.cuts.append(("control", "there", cuts[1]))
+    before, mark = proxy.passed("there", "control"), bench.told.mark()
+    once(bench, session, noise(size), mark)
+    passed = proxy.passed("there", "control") - before
+    assert size < passed < size + PART_BYTES < size + sum(cuts)
+    assert len([wire for wire in proxy.wires if wire.purpose == "control"]) > len(cuts)
 
 
 def test_a_link_that_is_half_open_is_found_out_and_the_save_is_shipped_once(
