@@ -45,7 +45,7 @@ def attempts(addresses: Sequence[str]) -> Iterator[Attempt]:
             socket.create_connection(where, _CONNECT_S).close()
         except TimeoutError:
             yield Attempt(shown(where), SILENT)
-        except socket.gaierror:
+        except (socket.gaierror, UnicodeError):
             yield Attempt(shown(where), UNKNOWN_NAME)
         except OSError as error:
             yield Attempt(shown(where), _OUTCOMES.get(error.errno or 0, error.strerror or str(error)))

@@ -111,10 +111,10 @@ def write(folder: Path, facts: Facts, wish: plan.Wish, python: Python, payload: 
         raise root.odd(facts.usb.config, "is no small file, as settings are")
     _check_trust(root, f"{facts.state}/trust")
     try:
-        if code.is_symlink():
-            code.unlink()
-        elif code.exists():
+        if code.is_dir() and not code.is_symlink():
             shutil.rmtree(code)
+        else:  # a pipe would be waited for
+            code.unlink(missing_ok=True)
         for path, content in {**payload.contents, "SHA256SUMS": payload.sums}.items():
             file = code / payload.root / path
             file.parent.mkdir(parents=True, exist_ok=True)

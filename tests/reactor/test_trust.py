@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import subprocess
@@ -192,11 +193,31 @@ def test_issuing_again_changes_nothing(home: Path, tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("lost", ["device.crt", "device.key", "hosts"])
-def test_issuing_again_repairs_what_is_damaged_or_gone(home: Path, tmp_path: Path, lost: str) -> None:
+def der(tag: int, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    return bytes([tag, len(content)]) + content
+
+
+KDF = der(6, bytes.fromhex("2a864886f70d01050c")), der(0x30, der(4, b"salt"), der(2, b"\x7f\xff\xff\xff"))
+CIPHER = der(6, bytes.fromhex("60864801650304012a")), der(4, bytes(16))
+KEY = der(0x30, der(6, bytes.fromhex("2a864886f70d01050d")), der(0x30, der(0x30, *KDF), der(0x30, *CIPHER)))
+LOCKED = (
+    "-----BEGIN ENCRYPTED PRIVATE KEY-----\n"
+    f"{base64.b64encode(der(0x30, KEY, der(4, bytes(16)))).decode()}\n"
+    "-----END ENCRYPTED PRIVATE KEY-----\n"
+)
+"""One whose password takes OpenSSL many minutes to try."""
+
+
+@pytest.mark.parametrize(
+    ("lost", "found"),
+    [("device.crt", "garbage"), ("device.key", "garbage"), ("device.key", LOCKED), ("hosts", "")],
+    ids=["certificate", "key", "locked key", "hosts"],
+)
+def test_issuing_again_repairs_what_is_damaged_or_gone(home: Path, tmp_path: Path, lost: str, found: str) -> None:
     issue(tmp_path / "state", home, "device")
     path = tmp_path / "state" / "trust" / lost
-    path.write_text("garbage") if path.is_file() else path.rename(tmp_path / "gone")
+    path.write_text(found) if path.is_file() else path.rename(tmp_path / "gone")
     issue(tmp_path / "state", home, "device")
     trust = Trust.load(tmp_path / "state" / "trust")
     assert trust.host_of(fingerprint(host_identity(home).certificate.read_text()))

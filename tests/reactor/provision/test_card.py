@@ -102,6 +102,28 @@ def test_a_card_whose_link_leads_out_is_refused_and_nothing_is_written(tmp_path:
 
 
 @needs_root
+def test_what_a_card_s_files_hold_is_no_place_and_no_device_of_this_host_s_and_a_pipe_is_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    folder, home = root_of(tmp_path / "card"), tmp_path / "home"
+    (folder / "etc/hostname").write_text("serial:/dev/watchdog\x1b[31m\n10.0.0.9\n")
+    (folder / "opt").mkdir()
+    os.mkfifo(folder / plan.CODE.lstrip("/"))
+    certificate = folder / card.STATE.lstrip("/") / "trust" / "device.crt"
+    certificate.parent.mkdir(parents=True)
+    certificate.write_text("-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n")
+    facts = card.look(folder)
+    assert (facts.name, facts.device) == ("board", "")
+    porch = trust.make_identity("porch")
+    trust.remember(home, "porch", porch.cert_pem, "10.0.0.1")
+    certificate.write_text(porch.cert_pem)  # which is no secret, and has no key here
+    with pytest.raises(Fault) as raised:
+        trust.remember(home, "porch", prepare(folder, home), "10.0.0.9")
+    assert raised.value.code == "name-taken"
+    assert [(one.fingerprint, one.address) for one in trust.known(home)] == [(porch.fingerprint, "10.0.0.1")]
+
+
+@needs_root
 def test_a_card_s_absolute_link_begins_at_its_own_root_and_a_file_of_ours_is_never_written_through_one(
     tmp_path: Path,
 ) -> None:
