@@ -57,6 +57,8 @@ class Announcement:
         self._interfaces: Interfaces | None = None
         self._thread: threading.Thread | None = None
         self._said = ""
+        self.is_told = False
+        """Whether the network is told, or about to be."""
 
     def start(self, address: tuple[str, int], fingerprint: str) -> None:
         """Begin, on a thread of its own: there is a device with the key ``fingerprint`` that listens at ``address``.
@@ -66,6 +68,7 @@ class Announcement:
         host, port = address
         if ipaddress.ip_address(host.partition("%")[0]).is_loopback:
             return
+        self.is_told = True
         run = threading.Thread(target=self._run, args=(host, port, fingerprint), name="announce", daemon=True)
         self._thread = run
         run.start()
@@ -84,6 +87,7 @@ class Announcement:
             import zeroconf
         except Exception as error:  # noqa: BLE001 - a damaged one may raise anything
             why = "hosts do not find this device by themselves, its address will do: zeroconf can't be used here"
+            self.is_told = False
             self._notice("not-announced", f"{why} ({error})")
             return
         logging.getLogger(zeroconf.__name__).disabled = True  # what matters is raised, and told as a notice
@@ -98,7 +102,7 @@ class Announcement:
                     text = str(error) or type(error).__name__
                     if text != self._said:
                         self._notice("not-announced", f"hosts may not find this device by themselves: {text}")
-                    self._said = text
+                    self._said, self.is_told = text, False
                     interfaces.wait(_AGAIN_S)
             with self._lock:
                 self._interfaces = None
@@ -107,7 +111,7 @@ class Announcement:
         """Until the end, or until sockets have to be made anew as the addresses they are on went and came back."""
         were, now = reachable(host), (self._root(), self._pairing())
         speaker.register_service(self._told(were, port, fingerprint, *now), cooperating_responders=True)
-        last = monotonic()
+        last, self.is_told = monotonic(), True
         while not self._ending.is_set():
             change = interfaces.wait(_ROOT_EVERY_S)
             are, new = reachable(host), (self._root(), self._pairing())

@@ -85,14 +85,21 @@ class Bootloader:
             self.pairing.display = supervisor.display.show
             unpacking = Unpacking(store, changes.locked, changes.alone)
             parts.callback(unpacking.close)
-            rest = chronicle, upgrade, streams, self.pairing, unpacking
+            heard = (lambda: store.manifest.root, self.journal.lose, lambda: self.pairing.port)
+            presence = Announcement(name, *heard) if announce else None
+            rest = (
+                chronicle,
+                upgrade,
+                streams,
+                self.pairing,
+                unpacking,
+                lambda: presence is not None and presence.is_told,
+            )
             service = Service(name, store, supervisor, changes, self.journal, *rest)
             self._tell_of_keeper(tether.told)
             supervisor.start()
             self._tether, self._supervisor, self._grace_s = tether, supervisor, grace_s
             place = folder / "run" / "address"
-            heard = (lambda: store.manifest.root, self.journal.lose, lambda: self.pairing.port)
-            presence = Announcement(name, *heard) if announce else None
             keys, pairing = state / "trust", self.pairing
             self.reach = Reach(
                 address, keys, service.link, service.forget, pairing, self.journal, tether, place, presence

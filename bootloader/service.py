@@ -1,8 +1,7 @@
 """What the link answers: one method a request, a message in, a message out (``docs/protocol.md``).
 
 Turns requests into calls on the store, the supervisor and ``changes``, and knows who is linked. Knows nothing of
-sockets and of TLS. A refusal is raised here as a :class:`~bootloader.wire.errors.Fault` and becomes a value on the wire
-in the link.
+sockets and of TLS. A refusal is raised here as a :class:`~bootloader.wire.errors.Refused`, and sent by the link.
 """
 
 from __future__ import annotations
@@ -80,6 +79,7 @@ class Service:
         streams: Streams,
         pairing: Pairing,
         unpacking: Unpacking,
+        is_announced: Callable[[], bool],
     ) -> None:
         self._name = name
         self._upgrade = upgrade
@@ -91,6 +91,7 @@ class Service:
         self._streams = streams
         self._pairing = pairing
         self._unpacking = unpacking
+        self._is_announced = is_announced
         self._platform = platform()
         self._lease = Lease(lambda told: journal.add("lease", told), lambda host: streams.end(but=host))
         self._started = time.monotonic()
@@ -232,6 +233,7 @@ class Service:
                 "confined": self._supervisor.confinement.told(),
                 "keeper": self._upgrade.told(),
                 "unit": unit.told(),
+                "announced": self._is_announced(),
                 "disk_free_bytes": disk.free,
                 "disk_bytes": disk.total,
             }
@@ -287,8 +289,8 @@ class Service:
         return pack({}, [manifest.text])
 
     def _apply(self, fields: Fields, blobs: list[bytes], peer: Peer) -> bytes:
-        restart = fields.flag("restart", False)
-        return pack(self._changes.apply(Overlay.decode(fields, blobs), peer.host, peer.asked_at, restart=restart))
+        overlay, restart = Overlay.decode(fields, blobs), fields.flag("restart", False)
+        return pack(self._changes.apply(overlay, peer.host, peer.asked_at, restart=restart))
 
     def _start(self, _fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         return pack(self._changes.start(peer.host))
@@ -306,9 +308,8 @@ class Service:
 
     def _history(self, fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
         most = max(1, min(256, fields.integer("limit", 20)))
-        live = self._store.manifest.root
         generations = [one.as_fields() for one in self._store.ledger.newest_first()[:most]]
-        return pack({"generations": generations, "root": live})
+        return pack({"generations": generations, "root": self._store.manifest.root})
 
     def _boots(self, _fields: Fields, _blobs: list[bytes], _peer: Peer) -> bytes:
         return pack({"boots": self._chronicle.boots()})
@@ -372,8 +373,7 @@ class Service:
     # whom this device obeys
 
     def _trust(self, _fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
-        rows = Trust.load(self._pairing.trust).rows()
-        return pack({"hosts": [list(row) for row in rows], "you": peer.host})
+        return pack({"hosts": [list(row) for row in Trust.load(self._pairing.trust).rows()], "you": peer.host})
 
     def _distrust(self, fields: Fields, _blobs: list[bytes], peer: Peer) -> bytes:
         return self._entrust(fields.text("name"), peer, dismiss)

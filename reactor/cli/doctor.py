@@ -22,12 +22,12 @@ from ..provision.ssh import Ssh
 from ..targets import Target
 from ..targets.embedded import Embedded
 from ..targets.linked import Linked, split
-from ..targets.wired import SCHEME
+from ..targets.wired import SCHEME, is_wired
 from ..terminal import Terminal
 from . import ask, options
 
 _MARKS = {WELL: "✓", DOUBTFUL: "!", WRONG: "✗"}
-_NOT_SEEN_BY_SSH = ("reach", "trust", "versions", "lost")
+_NOT_SEEN_BY_SSH = ("reach", "trust", "versions", "lost", "discovery")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -80,9 +80,20 @@ def _device(target: Target, addresses: list[str]) -> Iterable[Finding]:
     else:
         what = fault.what if fault.to in ("", target.name) else f"{fault.to}: {fault.what}"
         yield checks.trusted(target.name, fault.code, what, fault.do)
+    if health is not None and health.announced is not None and isinstance(target, Linked):
+        yield from _heard(target, announced=health.announced)
     if health is not None:
         found = list(checks.health(health))
         yield from (one for one in found if one.check != "unit" or not isinstance(target, Embedded))
+
+
+def _heard(target: Linked, *, announced: bool) -> Iterable[Finding]:
+    """Whether the network brings what the target says that it tells; over a serial line it tells nobody."""
+    where = "" if is_wired(target.met_at) else split(target.met_at)[0]
+    if _is_literal(where.partition("%")[0]):
+        is_heard = device.is_heard(target.fingerprint) if announced else False
+        if is_heard is not None:
+            yield from checks.heard(where, host.interfaces(), announced=announced, is_heard=is_heard)
 
 
 def _board(to: str, ssh: str, port: int) -> Iterable[Finding]:

@@ -26,6 +26,11 @@ REFUSED, SILENT, UNREACHABLE, UNKNOWN_NAME, FORBIDDEN, ANSWERS = (
 )
 """What may come of a connection."""
 
+UNHEARD = "unheard"
+"""What became of multicast that this host has sent, and that did not come back to itself."""
+
+_OPEN = "let incoming UDP port 5353 pass here: sudo ufw allow 5353/udp, or firewall-cmd --add-service=mdns"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -98,7 +103,8 @@ class Attempt:
 @dataclass(frozen=True, slots=True)
 class Health:
     """What a target says of itself. ``clock_off_s``: how far its clock is ahead of this host's; ``unit``: what starts
-    it again after a power cut, and whether that is enabled; None where it does not say.
+    it again after a power cut, and whether that is enabled; ``announced``: whether it tells the network that it is
+    there. None where it does not say.
     """
 
     version: str
@@ -109,6 +115,7 @@ class Health:
     unit: str | None
     is_enabled: bool
     lost: tuple[tuple[str, str], ...] = ()
+    announced: bool | None = None
 
 
 def interfaces(found: Sequence[Interface]) -> Iterator[Finding]:
@@ -174,16 +181,35 @@ def ports(found: Sequence[SerialPort], *, modem_manager: bool, user: str) -> Ite
 
 
 def multicast(outcomes: Sequence[tuple[str, str]], trouble: str = "") -> Iterator[Finding]:
-    """``outcomes``: of each address of this host, why nothing could be sent to devices from there, or nothing."""
+    """``outcomes``: of each address of this host, why nothing could be sent to devices from there, or nothing, or that
+    what was sent was not heard here, though it comes back to who listens.
+    """
     do = "name devices by their address: reactor status -t HOST"
     if trouble:
         yield Finding("discovery", WRONG, f"devices can't be looked for: {trouble}", do)
     for address, why in outcomes:
-        if why:
+        if why == UNHEARD:
+            what = f"multicast from {address} is not heard here: a firewall of this host seems to drop it"
+            yield Finding("discovery", DOUBTFUL, what, f"{_OPEN}; or {do}")
+        elif why:
             firewall = "let UDP port 5353 pass to 224.0.0.251 in its firewall; or " if "permitted" in why else ""
             yield Finding("discovery", WRONG, f"multicast does not leave from {address}: {why}", firewall + do)
     if outcomes and not trouble and not any(why for _, why in outcomes):
         yield Finding("discovery", WELL, f"multicast leaves from {', '.join(address for address, _ in outcomes)}")
+
+
+def heard(at: str, links: Sequence[Interface], *, announced: bool, is_heard: bool) -> Iterator[Finding]:
+    """Whether a target is heard that answers at the address ``at``, and says whether it is ``announced``."""
+    if ipaddress.ip_address(at.partition("%")[0]).is_loopback:
+        return
+    if not announced:
+        do = "start it without --no-announce, and with zeroconf; or name it by its address"
+        yield Finding("discovery", DOUBTFUL, "it does not announce itself, so no search finds it", do)
+    elif is_heard:
+        yield Finding("discovery", WELL, "it announces itself, and is heard here")
+    elif any(_is_beside(at, one) for one in links):
+        do = f"{_OPEN}, and on it; a Wi-Fi access point may isolate its clients: end that; or name it by its address"
+        yield Finding("discovery", WRONG, f"it answers at {at}, announces itself, and is not heard here", do)
 
 
 def keys(found: Sequence[Key]) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -15,6 +16,7 @@ from bootloader.wire.errors import Fault
 from bootloader.wire.messages import Fields
 from bootloader.wire.stream import shown
 
+from ..discovery import Discovery
 from ..link import Link
 from ..report import clean, whole
 from ..targets import Target
@@ -23,6 +25,9 @@ from ..targets.wired import is_wired
 from .checks import ANSWERS, FORBIDDEN, REFUSED, SILENT, UNKNOWN_NAME, UNREACHABLE, Attempt, Health
 
 _CONNECT_S = 3.0
+_HEARD_S = 5.0
+"""How long a search lasts, which asks at once, after a second, and after three."""
+
 _LOSSES = 16
 _OUTCOMES = {
     errno.ECONNREFUSED: REFUSED,
@@ -53,6 +58,21 @@ def attempts(addresses: Sequence[str]) -> Iterator[Attempt]:
             yield Attempt(shown(where), ANSWERS)
 
 
+def is_heard(fingerprint: str) -> bool | None:
+    """Whether the device of that key announces itself to this host, within the time for it; None where none can be."""
+    news = threading.Event()
+    deadline = time.monotonic() + _HEARD_S
+    try:
+        with Discovery(news.set, [fingerprint]) as discovery:
+            while not any(one.presence.id == fingerprint for one in discovery.found):
+                if not news.wait(deadline - time.monotonic()):
+                    return False
+                news.clear()
+            return True
+    except Fault:
+        return None
+
+
 def asked(target: Target) -> tuple[Fault | None, Health | None]:
     """Why it can't be asked; or what it says of itself."""
     try:
@@ -78,6 +98,7 @@ def _health(link: Link) -> Health:
         None if unit is None else clean(unit.text("name", "")),
         unit is not None and unit.flag("enabled", False),
         tuple(map(_loss, (status.objects("lost") if "lost" in status else [])[:_LOSSES])),
+        status.flag("announced") if "announced" in status else None,
     )
 
 

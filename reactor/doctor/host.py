@@ -9,6 +9,7 @@ import errno
 import ipaddress
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,9 +21,11 @@ from ..console.holders import holders
 from ..console.port import found as serial_ports
 from ..discovery import Discovery, own_addresses
 from ..report import clean
-from .checks import Function, Interface, Key, Route, SerialPort
+from .checks import UNHEARD, Function, Interface, Key, Route, SerialPort
 
 _GROUP, _PORT = "224.0.0.251", 5353
+_BACK_S = 1.0
+_MOST_BYTES = 9000
 _TUNNEL_TYPES = frozenset({65534, 512, 768, 776, 778})
 """Of /sys/class/net/…/type: no link layer at all (TUN, WireGuard), PPP, and tunnels of IP in IP."""
 
@@ -111,26 +114,56 @@ def keys(home: Path) -> list[Key]:
 
 
 def multicast() -> tuple[list[tuple[str, str]], str]:
-    """Why nothing leaves for devices from each of this host's addresses, or nothing; and what is wrong with looking."""
-    outcomes = []
-    for _, address in own_addresses():
-        host = address.partition("/")[0]
-        if ":" in host or ipaddress.ip_address(host).is_loopback:
-            continue
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            try:
-                sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(host))
-                sock.sendto(_QUESTION, (_GROUP, _PORT))
-            except OSError as error:
-                why = "the system has no route for it" if error.errno == errno.ENETUNREACH else str(error.strerror)
-                outcomes.append((host, why))
-            else:
-                outcomes.append((host, ""))
+    """What becomes of what is sent to devices from each of this host's addresses: why it does not leave, or whether it
+    comes back to who listens here, as it does where no firewall drops it; and what is wrong with looking.
+    """
+    outcomes: dict[str, str] = {}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ear:
+        hosts = [host for host in (one.partition("/")[0] for _, one in own_addresses()) if ":" not in host]
+        own = [host for host in hosts if not ipaddress.ip_address(host).is_loopback]
+        is_listening = _listen(ear, own)
+        for host in own:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                try:
+                    sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(host))
+                    sock.bind((host, 0))
+                    sock.sendto(_QUESTION, (_GROUP, _PORT))
+                except OSError as error:
+                    no_route = error.errno == errno.ENETUNREACH
+                    outcomes[host] = "the system has no route for it" if no_route else str(error.strerror)
+                else:
+                    outcomes[host] = UNHEARD if is_listening and not _comes_back(ear, sock.getsockname()) else ""
     try:
         with Discovery():
-            return outcomes, ""
+            return list(outcomes.items()), ""
     except Fault as fault:
-        return outcomes, fault.what
+        return list(outcomes.items()), fault.what
+
+
+def _listen(ear: socket.socket, hosts: list[str]) -> bool:
+    """Whether ``ear`` hears what is sent to devices, from each of these addresses of this host, too."""
+    try:
+        ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "SO_REUSEPORT"):
+            ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        ear.bind(("", _PORT))
+        for host in hosts:
+            group = socket.inet_aton(_GROUP) + socket.inet_aton(host)
+            ear.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+    except OSError:  # somebody has the port alone, or there is no multicast at all
+        return False
+    return True
+
+
+def _comes_back(ear: socket.socket, sender: tuple[str, int]) -> bool:
+    """Whether it hears ``sender``, in bounded time."""
+    deadline = time.monotonic() + _BACK_S
+    while (left_s := deadline - time.monotonic()) > 0:
+        ear.settimeout(left_s)
+        with suppress(OSError):
+            if ear.recvfrom(_MOST_BYTES)[1] == sender:
+                return True
+    return False
 
 
 _QUESTION = b"\0\0\0\0\0\1\0\0\0\0\0\0\x0d_live-reactor\x04_tcp\x05local\0\0\x0c\0\1"

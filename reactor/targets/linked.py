@@ -76,6 +76,11 @@ class Linked:
         return list(dict.fromkeys(filter(None, (*self._given, *self._device.addresses))))
 
     @property
+    def met_at(self) -> str:
+        """Where it was met last; empty before that."""
+        return self._last
+
+    @property
     def fingerprint(self) -> str:
         """The SHA-256 of its certificate."""
         return self._device.fingerprint

@@ -41,6 +41,19 @@ class Network:
         command = ["ip", "-n", self.device, "-batch", "-"]
         subprocess.run(command, check=True, capture_output=True, text=True, input="\n".join(lines), timeout=WAIT_S)
 
+    def isolated(self) -> None:
+        """From now on there is an access point between, which keeps its clients' multicast from each other."""
+        self.at_once(
+            "link add mine type veth peer name port",
+            "link add point type bridge",
+            "address flush dev cable",
+            *(f"link set dev {one} addrgenmode none" for one in ("cable", "port", "point")),
+            *(f"link set dev {one} master point" for one in ("cable", "port")),
+            *(f"link set dev {one} type bridge_slave mcast_flood off" for one in ("cable", "port")),
+            *(f"link set dev {one} up" for one in ("point", "port", "mine")),
+            f"address add {DEVICE}/24 dev mine",
+        )
+
     def replugged(self) -> None:
         """The cable goes, and another one comes, with the same address: as a USB gadget's interface does."""
         make = f"link add cable type veth peer name cable netns {self.host}"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from .conftest import WAIT_S, Bench
-from .network import DEVICE, PORT, Network, Plugged, networked
+from .network import DEVICE, HOST, PORT, Network, Plugged, networked
 from .test_linked import Board
 
 TOP = Path(__file__).parents[2]
@@ -55,12 +55,44 @@ def test_nothing_is_wrong_where_nothing_is_and_a_board_that_is_down_or_shut_off_
     lines = bench.plain("doctor", "porch").stdout
     assert "✓ this host: multicast leaves from 10.77.0.1\n" in lines
     assert "✓ porch: it and this host know each other's key\n" in lines
+    assert "✓ porch: it announces itself, and is heard here\n" in lines
     porch.off()
     (finding,) = doctor(bench, "-t", "porch")["reach"]
     assert f"at {DEVICE}:{PORT}: the machine is there, and nothing listens" in finding["message"]
     network.ip("route", "add", "prohibit", DEVICE, at=network.host)
     (finding,) = doctor(bench, "-t", "porch")["reach"]
     assert "a firewall says no" in finding["message"]
+
+
+def test_a_device_that_is_not_heard_is_told_with_what_may_be_in_the_way(
+    bench: Bench, network: Network, porch: Plugged
+) -> None:
+    porch.off()
+    network.isolated()
+    porch.on()
+    (finding,) = doctor(bench, "-t", "porch")["discovery"]
+    assert (finding["target"], finding["state"]) == ("porch", "wrong")
+    assert f"it answers at {DEVICE}, announces itself, and is not heard here" in finding["message"]
+    assert "UDP port 5353" in finding["hint"]
+    assert "access point" in finding["hint"]
+    porch.off()
+    porch.on("--no-announce")
+    (finding,) = doctor(bench, "-t", "porch")["discovery"]
+    assert (finding["state"], "without --no-announce" in finding["hint"]) == ("doubtful", True)
+
+
+@pytest.mark.skipif(shutil.which("nft") is None, reason="takes nftables, for a firewall")
+def test_a_firewall_of_this_host_that_drops_what_devices_say_is_found_without_any(
+    bench: Bench, network: Network
+) -> None:
+    rules = "table inet t { chain in { type filter hook input priority 0; udp dport 5353 drop; }; }"
+    command = ["ip", "netns", "exec", network.host, "nft", rules]
+    if subprocess.run(command, capture_output=True, timeout=WAIT_S).returncode:
+        pytest.skip("no firewall can be made here")
+    (finding,) = doctor(bench)["discovery"]
+    assert finding["state"] == "doubtful"
+    assert finding["message"].startswith(f"multicast from {HOST} is not heard here: a firewall of this host")
+    assert "ufw allow 5353/udp" in finding["hint"]
 
 
 def test_a_flashed_board_an_open_key_and_a_vpn_that_takes_what_is_for_the_board_are_found(
@@ -85,6 +117,7 @@ def test_a_flashed_board_an_open_key_and_a_vpn_that_takes_what_is_for_the_board_
     network.ip("link", "set", "tun0", "up", at=network.host)
     network.ip("address", "add", "10.8.0.2/24", "dev", "tun0", at=network.host)
     network.ip("route", "add", f"{DEVICE}/32", "dev", "tun0", at=network.host)
+    network.ip("rule", "add", "to", DEVICE, "prohibit", at=network.host)  # so that nobody waits for what it swallows
     found = doctor(bench, "-t", "porch")
     assert found["route"][0]["message"] == f"tun0 (a VPN) takes what is for {DEVICE}"
 

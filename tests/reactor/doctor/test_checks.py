@@ -103,7 +103,24 @@ def test_a_port_that_this_user_cannot_have_is_found(name: str) -> None:
 def test_multicast_that_does_not_leave_is_found() -> None:
     assert bad(checks.multicast([("192.168.1.5", "")])) == []
     assert bad(checks.multicast([("192.168.1.5", "Operation not permitted")])) == [("discovery", WRONG)]
+    assert bad(checks.multicast([("192.168.1.5", checks.UNHEARD)])) == [("discovery", DOUBTFUL)]
     assert bad(checks.multicast([], "no zeroconf")) == [("discovery", WRONG)]
+
+
+HEARD: dict[str, tuple[str, bool, bool, list[tuple[str, str]]]] = {
+    "heard": ("192.168.1.9", True, True, []),
+    "not heard, on this host's network": ("192.168.1.9", True, False, [("discovery", WRONG)]),
+    "not heard, at the end of a cable": ("fe80::9%usb0", True, False, [("discovery", WRONG)]),
+    "elsewhere, where no multicast leads": ("10.1.2.3", True, False, []),
+    "it does not announce itself": ("192.168.1.9", False, False, [("discovery", DOUBTFUL)]),
+    "on this machine, which it tells nobody": ("127.0.0.1", False, False, []),
+}
+
+
+@pytest.mark.parametrize("name", HEARD)
+def test_a_device_that_answers_and_is_not_heard_is_found(name: str) -> None:
+    at, announced, is_heard, wanted = HEARD[name]
+    assert bad(checks.heard(at, [ETHERNET, GADGET], announced=announced, is_heard=is_heard)) == wanted
 
 
 @pytest.mark.parametrize(
