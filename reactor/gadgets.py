@@ -6,6 +6,7 @@ on USB is cleaned and believed as little as an announcement: it is where to call
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,8 +23,14 @@ from .console.choice import Found as Port
 from .report import clean
 from .settings import USB
 
+ADDRESS_S = 5.0
+"""How long this host may take to have an address of its own on a cable that has just been plugged in: its system asks
+for a second or two whether anybody else has it.
+"""
+
 SYS = Path("/sys")
 MOST = 64
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL})
 _MOST_LINKS = 16
 _SERIAL = f"{USB}:"
 _LONGEST_BYTES = 256
@@ -48,6 +55,11 @@ class Gadget:
         """Where its bootloader is on its cable, by its own port, 7717, as nothing was heard of another one."""
         links = [self.interface] if self.interface else [link for _, link in _links() if link != "lo"][:_MOST_LINKS]
         return [*(shown((f"{self.cable.ipv6}%{link}", PORT)) for link in links), f"{self.cable.ipv4}:{PORT}"]
+
+
+def has_no_way(error: BaseException | None) -> bool:
+    """Whether this host has no address of its own, or not yet, from which a way leads there."""
+    return isinstance(error, OSError) and error.errno in _NO_WAY
 
 
 def is_usb(name: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import re
 import sys
 import threading
@@ -29,11 +28,6 @@ _SEARCH_S = 3.0
 _OTHERS_S = 0.8
 """How long to look for another one of that name."""
 
-_ADDRESS_S = 5.0
-"""How long this host may take to have an address of its own on a cable that has just been plugged in: its system asks
-for a second or two whether anybody else has it."""
-
-_NO_WAY = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL})
 _LOOK_S = 0.2
 _SHORT_ID = 8
 
@@ -118,22 +112,17 @@ def _announced(name: str) -> dict[str, list[tuple[str, int]]]:
 
 def _pair(places: list[tuple[str, int]], code: str, home: Path, name: str | None) -> pairing.Paired:
     """At the first of them that answers. Where none does, one is told that says more than that no way leads there."""
-    faults, until = list[LinkDown](), time.monotonic() + _ADDRESS_S
+    faults, until = list[LinkDown](), time.monotonic() + gadgets.ADDRESS_S
     for host, port in places:
         while True:
             try:
                 return pairing.pair(host, port, code, home, name)
             except LinkDown as fault:
-                if not _has_no_way(fault) or "%" not in host or time.monotonic() > until:
+                if not gadgets.has_no_way(fault.__cause__) or "%" not in host or time.monotonic() > until:
                     faults.append(fault)
                     break
                 time.sleep(_LOOK_S)
-    raise min(faults, key=_has_no_way)
-
-
-def _has_no_way(fault: LinkDown) -> bool:
-    """Whether this host has no address of its own from which a way leads there."""
-    return isinstance(fault.__cause__, OSError) and fault.__cause__.errno in _NO_WAY
+    raise min(faults, key=lambda fault: gadgets.has_no_way(fault.__cause__))
 
 
 def _asked(terminal: Terminal) -> str:

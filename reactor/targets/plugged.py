@@ -7,6 +7,7 @@ where the cable's network leads nowhere, over the cable's serial port.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -54,13 +55,17 @@ def _ask(addresses: Sequence[str], devices: Sequence[trust.Device], name: str) -
     do = f"pair with it by the code that it shows: `reactor pair {name}`"
     if not devices:
         raise Fault("unknown-device", "this host does not know the key of any device", to=name, do=do)
-    identity = trust.host_identity(trust.default_home())
+    identity, until = trust.host_identity(trust.default_home()), time.monotonic() + gadgets.ADDRESS_S
 
     def connect(address: str) -> Link:
-        try:
-            sock = socket.create_connection(split(address), _CONNECT_S)
-        except OSError as error:
-            raise LinkDown(f"no connection ({error.strerror or error})", to=address) from error
+        while True:
+            try:
+                sock = socket.create_connection(split(address), _CONNECT_S)
+                break
+            except OSError as error:
+                if not gadgets.has_no_way(error) or "%" not in address or time.monotonic() > until:
+                    raise LinkDown(f"no connection ({error.strerror or error})", to=address) from error
+                time.sleep(_LOOK_S)
         return Link.over(sock, address, identity, devices, _CONNECT_S, f"{name} who")
 
     with Race(connect) as race:

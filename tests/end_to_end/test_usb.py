@@ -45,6 +45,12 @@ def inside(network: Network, code: str, *words: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=WAIT_S).stdout
 
 
+def plug_in(network: Network) -> None:
+    """As if the cable was plugged in now: the host's own address on it is not to be used for a second."""
+    for state in ("down", "up"):
+        network.ip("link", "set", "cable", state, at=network.host)
+
+
 @pytest.fixture
 def line(bench: Bench) -> Iterator[Line]:
     """The cable's serial port, where the system's folders say that it is."""
@@ -71,16 +77,17 @@ def test_a_board_on_usb_is_paired_with_and_reached_where_its_serial_number_says(
         assert f"reactor pair {usb}" in problem["message"]
         pairing = porch.state / "run" / "pairing"
         until(lambda: pairing.exists() and len(pairing.read_text().split()) == 3)
-        for state in ("down", "up"):  # as if plugged in now: the host's own address is not to be used for a second
-            network.ip("link", "set", "cable", state, at=network.host)
+        plug_in(network)
         code, (paired,) = bench.run("pair", usb, "--code", pairing.read_text().split()[0])
         assert (code, paired["target"]) == (0, "porch"), paired
         known = address_file(bench, "porch")
         known.write_text(ELSEWHERE)  # as if it had been met on a network
         here = f"[{PORCH.ipv6}%cable]:7717"
         remember(bench.home, "card", make_identity("card").cert_pem, here)  # which was in that board before
+        plug_in(network)
         code, (status,) = bench.run("status", "-t", usb)
         assert (code, status["target"]) == (0, "porch")
+        assert not any(line.count_bytes.values())
         assert known.read_text().startswith(here)
         code, (problem,) = bench.run("status", "-t", f"usb:{ATTIC.serial}")
         assert (code, problem["code"]) == (1, "link-down")
