@@ -25,7 +25,7 @@ DEV = Path("/dev")
 LOOK_S = 1.0
 _APPEAR_S = 5.0
 _PAUSE_S = 0.02
-CONFIGURED = "configured"
+CONFIGURED, ASLEEP = "configured", "suspended"
 
 Pause = Callable[[float], object]
 """Waits so many seconds; true where it was told to end."""
@@ -141,7 +141,15 @@ class Gadget:
                 status = self.status()
             except Fault:  # by `down`
                 return
-            look = Look(monotonic(), status.is_configured, status.packets, status.network)
+            links = text(self._networks / status.interface / "carrier_changes")
+            look = Look(
+                monotonic(),
+                status.is_configured,
+                status.packets,
+                status.network,
+                is_asleep=status.state == ASLEEP,
+                links=int(links) if links.isdecimal() else 0,
+            )
             watched, act = after(watched, look)
             match act:
                 case Act.AGAIN:

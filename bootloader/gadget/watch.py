@@ -3,7 +3,9 @@
 A gadget can't see whether the host has a carrier: with NCM, some hosts have none, although both ends are set up. What
 it sees is whether anything comes. A host that has a link says something within seconds (IPv6 asks for routers, and
 whether an address is free), so silence means that it has none, or leaves the interface alone. First the link is told of
-anew, and then it is made of the older kind. A host that was heard once keeps what it has.
+anew, and then it is made of the older kind. A host that was heard once keeps what it has, also while it sleeps and
+when it is back. To some controllers a cable that is pulled is a host that sleeps, and the next one that comes is another
+host: that sets the link up anew, which one that wakes up does not.
 """
 
 from __future__ import annotations
@@ -26,12 +28,16 @@ class Act(Enum):
 
 
 class Look(NamedTuple):
-    """What is seen: whether a host has set the gadget up, how many packets came so far, which kind of network it is."""
+    """What is seen: whether a host has set the gadget up, how many packets came so far, which kind of network it is;
+    whether the host is silent altogether, as one that sleeps, and how often the link came and went.
+    """
 
     now_s: float
     is_configured: bool
     packets: int
     network: str
+    is_asleep: bool = False
+    links: int = 0
 
 
 class Watched(NamedTuple):
@@ -42,14 +48,19 @@ class Watched(NamedTuple):
     since_s: float = 0.0
     packets: int = 0
     tried: int = 0
+    is_asleep: bool = False
+    links: int = 0
 
 
 def after(before: Watched, look: Look) -> tuple[Watched, Act]:
     """What is known with one more look, and what is to be done."""
+    if look.is_asleep:
+        return before._replace(is_asleep=True, since_s=look.now_s), Act.NOTHING
     if not look.is_configured:
         return Watched(), Act.NOTHING
-    if not before.is_there:
-        return Watched(is_there=True, since_s=look.now_s, packets=look.packets), Act.NOTHING
+    if not before.is_there or (before.is_asleep and look.links != before.links):
+        return Watched(True, since_s=look.now_s, packets=look.packets, links=look.links), Act.NOTHING
+    before = before._replace(is_asleep=False, links=look.links)
     if before.is_heard or look.packets > before.packets:
         return before._replace(is_heard=True), Act.NOTHING
     acts = (Act.AGAIN,) if look.network == ECM else (Act.AGAIN, Act.OTHER)

@@ -167,6 +167,24 @@ def test_a_silent_host_gets_the_older_network_with_a_login_and_one_that_speaks_k
         asked.write_text("")
 
 
+def test_a_host_that_sleeps_finds_what_it_left(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    board.gadget.up("porch")
+    seen = iter([("configured", 0), ("configured", 1), *[("suspended", 1)] * 15, *[("configured", 1)] * 15])
+    now = iter(range(1000))
+    monkeypatch.setattr("bootloader.gadget.gadget.monotonic", lambda: float(next(now)))
+
+    def turn() -> bool:
+        state, packets = next(seen, ("", 0))
+        board.kernel.attach(state)
+        board.kernel.hear(packets)
+        return not state
+
+    board.turn = turn
+    before = list(board.kernel.calls)
+    board.gadget.watch("porch", pytest.fail)
+    assert board.kernel.calls == before
+
+
 def test_a_watch_ends_when_the_gadget_is_taken_down(board: Board) -> None:
     board.gadget.up("porch")
 
