@@ -4,8 +4,8 @@ A gadget can't see whether the host has a carrier: with NCM, some hosts have non
 it sees is whether anything comes. A host that has a link says something within seconds (IPv6 asks for routers, and
 whether an address is free), so silence means that it has none, or leaves the interface alone. First the link is told of
 anew, and then it is made of the older kind. A host that was heard once keeps what it has, also while it sleeps and
-when it is back. To some controllers a cable that is pulled is a host that sleeps, and the next one that comes is another
-host: that sets the link up anew, which one that wakes up does not.
+when it is back. To some controllers a cable that is pulled is a host that sleeps, and the next one that comes may be
+another one: that sets the link up anew, as one that wakes up does not.
 """
 
 from __future__ import annotations

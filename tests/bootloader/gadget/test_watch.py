@@ -49,7 +49,8 @@ def test_one_that_sets_the_link_up_anew_after_that_is_another_host() -> None:
     assert acts([*heard, asleep, *another]) == [Act.NOTHING] * 4 + [Act.AGAIN, Act.OTHER]
 
 
-looks = st.builds(Look, st.floats(0, 1e6), st.booleans(), st.integers(0, 3), st.sampled_from(["ncm", "ecm"]), st.booleans())
+networks = st.sampled_from(["ncm", "ecm"])
+looks = st.builds(Look, st.floats(0, 1e6), st.booleans(), st.integers(0, 3), networks, st.booleans())
 
 
 @given(st.lists(looks, max_size=40))
