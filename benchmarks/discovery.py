@@ -65,6 +65,23 @@ def plugged(scratch: Path, rounds: int) -> Iterator[Figures]:
         yield _row("a device that is switched on", "listening to listed", took)
 
 
+def listed(scratch: Path, rounds: int) -> Iterator[Figures]:
+    """From the start of ``reactor devices`` to the last row of its list: of one that is on, and seven that are not."""
+    cable = Cable(scratch)
+    with cable.laid(), cable.trusted().powered():
+        for off, name in ((0, "a list, the device is on"), (7, "a list, seven others are off")):
+            cable.knows(off)
+            took = []
+            for _ in range(rounds):
+                began = time.monotonic()
+                run, mark = cable.reactor("devices"), 0
+                for _ in range(1 + off):
+                    mark, came = run.wait(mark, lambda told: told["event"] == "device")
+                took.append((came - began) * 1000)
+                run.end()
+            yield _row(name, "the command to its last row", took)
+
+
 def handshakes(scratch: Path, rounds: int) -> Iterator[Figures]:
     """A link's connection with both certificates pinned, and plain TLS 1.3 with one certificate, in turns."""
     state, home = scratch / "state", scratch / "home"
@@ -157,6 +174,7 @@ def _row(what: str, way: str, took: Sequence[float]) -> Figures:
 PARTS: Mapping[str, tuple[Callable[[Path, int], Iterator[Figures]], int]] = {
     "moved": (moved, ROUNDS),
     "plugged": (plugged, ROUNDS),
+    "listed": (listed, ROUNDS),
     "handshakes": (handshakes, HANDSHAKES),
 }
 

@@ -21,6 +21,9 @@ from typing import Any
 HOSTS, DEVICES = ("10.78.0.1", "10.78.0.11"), ("10.78.0.2", "10.78.0.12")
 """The addresses that each end takes in turns."""
 
+OFF = "10.78.0.10"
+"""How addresses begin that nobody has."""
+
 PORT = 7717
 LONGEST_S = 30.0
 _PROGRAM = """
@@ -129,9 +132,17 @@ class Cable:
 
     def trusted(self) -> Cable:
         """The host and the device know each other."""
-        make = ["-m", "reactor", "trust", "make", str(self._state), "--name", "porch", "--address", DEVICES[0]]
-        subprocess.run([sys.executable, *make], env=self._env, check=True, capture_output=True)
+        self._make(self._state, "porch", DEVICES[0])
         return self
+
+    def knows(self, count: int) -> None:
+        """The host knows so many devices more, which are off."""
+        for number in range(count):
+            self._make(self._state.with_name(f"off-{number}"), f"off-{number}", f"{OFF}{number}")
+
+    def _make(self, state: Path, name: str, address: str) -> None:
+        make = ["-m", "reactor", "trust", "make", str(state), "--name", name, "--address", address]
+        subprocess.run([sys.executable, *make], env=self._env, check=True, capture_output=True)
 
     @contextmanager
     def powered(self) -> Iterator[None]:

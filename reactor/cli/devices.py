@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import threading
 import time
+from collections.abc import Callable, Collection
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,14 +25,16 @@ from ..targets.linked import Linked
 from ..terminal import Terminal
 from . import options
 
-_LOOK_S = 0.6
-"""How long to wait for announcements; they come within 0.3 s."""
+_LIST_S = 0.5
+"""When the list is told, whoever has not answered yet. Announcements come within 0.3 s; the start of the command takes
+some of the second as well.
+"""
 
-_UNHEARD_S = 0.9
-"""How long a device may take to answer that does not announce itself, from the start on."""
+_MOMENT_S = 0.5
+"""How long a device has to answer before others, with ``--watch``."""
 
 _ANSWER_S = 3.0
-"""How long one may that does."""
+"""How long one may take once there is a link, and how soon one that takes longer is asked again if it tells of news."""
 
 _AGAIN_S = 2.0
 """How often the network is looked at again, with ``--watch``."""
@@ -53,7 +57,7 @@ class _Asked:
 
     at: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event)
-    trust: str = "no-answer"
+    trust: str = "no-answer-yet"
     told: Told = field(default_factory=dict)
 
 
@@ -67,32 +71,76 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Look, ask and show: 0."""
     began = time.monotonic()
     changed = threading.Event()
-    around = _Around()
+    around = _Around(changed.set)
     around.ask([])  # those whose addresses are known, while the network is asked
-    with Discovery(changed.set, around.known) as discovery:
-        time.sleep(max(0.0, began + _LOOK_S - time.monotonic()))
-        around.ask(discovery.found)
-        around.wait(began)
-        rows = around.rows(discovery.found)
+    with closing(_Network(changed.set, around.known)) as network:
+        if network.fault is not None and not (around.known or arguments.watch):
+            raise network.fault
+        network.tell(terminal)
+        while (left_s := began + _LIST_S - time.monotonic()) > 0:
+            changed.wait(left_s)
+            changed.clear()
+            around.ask(network.found)
+        rows = around.rows(network.found)
         _show(terminal, rows, watch=arguments.watch)
         while arguments.watch:
             changed.wait(_AGAIN_S)
             changed.clear()
-            discovery.refresh()
-            around.ask(discovery.found)
-            around.wait(time.monotonic())
-            before, rows = rows, around.rows(discovery.found)
+            network.refresh()
+            network.tell(terminal)
+            around.ask(network.found)
+            around.wait()
+            before, rows = rows, around.rows(network.found)
             _tell_changes(terminal, before, rows)
     return 0
+
+
+class _Network:
+    """Who announces himself, as far as the network can be searched."""
+
+    def __init__(self, on_change: Callable[[], None], wanted: Collection[str]) -> None:
+        self._on_change, self._wanted = on_change, wanted
+        self._discovery: Discovery | None = None
+        self._told = ""
+        self.fault: Fault | None = None
+        """Why it can't be; it is tried again with each :meth:`refresh`."""
+        self.refresh()
+
+    @property
+    def found(self) -> list[Found]:
+        """They."""
+        return self._discovery.found if self._discovery is not None else []
+
+    def refresh(self) -> None:
+        """Follow the network."""
+        try:
+            if self._discovery is None:
+                self._discovery = Discovery(self._on_change, self._wanted)
+            else:
+                self._discovery.refresh()
+            self.fault = None
+        except Fault as fault:
+            self._discovery, self.fault = None, fault
+
+    def tell(self, terminal: Terminal) -> None:
+        """Say why it can't be searched, once."""
+        before, self._told = self._told, str(self.fault or "")
+        if self.fault is not None and self._told != before:
+            terminal.notice(self.fault.code, clean(self._told))
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._discovery is not None:
+            self._discovery.close()
 
 
 class _Around:
     """The devices that this host knows, and what they have answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_answer: Callable[[], None]) -> None:
+        self._on_answer = on_answer
         self._devices = {device.fingerprint: device for device in trust.known(trust.default_home())[:_MOST_ASKED]}
         self._asked: dict[str, _Asked] = {}
-        self._heard: set[str] = set()
 
     @property
     def known(self) -> list[str]:
@@ -106,18 +154,23 @@ class _Around:
             asked, one = self._asked.get(key), announced.get(key)
             if asked is not None and asked.found is None and asked.trust == "trusted":
                 asked.found = one  # it has answered before it was heard
-            is_old = asked is not None and asked.done.is_set() and time.monotonic() > asked.at + _ASK_EVERY_S
-            if asked is None or asked.found != one or is_old:
+            if asked is None or self._is_due(asked, one):
                 before = asked or _Asked(None)
                 asked = self._asked[key] = _Asked(one, trust=before.trust, told=before.told)  # until it answers
-                threading.Thread(target=_ask, args=(asked, device), name=f"{device.name} ask", daemon=True).start()
-        self._heard = announced.keys() & self._devices.keys()
+                where = (asked, device, self._on_answer)
+                threading.Thread(target=_ask, args=where, name=f"{device.name} ask", daemon=True).start()
 
-    def wait(self, began: float) -> None:
-        """Until all have answered, or had time to."""
-        for key, asked in self._asked.items():
-            longest_s = _ANSWER_S if key in self._heard else _UNHEARD_S
-            asked.done.wait(max(0.0, began + longest_s - time.monotonic()))
+    def _is_due(self, asked: _Asked, found: Found | None) -> bool:
+        """Whether to ask again. While that is under way only where more is known now, and now and then."""
+        lasted_s = time.monotonic() - asked.at
+        if asked.done.is_set():
+            return asked.found != found or lasted_s > _ASK_EVERY_S
+        return asked.found != found and (asked.found is None or lasted_s > _ANSWER_S)
+
+    def wait(self) -> None:
+        """Until each has answered, or had a moment to."""
+        for asked in self._asked.values():
+            asked.done.wait(max(0.0, asked.at + _MOMENT_S - time.monotonic()))
 
     def rows(self, found: list[Found]) -> dict[str, Told]:
         """What is known of each device now, by its key."""
@@ -159,7 +212,7 @@ def _joined(found: list[Found]) -> list[Found]:
     return list(joined.values())
 
 
-def _ask(asked: _Asked, device: trust.Device) -> None:
+def _ask(asked: _Asked, device: trust.Device, on_answer: Callable[[], None]) -> None:
     """What the device says that it runs, to this host."""
     announced = asked.found.addresses if asked.found is not None else ()
     verdict: str = "no-answer"
@@ -187,6 +240,7 @@ def _ask(asked: _Asked, device: trust.Device) -> None:
     finally:
         asked.trust, asked.told = verdict, told
         asked.done.set()
+        on_answer()
 
 
 def _lease(holder: lease.Holder | None) -> Told | None:

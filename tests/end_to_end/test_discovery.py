@@ -13,7 +13,7 @@ import pytest
 from reactor.discovery import MOST_DEVICES
 
 from .conftest import WAIT_S, Bench, save, until
-from .network import DEVICE, MOVED, PORT, Network, Plugged, address_file, networked
+from .network import DEVICE, HOST, MOVED, PORT, Network, Plugged, address_file, networked
 
 SETTINGS = 'entry = "main:main"\nsettle_s = 0.1\ngrace_s = 0.5'
 LOOP = """\
@@ -72,6 +72,19 @@ while not over.is_set():
     over.wait(0.5)
 """
 
+DEAF = r"""
+import socket, sys
+from zeroconf import ServiceInfo, Zeroconf
+from bootloader.wire.presence import SERVICE, Presence
+deaf = socket.create_server(("", 7718))
+zeroconf = Zeroconf()
+where = dict(properties=Presence(sys.argv[1], "porch", "1", "x", "x", "x", "").told(), server="deaf.local.")
+zeroconf.register_service(ServiceInfo(SERVICE, f"deaf.{SERVICE}", 7718, **where, parsed_addresses=[sys.argv[2]]))
+print("announced", flush=True)
+sys.stdin.read()
+zeroconf.close()
+"""
+
 Make = Callable[..., Plugged]
 
 
@@ -115,6 +128,18 @@ def announced(bench: Bench, count: int = 1) -> list[dict[str, Any]]:
 
     until(found)
     return rows
+
+
+def trusted(bench: Bench) -> dict[str, Any]:
+    """The only device, once it has answered in time for the list."""
+    rows: list[dict[str, Any]] = []
+
+    def has_answered() -> bool:
+        rows[:] = devices(bench)
+        return bool(rows[0]["trust"] == "trusted")
+
+    until(has_answered)
+    return rows[0]
 
 
 def shown(bench: Bench, words: str) -> list[str]:
@@ -192,8 +217,38 @@ def test_two_devices_of_one_name_are_told_apart_by_their_keys(bench: Bench, plug
 
 def test_what_is_not_announced_is_listed_where_it_is_known_and_reached_by_its_address(bench: Bench, plug: Make) -> None:
     plug("porch", "--no-announce")
-    (row,) = devices(bench)
-    assert (row["announced"], row["trust"], row["addresses"]) == (False, "trusted", [DEVICE])
+    row = trusted(bench)
+    assert (row["announced"], row["addresses"]) == (False, [DEVICE])
+
+
+def test_who_is_announced_and_says_nothing_is_listed_before_that_is_waited_out(bench: Bench, network: Network) -> None:
+    Plugged(bench, network, "porch", f"{DEVICE}:7718").trust()
+    (known,) = bench.run("trust", "list")[1]
+    command = ["ip", "netns", "exec", network.device, sys.executable, "-c", DEAF, known["fingerprint"], DEVICE]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=bench.env) as deaf:
+        assert deaf.stdout is not None
+        assert deaf.stdout.readline() == b"announced\n"
+        (row,) = announced(bench)
+        assert (row["target"], row["trust"]) == ("porch", "no-answer-yet")
+        deaf.communicate(timeout=WAIT_S)
+
+
+def test_where_the_network_cannot_be_searched_that_is_said_and_known_devices_are_listed_all_the_same(
+    bench: Bench, network: Network, plug: Make
+) -> None:
+    for link in ("lo", "cable"):
+        network.ip("address", "flush", "dev", link, at=network.host)
+    code, (problem,) = bench.run("devices")
+    assert (code, problem["code"]) == (1, "no-discovery"), "nothing is known, so there is nothing to list"
+    plug("porch")
+    code, (notice, row) = bench.run("devices")
+    assert (code, notice["code"], row["target"], row["addresses"]) == (0, "no-discovery", "porch", [DEVICE])
+    watch = bench.start("devices", "--watch")
+    watch.wait("device", announced=False)
+    network.ip("address", "add", f"{HOST}/24", "dev", "cable", at=network.host)
+    watch.wait("device", announced=True, trust="trusted")
+    assert [one["code"] for one in watch.events if one["event"] == "notice"] == ["no-discovery"]
+    watch.end()
 
 
 def test_a_bootloader_without_zeroconf_boots_and_answers_by_its_address(bench: Bench, plug: Make) -> None:
@@ -202,8 +257,8 @@ def test_a_bootloader_without_zeroconf_boots_and_answers_by_its_address(bench: B
     plug("porch", env={"PYTHONPATH": f"{without}:{Path(__file__).parents[2]}"})
     project = bench.project({"main.py": LOOP}, SETTINGS)
     assert bench.run("push", str(project), "-t", "porch")[0] == 0
-    (row,) = devices(bench)
-    assert (row["announced"], row["trust"], row["generation"]) == (False, "trusted", 1)
+    row = trusted(bench)
+    assert (row["announced"], row["generation"]) == (False, 1)
     lost = bench.run("status", "-t", "porch")[1][0]["lost"]
     assert [one["code"] for one in lost] == ["not-announced"]
 
