@@ -1,7 +1,7 @@
 """A device that this host knows the key of, wherever it is.
 
-Its addresses are raced: the one that was given, those at which it was found before, and what it announces on the
-network. The first that proves to have the right key wins and is remembered; where a device has moved to, nobody has to
+Its addresses are raced: the one that was given, those at which it was found before, what it announces on the network,
+and those of the boards on this host's USB. The first that proves to have the right key wins and is remembered; where a device has moved to, nobody has to
 tell. What answers at one of them with another key has lost, and is not spoken to. A serial line is for when no network
 has led there.
 """
@@ -17,7 +17,7 @@ from typing import Self
 from bootloader.wire.errors import Fault, LinkClosed, LinkDown
 from bootloader.wire.limits import PORT
 
-from .. import trust
+from .. import gadgets, trust
 from ..discovery import Discovery
 from ..link import Link
 from . import wired
@@ -33,7 +33,8 @@ _NETWORK_S = 1.5
 _SEARCH_S = 1.5
 _LOOK_S = 0.1
 _HANG_UP_S = 1.0
-_MOST_ADDRESSES = 16
+_MOST_ADDRESSES = 32
+_MOST_PLUGGED = 16
 
 Connect = Callable[[str], Link]
 
@@ -46,8 +47,8 @@ class Linked:
     def __init__(
         self, name: str, address: str, *, more: Sequence[str] = (), search: bool = True, wires: bool = True
     ) -> None:
-        """``more``: where it may be as well; ``search``: on the network, where it is at none of these. ``wires``: also
-        over serial lines, which are one program's alone meanwhile.
+        """``more``: where it may be as well; ``search``: on the network and on USB, where it is at none of these.
+        ``wires``: also over serial lines, which are one program's alone meanwhile.
         """
         self.name = name
         where = split(address)
@@ -126,7 +127,7 @@ class Linked:
         return False
 
     def _run(self, race: Race, known: list[str]) -> None:
-        """To its end. Where it was proven a moment ago comes first; what is announced, if the others don't answer."""
+        """To its end. Where it was proven a moment ago comes first; what is heard, or on USB, if the others don't answer."""
         is_far = self._search and not all(map(_is_loopback, known))
         began = time.monotonic()
         first = [address for address in known if not is_wired(address)] or known
@@ -136,7 +137,7 @@ class Linked:
             race.wait(_LOOK_S)
             if race.won is None and (not race.running or time.monotonic() > began + _HEAD_START_S):
                 is_late = not race.running or time.monotonic() > began + _NETWORK_S
-                for address in (*known, *(self._announced() if is_far else ())):
+                for address in (*known, *((*self._announced(), *_plugged()) if is_far else ())):
                     if is_late or not is_wired(address):
                         race.enter(address)
 
@@ -251,6 +252,11 @@ class Race:
             end = self._ends.get()[1]
             if isinstance(end, Link):
                 end.close()
+
+
+def _plugged() -> list[str]:
+    """Where the boards on USB are: which of them has its card, nobody but the key can say."""
+    return [address for gadget in gadgets.found() for address in gadget.addresses][:_MOST_PLUGGED]
 
 
 def _is_loopback(address: str) -> bool:

@@ -62,7 +62,7 @@ def line(bench: Bench) -> Iterator[Line]:
         port.unlink()
 
 
-def test_a_board_on_usb_is_paired_with_and_reached_where_its_serial_number_says(
+def test_a_board_on_usb_is_paired_with_and_reached_by_its_serial_number_and_by_its_name(
     bench: Bench, network: Network, line: Line
 ) -> None:
     given = inside(network, ADDRESSES).split()
@@ -81,8 +81,11 @@ def test_a_board_on_usb_is_paired_with_and_reached_where_its_serial_number_says(
         code, (paired,) = bench.run("pair", usb, "--code", pairing.read_text().split()[0])
         assert (code, paired["target"]) == (0, "porch"), paired
         known = address_file(bench, "porch")
-        known.write_text(ELSEWHERE)  # as if it had been met on a network
         here = f"[{PORCH.ipv6}%cable]:7717"
+        known.write_text(ELSEWHERE)  # as if it had been met on a network, and nowhere else
+        assert bench.run("status", "-t", "porch")[0] == 0
+        assert known.read_text().startswith(here)
+        known.write_text(ELSEWHERE)
         remember(bench.home, "card", make_identity("card").cert_pem, here)  # which was in that board before
         plug_in(network)
         code, (status,) = bench.run("status", "-t", usb)
