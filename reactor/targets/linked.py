@@ -1,9 +1,9 @@
 """A device that this host knows the key of, wherever it is.
 
 Its addresses are raced: the one that was given, those at which it was found before, what it announces on the network,
-and those of the boards on this host's USB. The first that proves to have the right key wins and is remembered; where a device has moved to, nobody has to
-tell. What answers at one of them with another key has lost, and is not spoken to. A serial line is for when no network
-has led there.
+and those of the boards on this host's USB. The first that proves to have the right key wins and is remembered; where a
+device has moved to, nobody has to tell. What answers at one of them with another key has lost, and is not spoken to. A
+serial line is for when no network has led there.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Linked:
         return False
 
     def _run(self, race: Race, known: list[str]) -> None:
-        """To its end. Where it was proven a moment ago comes first; what is heard, or on USB, if the others don't answer."""
+        """To its end. Where it was proven a moment ago comes first; who is heard, or on USB, if others don't answer."""
         is_far = self._search and not all(map(_is_loopback, known))
         began = time.monotonic()
         first = [address for address in known if not is_wired(address)] or known
