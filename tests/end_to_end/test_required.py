@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import textwrap
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -27,8 +30,21 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     with benched(tmp_path_factory.mktemp("required")) as bench:
         for built in BUILT:
             built.write(bench.folder / "index")
-        bench.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(bench.folder / "index")}
-        yield bench
+        with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(bench.folder / "index"))) as index:
+            thread = threading.Thread(target=index.serve_forever)
+            thread.start()
+            bench.env |= {"PIP_FIND_LINKS": f"http://127.0.0.1:{index.server_port}/", "NO_PROXY": "127.0.0.1"}
+            bench.env |= {"PIP_NO_INDEX": "1", "PIP_NO_CACHE_DIR": "1", "PIP_CONFIG_FILE": "/dev/null"}
+            yield bench
+            index.shutdown()
+            thread.join()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder, and says nothing of it."""
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 def settings(folder: Path, *requires: str, more: str = "") -> None:
@@ -47,6 +63,8 @@ def test_requirements_are_shipped_change_live_and_what_can_not_be_had_is_named_b
     settings(project, "lib<2")
     dev = shared.dev(project)
     said(dev, "lib 1")
+    dev.wait("progress", what="fetch", file="lib-1-py3-none-any.whl")
+    dev.wait("progress", what="fetch", file="", done_files=1, total_files=1)
     assert "lib 1: " in dev.wait("notice", code="provided")["text"]
     dev.wait("result", healthy=True)
 
