@@ -362,7 +362,8 @@ class Session:
     def _break(self, fault: Fault) -> None:
         """The events end; and a call under way, too, unless the target may only be slow to answer."""
         with self._changed:
-            self._broken = fault
+            if self._broken is None or not isinstance(fault, LinkClosed):  # which is what came of it, and no cause
+                self._broken = fault
             self._changed.notify_all()
         if not isinstance(fault, CallTimeout):
             self._hang_up()

@@ -17,6 +17,7 @@ import pytest
 from .conftest import NO_ENV, WAIT_S, Bench
 
 HOST, DEVICE, MOVED = "10.77.0.1", "10.77.0.2", "10.77.0.3"
+OTHER_HOST, OTHER_DEVICE = "10.77.1.1", "10.77.1.2"
 PORT = 7717
 
 
@@ -69,6 +70,18 @@ class Network:
         """The device loses its address, and gets another one."""
         self.ip("address", "del", f"{DEVICE}/24", "dev", "cable")
         self.addressed(MOVED)
+
+    def moved_back(self) -> None:
+        """And that one, for the first."""
+        self.ip("address", "del", f"{MOVED}/24", "dev", "cable")
+        self.addressed(DEVICE)
+
+    def another(self) -> None:
+        """One more cable, of another network, beside the first: as where Wi-Fi gives way to one."""
+        self.ip("link", "add", "other", "type", "veth", "peer", "name", "other", "netns", self.host)
+        for at, address in ((self.host, OTHER_HOST), (self.device, OTHER_DEVICE)):
+            self.ip("link", "set", "other", "up", at=at)
+            self.ip("address", "add", f"{address}/24", "dev", "other", at=at)
 
 
 @contextmanager

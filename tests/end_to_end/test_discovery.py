@@ -1,7 +1,11 @@
-"""Devices on a network of their own: announced, listed, moved to another address, and reached by their key."""
+"""Devices on a network of their own: announced, listed, moved to another address, and reached by their key.
+
+With ``REACTOR_LONG=1`` a link is down until the session has told of it; without, for a moment.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,10 +16,11 @@ import pytest
 
 from reactor.discovery import MOST_DEVICES
 
-from .conftest import WAIT_S, Bench, save, until
+from .conftest import WAIT_S, Bench, benched, save, until
 from .network import DEVICE, HOST, MOVED, PORT, Network, Plugged, address_file, networked
 
 SETTINGS = 'entry = "main:main"\nsettle_s = 0.1\ngrace_s = 0.5'
+IS_LONG = "REACTOR_LONG" in os.environ
 LOOP = """\
 import itertools, time
 
@@ -376,17 +381,63 @@ def test_a_device_is_found_again_after_its_network_was_gone_for_a_moment(
     assert row["addresses"] == [f"{DEVICE}:{PORT}"]
 
 
-def test_a_session_goes_on_at_another_address_without_a_gap_and_ships_the_newest_save(
-    bench: Bench, network: Network, plug: Make
+class Followed:
+    """A session with a device that prints all the time. Several tests in a row happen to its network."""
+
+    def __init__(self, bench: Bench, network: Network) -> None:
+        self.network, self.device = network, Plugged(bench, network, "porch", DEVICE)
+        self.device.trust()
+        self.device.on()
+        self.project = bench.project({"main.py": LOOP}, SETTINGS)
+        self.dev = bench.dev(self.project, "-t", "porch")
+        self.version = 1
+
+    def save(self) -> None:
+        """Another version of the program."""
+        self.version += 1
+        save(self.project / "main.py", LOOP.replace("version 1", f"version {self.version}"))
+
+    def printed(self, version: int) -> list[int]:
+        """The numbers that this version has printed, as they came."""
+        said = [text.split() for text in self.dev.texts() if text.startswith(f"version {version} ")]
+        return [int(words[2]) for words in said]
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Followed]:
+    with benched(tmp_path_factory.mktemp("followed")) as bench, networked() as network:
+        bench.inside = ("ip", "netns", "exec", network.host)
+        made = Followed(bench, network)
+        yield made
+        made.dev.end()
+        made.device.off()
+
+
+@pytest.mark.parametrize("what", ["address", "link", "both", "cable"])
+def test_a_session_goes_on_through_a_change_of_its_network_without_a_gap_and_ships_the_newest_save(
+    followed: Followed, what: str
 ) -> None:
-    plug("porch")
-    project = bench.project({"main.py": LOOP}, SETTINGS)
-    dev = bench.dev(project, "-t", "porch")
+    """Its address changes; the link goes down and up; that, and with another address; another cable takes over."""
+    network, dev, before = followed.network, followed.dev, followed.version
+    until(lambda: bool(followed.printed(before)))
     mark = dev.mark()
-    network.moved()
-    assert "the network has changed" in dev.wait("link", since=mark, state="down")["why"], "nobody waited for silence"
-    save(project / "main.py", LOOP.replace("version 1", "version 2"))
-    until(lambda: any(text.startswith("version 2") for text in dev.texts()), 2 * WAIT_S)
-    numbers = [int(text.split()[2]) for text in dev.texts() if text.startswith("version 1")]
-    assert numbers == list(range(numbers[0], numbers[-1] + 1))
-    dev.end()
+    match what:
+        case "address":
+            network.moved()
+        case "link" | "both":
+            network.ip("link", "set", "cable", "down")
+        case "cable":
+            network.another()
+            network.ip("link", "set", "cable", "down")
+    followed.save()
+    if what in ("link", "both") and IS_LONG:
+        assert "no answer in" in dev.wait("link", since=mark)["why"]
+    if what == "both":
+        network.moved_back()
+    if what in ("link", "both"):
+        network.ip("link", "set", "cable", "up")
+    else:  # nobody waits for silence
+        assert "the network has changed" in dev.wait("link", since=mark, state="down")["why"]
+    until(lambda: bool(followed.printed(before + 1)), 2 * WAIT_S)
+    printed = followed.printed(before)
+    assert printed == list(range(len(printed)))
