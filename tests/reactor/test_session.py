@@ -133,7 +133,7 @@ def test_a_target_that_does_not_answer_in_time_but_did_it_is_believed_when_it_is
     bench.board.proxy.wire("control").hold("back")  # half-open: nobody says that anything is wrong
     save = bench.desk.save("main.py", VERSION_2)
     session.submit(save)
-    assert "no answer in 1 s" in bench.told.wait("link", since=mark, state="retrying")["why"]
+    assert "no answer in 1.1 s" in bench.told.wait("link", since=mark, state="retrying")["why"]
     result = bench.told.wait("result", since=mark)
     assert (result["healthy"], result["root"]) == (True, save.manifest.root)
     assert bench.board.generations() == [2, 1]
