@@ -248,8 +248,10 @@ def wish(facts: Facts, home: Path, name: str | None, listen: str | None, port: i
     which = fingerprint(facts.device) if facts.device else ""
     name = name or next((one.name for one in known if one.fingerprint == which), "")
     itself = facts.called or facts.name
-    if not name and "." in itself:
-        raise Fault("bad-name", "may be an address as well", to=repr(itself), do="choose a name yourself: --name")
+    if not name and (not itself or "." in itself):  # which may be somebody's address as well
+        raise Fault(
+            "bad-name", "what the board calls itself is no device's name", to=repr(itself), do="choose one: --name"
+        )
     name = name or itself
     trust.check_name(name)
     trust.check_free(home, name, which)

@@ -15,6 +15,7 @@ from ..report import clean, whole
 _LINE = re.compile(r"fact ([a-z_]+)=(.*)")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _USER = re.compile(r"\w[\w.@$\\-]{0,63}")
+_NOBODY = "?"
 _VERSION = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))?.*")
 _ODD = {"large": "is no small file, as settings are", "read-only": "can't be written"}
 _LIBC = re.compile(r"(glibc|musl) (\d{1,3})\.(\d{1,3}).*")
@@ -110,12 +111,15 @@ def read(text: str) -> Facts:
     def number(key: str) -> int:
         return whole(int(one(key))) if re.fullmatch(r"\d{1,18}", one(key)) else 0
 
+    if (user := _user(one("user"))) == _NOBODY:
+        do = "log in there yourself, and see what this says: id -un"
+        raise Malformed("the board tells a user's name that nobody has", do=do)
     files = [entry.split(" ", 1) for entry in found.get("file", []) if " " in entry]
     return Facts(
         kernel=one("kernel"),
         name=host_name(one("name")),
         called=one("called"),
-        user=_user(one("user")),
+        user=user,
         uid=number("uid"),
         runs_as=_user(one("runs_as")),
         root=one("root"),
@@ -171,8 +175,8 @@ def host_name(text: str) -> str:
 
 
 def _user(text: str) -> str:
-    """A user's name, as it is shown in questions and orders; "?" where it is none that anybody would have."""
-    return text if not text or _USER.fullmatch(text) else "?"
+    """A user's name, which questions for a password and orders show; ``_NOBODY`` where nobody has it."""
+    return text if not text or _USER.fullmatch(text) else _NOBODY
 
 
 def _address(text: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from bootloader.wire.errors import Fault
+from bootloader.wire.errors import Fault, Malformed
 from reactor import trust
 from reactor.cli import doctor, provision, unprovision
 from reactor.provision import console as module
@@ -131,13 +131,13 @@ def test_a_board_that_says_to_be_another_device_does_not_get_its_name(host: Host
 
 
 @pytest.mark.parametrize(
-    "name", ["usb", "all", "local", "host", "../porch", "porch", "192.0.2.7", "board.local", HOSTILE]
+    "name", ["usb", "all", "local", "host", "../porch", "", "porch", "192.0.2.7", "board.local", HOSTILE]
 )
 def test_what_a_board_calls_itself_is_no_address_no_path_and_nothing_that_is_somebody_else_s(
     host: Host, name: str
 ) -> None:
     before = host.devices()
-    code, shown = host.run(provision, "root@board", "--ssh", host.board(told(called=name)))
+    code, shown = host.run(provision, "root@board", "--ssh", host.board(told(called=name, name=name)))
     assert (code, "--name" in shown or "use letters" in shown) == (1, True)
     assert host.devices() == before
 
@@ -170,7 +170,9 @@ def test_an_address_that_others_can_be_at_is_kept(place: str) -> None:
 
 def test_who_a_board_says_to_be_in_a_question_for_a_password_is_a_name_and_no_more() -> None:
     for name in ("pi on this host, for", "✓ code", HOSTILE, "x" * 65):
-        assert read(told(user=name, runs_as=name)).user == "?"
+        with pytest.raises(Malformed, match="nobody has"):
+            read(told(user=name))
+        assert read(told(runs_as=name)).runs_as == "?"
     assert read(told(user="DOMAIN\\ada.l-1$")).user == "DOMAIN\\ada.l-1$"
 
 
@@ -187,7 +189,10 @@ def test_a_board_that_says_all_that_a_terminal_acts_upon_shows_nothing_raw_and_c
     host: Host, command: Any, errors: str
 ) -> None:
     before = host.devices()
-    ssh = host.board(told(**dict.fromkeys(list(HONEST)[:-1], HOSTILE)), script=errors.format(look=host.folder / "look"))
+    ssh = host.board(
+        told(**dict.fromkeys(HONEST.keys() - {"user", "looked"}, HOSTILE)),
+        script=errors.format(look=host.folder / "look"),
+    )
     code, _ = host.run(command, "root@board", "--ssh", ssh)
     assert code == 1
     assert host.devices() == before
