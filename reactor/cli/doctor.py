@@ -19,6 +19,7 @@ from ..doctor import board, checks, device, host
 from ..doctor.checks import DOUBTFUL, WELL, WRONG, Finding
 from ..provision.board import Board, wish
 from ..provision.ssh import Ssh
+from ..report import clean
 from ..targets import Target
 from ..targets.embedded import Embedded
 from ..targets.linked import Linked, split
@@ -124,16 +125,17 @@ def _board(to: str, ssh: str, port: int) -> Iterable[Finding]:
 
 
 def _tell(terminal: Terminal, target: str, findings: Iterable[Finding]) -> int:
-    """Show each as it is found; how many are wrong."""
+    """Show each as it is found, in which a target may have words; how many are wrong."""
     wrong = 0
     for one in findings:
         wrong += one.state == WRONG
+        message, hint = (clean(text).replace("\n", " ") for text in (one.what, one.do))
         if terminal.as_json:
-            fields = {"check": one.check, "state": one.state, "message": one.what, "hint": one.do}
+            fields = {"check": one.check, "state": one.state, "message": message, "hint": hint}
             terminal.tell({"event": "finding", "target": target, **fields})
         else:
-            what = f"{_MARKS[one.state]} {target or 'this host'}: {one.what}"
-            terminal.line(f"{what}\n    {one.do}" if one.do else what)
+            what = f"{_MARKS[one.state]} {target or 'this host'}: {message}"
+            terminal.line(f"{what}\n    {hint}" if hint else what)
     return wrong
 
 

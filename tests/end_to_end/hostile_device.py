@@ -107,6 +107,8 @@ class Methods(Mapping[str, Method]):
         }
         if method in canned:
             return canned[method], []
+        if "session" in asked:
+            asked["session"] = RAW  # all liars are one device, and none is to be told that another one has the lease
         answer, parts = self._link.call(method, asked, blobs, timeout_s=60)
         return {key: value for key, value in answer.plain().items() if key != "blobs"}, parts
 
