@@ -168,3 +168,25 @@ def test_unprovision_leaves_nothing_behind(porch: Provisioning, provisioned: lis
     assert porch.board.run(LEFT).split() == ["/run", "/run/sshd"]
     code, events = porch.bench.run("trust", "list")
     assert (code, events) == (0, [])
+
+
+def test_a_board_for_which_nobody_has_a_wheel_of_blake3_is_told_so_before_and_runs_what_is_pushed(
+    porch: Provisioning,
+) -> None:
+    (wheel,) = (porch.bench.folder / "index").glob("blake3-*")
+    aside = wheel.rename(porch.bench.folder / wheel.name)
+    try:
+        told = porch.run("provision", "--name", "attic", "--fresh")
+    finally:
+        aside.rename(wheel)
+    (lacks,) = (one for one in told if one["event"] == "notice" and "there is no wheel of it" in one["text"])
+    assert lacks["text"].startswith("it hashes slowly, in Python alone")
+    assert "(blake3" in lacks["text"]
+    assert told.index(lacks) < next(n for n, one in enumerate(told) if one.get("state") == "planned")
+    project = porch.bench.project({"main.py": "def main():\n    print('here', flush=True)\n"}, name="slow")
+    code, events = porch.bench.run("push", str(project), "-t", "attic", wait_s=WAIT_S)
+    assert (code, events[-1]["healthy"]) == (0, True)
+    code, (status,) = porch.bench.run("status", "-t", "attic")
+    assert code == 0
+    assert any("'blake3' is Python alone" in one["text"] for one in status["lost"]), status["lost"]
+    porch.run("unprovision")
