@@ -173,7 +173,7 @@ class Layers:
 
     def _await(self, link: Link, asked: tuple[Wheel, ...], answer: Fields) -> None:
         """Until it is made. A target that gets no further is given up."""
-        pace, done, moved = Pace(time.monotonic()), -1, time.monotonic()
+        pace, done, total, moved = Pace(time.monotonic()), -1, 0, time.monotonic()
         while not answer.flag("ready"):
             now = time.monotonic()
             before, done = done, whole(answer.integer("done_bytes"))
@@ -185,7 +185,7 @@ class Layers:
                 self._tell({"event": "progress", "what": "unpack", "done_bytes": done, "total_bytes": total})
             answer = self._ask(link, asked)
         if pace.due(time.monotonic(), ended=True):
-            self._tell({"event": "progress", "what": "unpack", "done_bytes": done, "total_bytes": done})
+            self._tell({"event": "progress", "what": "unpack", "done_bytes": total, "total_bytes": total})
 
     def _say(self, launch: Launch, sent: int, took_s: float) -> None:
         names = [f"{wheel.distribution} {wheel.version}" for wheel in launch.wheels]

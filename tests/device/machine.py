@@ -116,10 +116,18 @@ class Machine:
 
     def boot(self) -> float:
         """Switch it on and wait until it is reached by ssh; how long that took, in seconds."""
-        began = time.monotonic()
         self._start()
-        pause = threading.Event()
-        while self._ssh("true", "-oConnectTimeout=10").returncode:
+        return self._until("true")
+
+    def restart(self) -> float:
+        """Have it end all that runs and start anew, as `reboot` there does; how long that took."""
+        was = self.ssh("cat /proc/sys/kernel/random/boot_id").strip()
+        self._ssh("systemctl reboot")  # it may cut this very connection
+        return self._until(f"! grep -q {was} /proc/sys/kernel/random/boot_id")
+
+    def _until(self, command: str) -> float:
+        began, pause = time.monotonic(), threading.Event()
+        while self._ssh(command, "-oConnectTimeout=10").returncode:
             assert self._qemu is not None
             assert self._qemu.poll() is None, f"QEMU ended: {self._said()[-500:]}"
             assert time.monotonic() < began + BOOT_S, f"it did not boot: {self._said()[-500:]}"

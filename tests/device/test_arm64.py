@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import Bench, benched
+from tests.end_to_end.conftest import Bench, benched, save
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -24,6 +24,16 @@ PACKAGES = "python3,base-files,base-passwd,dash,coreutils,systemd"
 WAIT_S = 600.0
 INTERPRETER = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
 IDS = "0 0 65536\n"
+SOURCE = """
+import platform, signal
+import pygments
+from markupsafe import _speedups  # compiled
+
+def main():
+    print(platform.machine(), _speedups.__file__, flush=True)
+    signal.pause()
+"""
+REQUIRES = '[project]\nname = "app"\ndependencies = ["markupsafe", "pygments"]\n[tool.reactor]\nentry = "main:main"\n'
 INTERPRETED = """
 set -e
 echo apart
@@ -91,7 +101,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield made
 
 
-def test_an_arm64_card_runs_what_is_pushed_to_it_with_aarch64_wheels(card: Path, bench: Bench) -> None:
+def test_an_arm64_card_runs_what_is_pushed_to_it_with_aarch64_wheels_its_own_and_the_application_s(
+    card: Path, bench: Bench
+) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -99,11 +111,19 @@ def test_an_arm64_card_runs_what_is_pushed_to_it_with_aarch64_wheels(card: Path,
     assert (code, events[-1]["event"]) == (0, "provisioned"), events
     (native,) = card.glob("opt/live-reactor/*/blake3/*.so")
     assert "aarch64" in native.name
-    source = "import platform, signal\ndef main():\n    print(platform.machine(), flush=True)\n    signal.pause()\n"
-    project = bench.project({"main.py": source})
+    project = bench.project({"main.py": SOURCE})
+    save(project / "pyproject.toml", REQUIRES)
     with apart(INTERPRETED + RUN, INTERPRETER, card, address) as bootloader:
         assert bootloader.stdout is not None
         assert address.rpartition(":")[2] in bootloader.stdout.readline()
         code, events = bench.run("push", str(project), "-t", "porch", wait_s=WAIT_S)
-    assert (code, events[-1]["healthy"]) == (0, True), events
-    assert "aarch64" in [one["text"] for one in events if one["event"] == "log"]
+    assert (code, events[-1]["healthy"]) == (0, True), events[-4:]
+    (said,) = [one["text"].split() for one in events if one["event"] == "log"]
+    assert said[0] == "aarch64"
+    assert "/layers/" in said[1]
+    assert "aarch64" in said[1]
+    told = [one for one in events if one["event"] == "progress"]
+    assert {"fetch", "ship", "unpack"} <= {one["what"] for one in told}
+    unpacked = [one["done_bytes"] for one in told if one["what"] == "unpack"]
+    assert unpacked == sorted(unpacked)
+    assert unpacked[-1] == max(one["total_bytes"] for one in told if one["what"] == "unpack")

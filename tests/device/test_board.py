@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.conftest import Bench, benched, save
+from tests.end_to_end.conftest import Bench, benched, save, until
 
 from .machine import Machine, Unavailable
 
@@ -35,6 +35,10 @@ MOMENTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """When the power is cut, after a save: at which event."""
 
+CONFIG = "/boot/firmware/config.txt"
+MODULES = "/etc/modules-load.d/port.conf"
+"""What stands in for a Raspberry Pi's firmware: from the next start on, there is a USB port that can be a device's."""
+
 ASSET_BYTES = 64 * 1024 * 1024
 
 
@@ -51,7 +55,7 @@ class Porch:
         code, events = self.bench.run(
             command, "pi@board", "--ssh", f"ssh -F {self.machine.config}", *more, wait_s=WAIT_S
         )
-        assert code == 0, events
+        assert code == 0, events[-3:]
         return events
 
 
@@ -62,6 +66,7 @@ def porch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Porch]:
     folder = tmp_path_factory.mktemp("machine")
     try:
         with Machine.booted(folder) as machine, benched(tmp_path_factory.mktemp("bench")) as bench:
+            machine.ssh(f"mkdir -p $(dirname {CONFIG}); echo '[cm5]' >{CONFIG}; echo dummy_hcd >{MODULES}; sync")
             yield Porch(machine, bench, machine.ssh(FILES))
     except Unavailable as error:
         pytest.skip(str(error))
@@ -107,10 +112,7 @@ def test_power_cuts_while_saves_arrive_cost_nothing_and_the_loop_goes_on_by_itse
         running.wait("state", since, WAIT_S, application="app", state="healthy")
         print(f"cut {moment}: ssh after {took_s:.0f} s, and version {version} runs")
     assert running.end() == 0
-    code, told = porch.bench.run("status", "-t", "porch", wait_s=WAIT_S)
-    assert code == 0
-    (status,) = [one for one in told if one["event"] == "status"]
-    assert status["applications"][0]["state"] == "healthy"
+    assert status(porch.bench.run("status", "-t", "porch", wait_s=WAIT_S)) == "healthy"
     assert not [line for line in porch.machine.ssh("dmesg").splitlines() if "EXT4-fs error" in line]
 
 
@@ -150,8 +152,48 @@ def hint(finding: dict[str, Any]) -> str:
     return text.removeprefix("on it: ").partition(";")[0]
 
 
+def test_one_orderly_restart_after_one_command_makes_it_a_gadget_and_what_ran_runs_again(
+    porch: Porch, provisioned: list[dict[str, Any]]
+) -> None:
+    machine, bench = porch.machine, porch.bench
+    app, there = bench.project({"main.py": program(10)}, name="orderly"), f"127.0.0.1:{machine.port}"
+    running = bench.start("dev", str(app), "-t", "porch")
+    running.wait("log", 0, WAIT_S, text="version 10")
+    running.wait("result", 0, WAIT_S, healthy=True)
+    machine.ssh("modprobe -r dummy_hcd || true")
+    told = porch.run("provision", "--gadget", "--address", there)
+    assert [one["step"] for one in told if one.get("state") == "planned"] == ["service", "gadget", "boot", "start"]
+    assert any(one["text"].endswith("restart it once: sudo reboot") for one in told if one["event"] == "notice")
+    assert gadget_is(machine) == ["inactive", "enabled"]
+    since = running.mark()
+    print(f"restarted in order: ssh after {machine.restart():.0f} s")
+    running.wait("log", since, WAIT_S, text="version 10")
+    running.wait("state", since, WAIT_S, application="orderly", state="healthy")
+    assert running.end() == 0
+    assert status(bench.run("status", "-t", "porch", wait_s=WAIT_S)) == "healthy"
+    until(lambda: gadget_is(machine) == ["active", "enabled"], WAIT_S)
+    again = porch.run("provision", "--address", there)
+    assert [one["step"] for one in again if one.get("state") == "planned"] == ["none"]
+    assert not [one for one in again if one["event"] == "notice"]
+
+
+def gadget_is(machine: Machine) -> list[str]:
+    """Whether the gadget's service runs, and at each boot."""
+    return machine.ssh("for each in active enabled; do systemctl is-$each bootloader-gadget || true; done").split()
+
+
+def status(ran: tuple[int, list[dict[str, Any]]]) -> str:
+    """The state of the one application, as `reactor status` told."""
+    code, told = ran
+    assert code == 0, told
+    (one,) = [each for each in told if each["event"] == "status"]
+    state: str = one["applications"][0]["state"]
+    return state
+
+
 def test_unprovision_leaves_the_machine_as_it_was(porch: Porch, provisioned: list[dict[str, Any]]) -> None:
     porch.run("unprovision")
+    assert porch.machine.ssh(f"cat {CONFIG}") == "[cm5]\n"
     assert porch.machine.ssh(FILES).splitlines() == porch.before.splitlines()
     assert porch.machine.ssh("systemctl list-unit-files 'bootloader*' --no-legend; true") == ""
     assert porch.machine.ssh("grep -al 'bootloade[r]' /proc/[0-9]*/cmdline; true") == ""
