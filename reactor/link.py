@@ -32,7 +32,7 @@ class Link:
         self._caller = caller
         self.flow = Flow(batch_bytes)
         """How much to ask for at once where there may be many, so that others get a word in."""
-        self.room = Room(batch_bytes)
+        self.room = Room()
         """How much one call is to carry where there is much to send."""
         self.fingerprint = fingerprint
         """Of the device at the other end, where it was one of several."""

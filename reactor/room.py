@@ -10,15 +10,18 @@ from collections import deque
 from bootloader.wire.limits import PART_BYTES
 
 LEAST_BYTES = 16 * 1024
-_FIRST_BYTES = 64 * 1024
+"""Also in the first call: at 50 kbit/s, 64 KiB would keep what else is asked waiting for 10 s, as if the target were
+silent.
+"""
+
 _QUICK_S, _SLOW_S = 0.25, 1.0
 
 
 class Room:
     """``size_bytes``: how much the next call may carry, between :data:`LEAST_BYTES` and :data:`PART_BYTES`."""
 
-    def __init__(self, first_bytes: int = _FIRST_BYTES) -> None:
-        self.size_bytes = min(max(first_bytes, LEAST_BYTES), _FIRST_BYTES)
+    def __init__(self) -> None:
+        self.size_bytes = LEAST_BYTES
 
     def took(self, size_bytes: int, seconds: float) -> None:
         """A call with ``size_bytes`` took ``seconds``. A small one says nothing of a large one."""

@@ -1,11 +1,13 @@
 """Links that stall, or carry little: the real ``reactor dev``, a real bootloader, and a proxy between them.
 
-With ``REACTOR_LONG=1`` a link stalls for a minute, either way and both; without, one way, until that was told.
+With ``REACTOR_LONG=1`` a link stalls for a minute, either way and both; without, one way, until that was told. One of
+50 kbit/s is for the long run alone.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 from collections.abc import Iterator
@@ -103,6 +105,23 @@ def test_a_save_on_a_link_that_stalls_happens_once_and_the_session_says_so_and_g
     for version in (1, 2):
         numbers = [int(text.split()[2]) for text in dev.texts() if text.startswith(f"version {version}")]
         assert numbers == list(range(len(numbers))), "events without a gap"
+
+
+@pytest.mark.skipif(not STALL_S, reason="half a minute; REACTOR_LONG=1 runs it")
+def test_a_save_over_50_kbit_s_is_sent_once_and_how_far_it_is_is_told_all_the_way(narrow: Narrow) -> None:
+    project, dev = narrow.dev(COUNTS)
+    narrow.proxy.slow(Shape(6_250, delay_s=0.15))
+    mark, before, size = dev.mark(), narrow.proxy.passed("there", ""), 200_000
+    save(project / "noise.bin", random.Random(1).randbytes(size))
+    assert dev.wait("result", since=mark, wait_s=2 * SOON_S)["healthy"]
+    assert size < narrow.proxy.passed("there", "") - before < size * 1.2
+    told = [one["done_bytes"] for one in dev.events[mark:] if one.get("what") == "ship"]
+    assert told == sorted(told)
+    assert len(told) > 2
+    assert told[-1] == size
+    assert not [one for one in dev.events[mark:] if one["event"] == "link"], "slow is not silent"
+    assert dev.end(wait_s=SOON_S) == 0
+    assert narrow.generations() == [2, 1]
 
 
 def test_what_became_of_a_save_does_not_wait_behind_a_flood_and_each_line_of_that_is_told_or_counted(

@@ -8,6 +8,7 @@ from reactor.room import LEAST_BYTES, Flow, Room
 
 def test_a_call_carries_what_goes_in_a_moment() -> None:
     room = Room()
+    assert room.size_bytes == LEAST_BYTES, "a link that is slow is not known yet"
     for _ in range(20):
         room.took(room.size_bytes, 0.01)
     assert room.size_bytes == PART_BYTES
@@ -18,11 +19,6 @@ def test_a_call_carries_what_goes_in_a_moment() -> None:
     assert room.size_bytes == LEAST_BYTES
     room.took(100, 0.01)
     assert room.size_bytes == LEAST_BYTES, "a small call says nothing of a large one"
-
-
-def test_a_line_that_is_slow_begins_with_little() -> None:
-    assert Room(1000).size_bytes == LEAST_BYTES
-    assert Room(2 * PART_BYTES).size_bytes < PART_BYTES
 
 
 MOST = 128 * 1024
