@@ -47,6 +47,7 @@ class Desk:
             "take": Order(
                 "", "take the lease from the session that has it, and ship what stayed here", self._take, "f7"
             ),
+            "give": Order("", "let who saves next have the lease, and look on until %take", self._give),
             "quit": Order("", "end; so does Ctrl-D", lambda _: self._leave()),
         }
 
@@ -83,8 +84,8 @@ class Desk:
             with self._prompted(repl, project):
                 yield
         else:
-            keys = {"r": loop.restart, "t": loop.take}
-            with pressed(lambda key: keys.get(key, lambda: None)()):
+            keys = {"r": self._restart, "t": self._take, "g": self._give}
+            with pressed(lambda key: keys.get(key, lambda _: None)("")):
                 yield
 
     @contextmanager
@@ -128,7 +129,11 @@ class Desk:
 
     def _take(self, _argument: str) -> None:
         if self._loop is not None:
-            self._loop.take()
+            self._loop.lease("take")
+
+    def _give(self, _argument: str) -> None:
+        if self._loop is not None:
+            self._loop.lease("give")
 
     def _repeat(self, _argument: str) -> None:
         for error in self._errors:

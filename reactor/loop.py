@@ -124,10 +124,10 @@ class Loop:
         for session in self._sessions:
             session.restart()
 
-    def take(self) -> None:
-        """Have the lease of each target, whoever has it, and ship what it lacks."""
+    def lease(self, do: str) -> None:
+        """``take`` that of each target, whoever has it, and ship what it lacks; or ``give`` it to who saves next."""
         for session in self._sessions:
-            session.take()
+            session.lease(do)
 
     def close(self) -> None:
         """End the watcher, the targets that were started here, with their last words told, and the sessions."""

@@ -97,7 +97,7 @@ class Session:
         # What follows is for several threads, under this.
         self._changed = threading.Condition()
         self._wanted: Save | None = None
-        self._restart_asked = self._take_asked = self._lease_moved = False
+        self._restart_asked, self._lease_asked, self._lease_moved = False, "", False
         self._hinted = False
         self._broken: Fault | None = None
         self._closing = False
@@ -119,10 +119,10 @@ class Session:
             self._restart_asked = True
             self._changed.notify_all()
 
-    def take(self) -> None:
-        """Have the lease, whoever has it, and ship the newest tree."""
+    def lease(self, do: str) -> None:
+        """``take`` it, whoever has it, and ship the newest tree; or ``give`` it to who saves next, and look on."""
         with self._changed:
-            self._take_asked = True
+            self._lease_asked = do
             self._changed.notify_all()
 
     def suspect(self) -> None:
@@ -276,9 +276,9 @@ class Session:
                 if self._broken is not None:
                     raise self._broken
                 moved, self._lease_moved = self._lease_moved, False
-                take, self._take_asked = self._take_asked, False
-            if moved or take:
-                self._see_to_lease(control, take=take)
+                do, self._lease_asked = self._lease_asked, ""
+            if moved or do:
+                self._see_to_lease(control, do)
             if delivery.is_overtaken:
                 delivery.look(control)
             with self._changed:
@@ -291,15 +291,15 @@ class Session:
                 delivery.restart(control)
 
     def _is_woken(self) -> object:
-        asked = self._wanted or self._restart_asked or self._take_asked
+        asked = self._wanted or self._restart_asked or self._lease_asked
         return self._closing or self._broken or asked or self._lease_moved or self._delivery.is_overtaken
 
-    def _see_to_lease(self, control: Link, *, take: bool) -> None:
-        """Something has happened to it, or somebody has said to ``take`` it: then the newest tree is owed."""
+    def _see_to_lease(self, control: Link, do: str) -> None:
+        """Something has happened to it, or somebody says what to ``do``: once it is taken, the newest tree is owed."""
         held = self._tenure.held
-        (self._tenure.take if take else self._tenure.look)(control)
+        self._tenure.see(control, do or "look")
         self._tenure.tell()
-        if take and self._tenure.held and not held:
+        if do and self._tenure.held and not held:
             with self._changed:
                 self._wanted = self._wanted or self._newest
 
@@ -313,9 +313,9 @@ class Session:
                     self._ready()
                 return
         except Refused:  # it was taken a moment ago
-            self._tenure.look(control)
+            self._tenure.see(control, "look")
         self._tenure.tell()
-        self._delivery.withhold(save, "another session has the lease")
+        self._delivery.withhold(save, self._tenure.why_not)
 
     def _ready(self) -> None:
         has = self._delivery.has

@@ -1,7 +1,8 @@
 """Whether this session has its target's lease, as the target says, and what of that is told.
 
 A session asks for the lease when it begins, and with each save while nobody has it. Once another one has it, this one
-looks on until somebody says otherwise: it takes nothing back by itself, and a lease that is free again only for a save.
+looks on until somebody says otherwise: it takes nothing back by itself, and a lease that is free again only for a save;
+one that it gave away itself, only at a word.
 Of the thread that ships. Knows a link only while it uses it.
 """
 
@@ -34,7 +35,7 @@ class Tenure:
         self._do = "take" if take else "get"
         """What a new link begins with: whoever has lost the lease looks first."""
         self._holder: lease.Holder | None = None
-        self._had = False
+        self._had = self._is_given = False
         self._told = ("yours", "", "")
 
     def mends(self) -> bool:
@@ -45,13 +46,18 @@ class Tenure:
         """There is a new link. Who pushes once has no use for a lease of somebody else's: a :class:`Fault`."""
         self._see(link, self._do)
 
-    def look(self, link: Link) -> None:
-        """Something has happened to it: who took it may have ended, and that it is free does not make it ours."""
-        self._see(link, "look")
+    @property
+    def why_not(self) -> str:
+        """Why a save is not shipped."""
+        return "the lease was given away" if self._is_given else "another session has the lease"
 
-    def take(self, link: Link) -> None:
-        """Have it, whoever has it now."""
-        self._see(link, "take")
+    def see(self, link: Link, do: str) -> None:
+        """``look``: something has happened to it. Who took it may have ended, and that it is free makes it not ours.
+        Or ``take`` it, whoever has it now; or ``give`` it to who saves next, and leave it there until it is taken.
+        """
+        if do != "give" or self.held:
+            self._is_given = do == "give" or (self._is_given and do == "look")
+            self._see(link, do)
 
     def _see(self, link: Link, do: str) -> None:
         try:
@@ -65,7 +71,7 @@ class Tenure:
 
     def claim(self, link: Link) -> bool:
         """Whether a save may be shipped: it is had, or was free."""
-        if not self.held:
+        if not (self.held or self._is_given):
             self._ask(link, "get")
         return self.held
 
@@ -87,6 +93,8 @@ class Tenure:
             text = f"{taken}: saves stay here; %take, or --take, takes it"
         elif self.held:
             text = "the lease is this session's"
+        elif self._is_given:
+            text = "the lease is whoever's saves next: saves stay here until %take"
         else:
             free = "another session had the lease, and has ended" if lost else "the lease is free"
             text = f"{free}: the next save takes it, or %take"

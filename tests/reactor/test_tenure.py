@@ -28,7 +28,7 @@ def test_of_two_sessions_the_second_looks_on_until_it_takes_the_lease_and_then_t
     assert told.wait("result")["rung"] == "hold"
     mine = bench.board.root()
 
-    other.take()
+    other.lease("take")
     assert told.wait("result", healthy=True)["root"] != mine
     assert bench.told.wait("lease", state="other")["doing"] == "dev"
     mark = bench.told.mark()
@@ -36,9 +36,36 @@ def test_of_two_sessions_the_second_looks_on_until_it_takes_the_lease_and_then_t
     assert bench.told.wait("result", since=mark)["rung"] == "hold"
     assert bench.board.root() != mine
 
-    session.take()
+    session.lease("take")
     assert bench.told.wait("result", since=mark, healthy=True)["root"] == bench.board.root()
     until(lambda: len(told.all("lease", state="other")) == 2)
+
+
+def test_a_lease_that_was_given_away_is_the_next_savers_and_comes_back_only_at_a_word(
+    bench: Bench, tmp_path: Path
+) -> None:
+    session = bench.healthy()
+    desk = Desk(tmp_path / "other", {"main.py": COUNT.replace("version 1", "of another")})
+    told = Told()
+    other = Session(bench.board, desk.scanner, told, lambda: None, watching=True)
+    bench.sessions.append(other)
+    other.start()
+    other.submit(desk.first())
+    assert told.wait("result")["rung"] == "hold"
+
+    session.lease("give")
+    assert "until %take" in bench.told.wait("lease", state="free")["text"]
+    told.wait("lease", state="free")
+    mine, mark = bench.board.root(), bench.told.mark()
+    session.submit(bench.desk.save("main.py", VERSION_2))
+    assert bench.told.wait("result", since=mark)["reason"] == "the lease was given away"
+    assert bench.board.root() == mine
+    other.submit(desk.save("main.py", COUNT.replace("version 1", "of another, again")))
+    assert told.wait("result", healthy=True)["root"] == bench.board.root() != mine
+    bench.told.wait("lease", state="other")
+
+    session.lease("take")
+    assert bench.told.wait("result", since=mark, healthy=True)["root"] == bench.board.root()
 
 
 def test_who_lost_the_lease_leaves_it_where_it_is_free_again_until_the_next_save(bench: Bench) -> None:
@@ -48,7 +75,7 @@ def test_who_lost_the_lease_leaves_it_where_it_is_free_again_until_the_next_save
         link.call("lease", {"do": "take", "doing": "push"})
         assert bench.told.wait("lease", state="other")["doing"] == "push"
     bench.told.wait("lease", state="free")
-    session.take()
+    session.lease("take")
     bench.told.wait("lease", state="yours")
     events = bench.board.proxy.wire("events")
     events.hold("back")
