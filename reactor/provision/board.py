@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
-from bootloader.wire.errors import CallTimeout, Fault, LinkDown, Untrusted
+from bootloader.wire.errors import CallTimeout, Fault, LinkDown, Refused, Untrusted
 from bootloader.wire.private import sealed, unsealed
 from bootloader.wire.stream import fingerprint
 
@@ -230,7 +230,9 @@ def reach(name: str, address: str, more: Sequence[str], most_s: float = _REACH_S
                 with target.connect("provision") as link:
                     link.call("status", {})
                     return
-            except (LinkDown, CallTimeout, Untrusted) as fault:  # it looks now and then whom it obeys
+            except (LinkDown, CallTimeout, Untrusted, Refused) as fault:  # it looks now and then whom it obeys
+                if isinstance(fault, Refused) and fault.code != "ending":  # as the one before says, while it ends
+                    raise
                 if time.monotonic() > (soon if isinstance(fault, Untrusted) else deadline):
                     raise
                 time.sleep(_POLL_S)

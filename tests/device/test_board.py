@@ -55,7 +55,7 @@ class Porch:
         code, events = self.bench.run(
             command, "pi@board", "--ssh", f"ssh -F {self.machine.config}", *more, wait_s=WAIT_S
         )
-        assert code == 0, events[-3:]
+        assert code == 0, events[-1].get("message", events[-3:])
         return events
 
 
