@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from bootloader.wire.cable import Cable as Serial
 from tests.end_to_end.conftest import Bench, benched, save, until
 
+from .cable import Cable
 from .machine import Machine, Unavailable
 
 pytestmark = pytest.mark.timeout(3600)
@@ -177,9 +179,35 @@ def test_one_orderly_restart_after_one_command_makes_it_a_gadget_and_what_ran_ru
     assert not [one for one in again if one["event"] == "notice"]
 
 
+def test_a_host_at_the_other_end_of_its_cable_finds_it_and_reaches_it_over_both_halves(
+    porch: Porch, provisioned: list[dict[str, Any]]
+) -> None:
+    machine = porch.machine
+    machine.ssh("modprobe dummy_hcd")
+    porch.run("provision", "--gadget", "--address", f"127.0.0.1:{machine.port}")
+    until(lambda: machine.ssh("cat /sys/class/net/usb0/statistics/rx_packets || true").strip() not in ("", "0"), WAIT_S)
+    app = porch.bench.project({"main.py": program(20)}, name="cable")
+    cable = Cable(machine, porch.bench, app)
+    until(lambda: bool(cable.plug()) and cable.run("status", "-t", "usb")[0] == 0, WAIT_S)
+    serial = Serial.read(machine.ssh("cat /sys/bus/usb/devices/1-1/serial").strip())
+    assert serial is not None
+    here = f"[{serial.ipv6}%{cable.interface}]:7717"
+    until(lambda: here in announced(cable), WAIT_S)
+    cable.cut_network()
+    code, events = cable.run("push", app.name, "-t", "usb")
+    assert (code, events[-1]["healthy"]) == (0, True), events[-4:]
+    assert status(cable.run("status", "-t", f"usb:{serial.serial}")) == "healthy"
+
+
 def gadget_is(machine: Machine) -> list[str]:
     """Whether the gadget's service runs, and at each boot."""
     return machine.ssh("for each in active enabled; do systemctl is-$each bootloader-gadget || true; done").split()
+
+
+def announced(cable: Cable) -> list[str]:
+    """Where a device says to be that this host hears at its end of the cable."""
+    _, devices = cable.run("devices", "--watch", most_s=20.0)  # as it hears for a moment only, else
+    return [address for one in devices if one["announced"] for address in one["addresses"]]
 
 
 def status(ran: tuple[int, list[dict[str, Any]]]) -> str:
