@@ -108,15 +108,15 @@ class Gadget:
     def give(self) -> None:
         """Have its interface up, with its addresses: again, where somebody took one away."""
         deadline = monotonic() + _APPEAR_S
-        while not self._networks.joinpath(self._interface() or "?").exists():
+        while not self._networks.joinpath(self._network()[1] or "?").exists():
             if monotonic() > deadline:
                 raise Fault("no-interface", "the kernel has made no network interface", do="its log says more: dmesg")
             self._pause(_PAUSE_S)
         try:
-            self._give(self._interface(), self._cable.ipv4, self._cable.ipv6)
+            self._give(self._network()[1], self._cable.ipv4, self._cable.ipv6)
         except OSError as error:
             what = f"its addresses can't be set ({error.strerror})"
-            raise Fault("not-addressed", what, to=self._interface(), do="be root") from error
+            raise Fault("not-addressed", what, to=self._network()[1], do="be root") from error
 
     def status(self) -> Status:
         """How it is now. :class:`Fault` where there is none."""
@@ -124,7 +124,7 @@ class Gadget:
         if not there.controller:
             what = "is half made" if there.is_any else "this device is no USB gadget"
             raise Fault("no-gadget", what, do="bootloader gadget up")
-        interface = self._interface()
+        _, interface = self._network()
         state = text(self._controllers / there.controller / "state")
         packets = text(self._networks / interface / "statistics" / "rx_packets")
         addresses = tuple(address.given(interface))
@@ -137,35 +137,34 @@ class Gadget:
         """See to it until told to end, or until it is taken down; what is done is said. ``login``: one is there."""
         watched = Watched()
         while not self._pause(LOOK_S):
-            try:
-                status = self.status()
-            except Fault:  # by `down`
+            if not (controller := self._config.read(UDC)):  # by `down`
                 return
-            links = text(self._networks / status.interface / "carrier_changes")
-            look = Look(
-                monotonic(),
-                status.is_configured,
-                status.packets,
-                status.network,
-                is_asleep=status.state == ASLEEP,
-                links=int(links) if links.isdecimal() else 0,
-            )
-            watched, act = after(watched, look)
+            kind, interface = self._network()
+            watched, act = after(watched, self._look(controller, kind, interface))
             match act:
                 case Act.AGAIN:
                     say("the host says nothing: the link is told of anew")
                     with suppress(OSError):
-                        address.again(status.interface)
+                        address.again(interface)
                 case Act.OTHER:
-                    say(f"the host says nothing over {status.network}: {ECM} now")
-                    self.up(name, ECM, status.controller)
+                    say(f"the host says nothing over {kind}: {ECM} now")
+                    self.up(name, ECM, controller)
                     if login:
                         self.login()
             try:
                 self.give()
             except Fault:
-                if self._config.there().controller:
+                if self._config.read(UDC):
                     raise
+
+    def _look(self, controller: str, kind: str, interface: str) -> Look:
+        """As little as it takes: a small board does this each second, for as long as it is up."""
+        state = text(self._controllers / controller / "state")
+        packets, links = (
+            int(said) if (said := text(self._networks / interface / file)).isdecimal() else 0
+            for file in ("statistics/rx_packets", "carrier_changes")
+        )
+        return Look(monotonic(), state == CONFIGURED, packets, kind, is_asleep=state == ASLEEP, links=links)
 
     def _controller(self) -> str:
         there = sorted(path.name for path in self._controllers.glob("*"))
@@ -174,10 +173,11 @@ class Gadget:
             raise Fault("no-udc", "this device has no USB port that can be a device's", do=do)
         return there[0]
 
-    def _interface(self) -> str:
-        """The network's name; empty before the kernel has made it."""
-        names = [self._config.read(f"{function(kind)}/ifname") for kind in NETWORKS]
-        return next((name for name in names if name and "(" not in name and "%" not in name), "")
+    def _network(self) -> tuple[str, str]:
+        """Of which kind its network is, and its name here; both empty before the kernel has made it."""
+        names = {kind: self._config.read(f"{function(kind)}/ifname") for kind in NETWORKS}
+        made = (each for each in names.items() if each[1] and "(" not in each[1] and "%" not in each[1])
+        return next(made, ("", ""))
 
     def _port(self) -> Path:
         """The serial port; without a name where there is none."""
