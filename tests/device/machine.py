@@ -33,6 +33,9 @@ NEEDS = {
 
 BUILD_S = 1800.0
 BOOT_S = 600.0
+_CUT = "-oServerAliveInterval=3"
+"""Without, ssh goes on waiting for a machine that went without a word."""
+
 PROBE_S = 8.0
 """How long a kernel may take to its first word under KVM, which is there on some machines and does not work."""
 
@@ -122,12 +125,12 @@ class Machine:
     def restart(self) -> float:
         """Have it end all that runs and start anew, as `reboot` there does; how long that took."""
         was = self.ssh("cat /proc/sys/kernel/random/boot_id").strip()
-        self._ssh("systemctl reboot")  # it may cut this very connection
+        self._ssh("systemctl reboot", _CUT)  # it may cut this very connection
         return self._until(f"! grep -q {was} /proc/sys/kernel/random/boot_id")
 
     def _until(self, command: str) -> float:
         began, pause = time.monotonic(), threading.Event()
-        while self._ssh(command, "-oConnectTimeout=10").returncode:
+        while self._ssh(command, "-oConnectTimeout=10", _CUT).returncode:
             assert self._qemu is not None
             assert self._qemu.poll() is None, f"QEMU ended: {self._said()[-500:]}"
             assert time.monotonic() < began + BOOT_S, f"it did not boot: {self._said()[-500:]}"

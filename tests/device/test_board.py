@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(3600)
 WAIT_S = 600.0
 FILES = (
     "find / -xdev -not -path '/proc/*' -not -path '/var/log/*' -not -path '/var/cache/*'"
-    " -not -path '/var/lib/systemd/*' -not -path '/var/backups/*'"
+    " -not -path '/var/lib/systemd/*' -not -path '/var/lib/apt/*' -not -path '/var/backups/*'"
     " -not -path '/tmp/*' -not -path '/var/tmp/*' -not -path '*/__pycache__*' | sort"
 )
 MOMENTS: dict[str, tuple[str, dict[str, Any]]] = {
