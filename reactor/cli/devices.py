@@ -69,7 +69,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Look, ask and show: 0."""
-    began = time.monotonic()
     changed = threading.Event()
     around = _Around(changed.set)
     around.ask([])  # those whose addresses are known, while the network is asked
@@ -77,7 +76,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
         if network.fault is not None and not (around.known or arguments.watch):
             raise network.fault
         network.tell(terminal)
-        while (left_s := began + _LIST_S - time.monotonic()) > 0:
+        until = time.monotonic() + _LIST_S  # from here on it is heard who is there, however long that took to begin
+        while (left_s := until - time.monotonic()) > 0:
             changed.wait(left_s)
             changed.clear()
             around.ask(network.found)
