@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
+from typing import TypeVar
 
 from bootloader.wire.cable import MANUFACTURER, PRODUCT, VENDOR, Cable
-from bootloader.wire.errors import Fault
+from bootloader.wire.errors import Fault, LinkDown
 from bootloader.wire.limits import PORT
 from bootloader.wire.stream import shown
 
@@ -28,12 +30,15 @@ ADDRESS_S = 5.0
 for a second or two whether anybody else has it.
 """
 
+_AGAIN_S = 0.2
 SYS = Path("/sys")
 MOST = 64
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL})
 _MOST_LINKS = 16
 _SERIAL = f"{USB}:"
 _LONGEST_BYTES = 256
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +62,22 @@ class Gadget:
         return [*(shown((f"{self.cable.ipv6}%{link}", PORT)) for link in links), f"{self.cable.ipv4}:{PORT}"]
 
 
-def has_no_way(error: BaseException | None) -> bool:
+def has_no_way(fault: LinkDown) -> bool:
     """Whether this host has no address of its own, or not yet, from which a way leads there."""
-    return isinstance(error, OSError) and error.errno in _NO_WAY
+    return isinstance(fault.__cause__, OSError) and fault.__cause__.errno in _NO_WAY
+
+
+def once_there(address: str, connect: Callable[[], T], until: float) -> T:
+    """What ``connect`` gives: tried again, before the time ``until``, while this host has no address of its own on the
+    cable on which ``address`` is.
+    """
+    while True:
+        try:
+            return connect()
+        except LinkDown as fault:
+            if not has_no_way(fault) or "%" not in address or monotonic() > until:
+                raise
+        sleep(_AGAIN_S)
 
 
 def is_usb(name: str) -> bool:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from bootloader.wire.errors import Fault, LinkDown
@@ -114,15 +115,11 @@ def _pair(places: list[tuple[str, int]], code: str, home: Path, name: str | None
     """At the first of them that answers. Where none does, one is told that says more than that no way leads there."""
     faults, until = list[LinkDown](), time.monotonic() + gadgets.ADDRESS_S
     for host, port in places:
-        while True:
-            try:
-                return pairing.pair(host, port, code, home, name)
-            except LinkDown as fault:
-                if not gadgets.has_no_way(fault.__cause__) or "%" not in host or time.monotonic() > until:
-                    faults.append(fault)
-                    break
-                time.sleep(_LOOK_S)
-    raise min(faults, key=lambda fault: gadgets.has_no_way(fault.__cause__))
+        try:
+            return gadgets.once_there(host, partial(pairing.pair, host, port, code, home, name), until)
+        except LinkDown as fault:
+            faults.append(fault)
+    raise min(faults, key=gadgets.has_no_way)
 
 
 def _asked(terminal: Terminal) -> str:

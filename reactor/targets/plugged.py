@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from bootloader.wire.errors import Fault, LinkDown
@@ -58,17 +59,13 @@ def _ask(addresses: Sequence[str], devices: Sequence[trust.Device], name: str) -
     identity, until = trust.host_identity(trust.default_home()), time.monotonic() + gadgets.ADDRESS_S
 
     def connect(address: str) -> Link:
-        while True:
-            try:
-                sock = socket.create_connection(split(address), _CONNECT_S)
-                break
-            except OSError as error:
-                if not gadgets.has_no_way(error) or "%" not in address or time.monotonic() > until:
-                    raise LinkDown(f"no connection ({error.strerror or error})", to=address) from error
-                time.sleep(_LOOK_S)
+        try:
+            sock = socket.create_connection(split(address), _CONNECT_S)
+        except OSError as error:
+            raise LinkDown(f"no connection ({error.strerror or error})", to=address) from error
         return Link.over(sock, address, identity, devices, _CONNECT_S, f"{name} who")
 
-    with Race(connect) as race:
+    with Race(lambda address: gadgets.once_there(address, partial(connect, address), until)) as race:
         for address in addresses:
             race.enter(address)
         while race.won is None and race.running:
