@@ -14,16 +14,21 @@ from tests.reactor.board import COUNT, Bench, Desk, Told, until
 VERSION_2 = COUNT.replace("version 1", "version 2")
 
 
-def test_of_two_sessions_the_second_looks_on_until_it_takes_the_lease_and_then_the_first_does(
-    bench: Bench, tmp_path: Path
-) -> None:
-    session = bench.healthy()
-    desk = Desk(tmp_path / "other", {"main.py": COUNT.replace("version 1", "of another")})
-    told = Told()
+def second(bench: Bench, folder: Path) -> tuple[Session, Desk, Told]:
+    """Another session of the same board, with a tree of its own, which looks on; its desk, and what it is told."""
+    desk, told = Desk(folder, {"main.py": COUNT.replace("version 1", "of another")}), Told()
     other = Session(bench.board, desk.scanner, told, lambda: None, watching=True)
     bench.sessions.append(other)
     other.start()
     other.submit(desk.first())
+    return other, desk, told
+
+
+def test_of_two_sessions_the_second_looks_on_until_it_takes_the_lease_and_then_the_first_does(
+    bench: Bench, tmp_path: Path
+) -> None:
+    session = bench.healthy()
+    other, _, told = second(bench, tmp_path / "other")
     assert told.wait("lease")["state"] == "other"
     assert told.wait("result")["rung"] == "hold"
     mine = bench.board.root()
@@ -45,12 +50,7 @@ def test_a_lease_that_was_given_away_is_the_next_savers_and_comes_back_only_at_a
     bench: Bench, tmp_path: Path
 ) -> None:
     session = bench.healthy()
-    desk = Desk(tmp_path / "other", {"main.py": COUNT.replace("version 1", "of another")})
-    told = Told()
-    other = Session(bench.board, desk.scanner, told, lambda: None, watching=True)
-    bench.sessions.append(other)
-    other.start()
-    other.submit(desk.first())
+    other, desk, told = second(bench, tmp_path / "other")
     assert told.wait("result")["rung"] == "hold"
 
     session.lease("give")
