@@ -49,13 +49,10 @@ def handshakes(where: Address, home: Path) -> None:
     identity = trust.host_identity(home)
     context = pairing_host_context()
     context.load_cert_chain(identity.certificate, identity.key)
-    processes = []
     for number in range(HANDSHAKES_AT_ONCE):
-        if pid := os.fork():
-            processes.append(pid)
-        else:
+        if not os.fork():
             _shake(where, context, f"127.2.0.{number + 1}")
-    os.waitpid(processes[0], 0)
+    os.wait()
 
 
 def _shake(where: Address, context: ssl.SSLContext, source: str) -> None:

@@ -270,9 +270,7 @@ def host_name() -> str:
 def _works(pair: KeyPair) -> bool:
     """Whether certificate and key are there, readable and of one another."""
     try:
-        if (
-            b"ENCRYPTED" in pair.key.read_bytes()
-        ):  # none of ours is, and to try a password may take as long as one likes
+        if b"ENCRYPTED" in pair.key.read_bytes():  # none of ours is; to try a password may take as long as one likes
             return False
         client_context(pair.certificate, pair.key, "")
     except (Fault, OSError):

@@ -108,15 +108,15 @@ class Gadget:
     def give(self) -> None:
         """Have its interface up, with its addresses: again, where somebody took one away."""
         deadline = monotonic() + _APPEAR_S
-        while not self._networks.joinpath(self._network()[1] or "?").exists():
+        while not self._networks.joinpath((interface := self._network()[1]) or "?").exists():
             if monotonic() > deadline:
                 raise Fault("no-interface", "the kernel has made no network interface", do="its log says more: dmesg")
             self._pause(_PAUSE_S)
         try:
-            self._give(self._network()[1], self._cable.ipv4, self._cable.ipv6)
+            self._give(interface, self._cable.ipv4, self._cable.ipv6)
         except OSError as error:
             what = f"its addresses can't be set ({error.strerror})"
-            raise Fault("not-addressed", what, to=self._network()[1], do="be root") from error
+            raise Fault("not-addressed", what, to=interface, do="be root") from error
 
     def status(self) -> Status:
         """How it is now. :class:`Fault` where there is none."""
