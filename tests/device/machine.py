@@ -44,18 +44,22 @@ class Unavailable(Exception):
     """Why no such machine can be had here."""
 
 
+def place() -> Path:
+    """Where the image is, once it is built: named by what builds it."""
+    digest = hashlib.sha256((HERE / "build").read_bytes()).hexdigest()[:16]
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reactor-tests" / digest
+
+
 def image() -> Path:
     """The folder with the disk, the kernel and the key to log in; built, if it is not there yet."""
     missing = [package for command, package in NEEDS.items() if shutil.which(command) is None]
     if missing:
         raise Unavailable(f"not installed here: apt-get install {' '.join(missing)}")
-    digest = hashlib.sha256((HERE / "build").read_bytes()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reactor-tests"
-    folder = cache / digest
+    folder = place()
     if not folder.exists():
         if os.geteuid() != 0:
             raise Unavailable("only root can build its image")
-        new = cache / f"{digest}.new"
+        new = folder.with_suffix(".new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         done = subprocess.run(
@@ -63,7 +67,7 @@ def image() -> Path:
         )
         if done.returncode:
             raise Unavailable(f"its image could not be built: {done.stderr.strip()[-300:]}")
-        for old in cache.glob("*"):
+        for old in folder.parent.glob("*"):
             if old != new:
                 shutil.rmtree(old)
         new.rename(folder)
